@@ -1,0 +1,230 @@
+"""Every exception of the library, grouped by whose fault it is. Nothing here decides anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+__all__ = [
+    "AntichainError",
+    "Fault",
+    "GraphError",
+    "InternalError",
+    "NodeFailed",
+    "NodeTimeout",
+    "RunFailed",
+    "RunTimeout",
+    "RunnerError",
+]
+
+SHOWN_FAULTS = 20
+SHOWN_CHARACTERS = 80
+# Above this many names a search for the nearest one costs more than it helps.
+SEARCHED_NAMES = 20_000
+
+
+class AntichainError(Exception):
+    """
+    Be the base of every exception that the library itself raises.
+    """
+
+
+# -- the author's fault
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """
+    One thing that is wrong with a graph or with a call: a stable *code* and a message for a person.
+    """
+
+    code: str
+    message: str
+    node: str | None = None
+    nodes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.message}"
+
+
+class GraphError(AntichainError, ValueError):
+    """
+    Say everything that is wrong with a graph, its policies or its inputs; nothing has run.
+    """
+
+    faults: tuple[Fault, ...]
+    graph: str
+
+    def __init__(self, faults: Fault | Iterable[Fault], graph: str = "graph") -> None:
+        self.faults = (faults,) if isinstance(faults, Fault) else tuple(faults)
+        self.graph = graph
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        if len(self.faults) == 1:
+            return str(self.faults[0])
+        lines = [f"{len(self.faults)} faults in graph {self.graph!r}:"]
+        lines += [f"  {fault}" for fault in self.faults[:SHOWN_FAULTS]]
+        if len(self.faults) > SHOWN_FAULTS:
+            lines.append(f"  … and {len(self.faults) - SHOWN_FAULTS} more")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        return type(self), (self.faults, self.graph), self.__dict__
+
+
+# -- their code
+
+
+class NodeFailed(AntichainError):  # noqa: N818  # public name
+    """
+    Stand for what a node raised that is not an Exception (SystemExit, a cancellation of its own, …).
+
+    What was raised is the ``__cause__``.
+    """
+
+    def __init__(self, node: str, attempt: int, cause: BaseException | None = None) -> None:
+        self.node = node
+        self.attempt = attempt
+        if cause is not None:
+            self.__cause__ = cause
+        raised = "something that is not an Exception" if cause is None else shown(cause)
+        super().__init__(
+            f"node {node!r} raised {raised} in attempt {attempt}. A node cannot end or cancel the program from inside:"
+            " it failed, and the run goes on as for any failure. Raise an ordinary exception instead."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        return type(self), (self.node, self.attempt, self.__cause__), self.__dict__
+
+
+class NodeTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
+    """
+    Say that an attempt, or all attempts of a node together, took longer than its timeout allows.
+    """
+
+    def __init__(
+        self, node: str, attempt: int, clock: Literal["attempt", "total"], limit: float, elapsed: float
+    ) -> None:
+        self.node = node
+        self.attempt = attempt
+        self.clock = clock
+        self.limit = limit
+        self.elapsed = elapsed
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        if self.clock == "attempt":
+            what = f"attempt {self.attempt} of node {self.node!r} was stopped after {self.elapsed:.3g} s"
+            return f"{what}: its timeout is {self.limit:g} s per attempt. Raise Timeout(attempt=…), or make it faster."
+        what = f"node {self.node!r} was stopped in attempt {self.attempt} after {self.elapsed:.3g} s"
+        return f"{what}: its timeout is {self.limit:g} s for all attempts and pauses. Raise Timeout(total=…)."
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        return type(self), (self.node, self.attempt, self.clock, self.limit, self.elapsed), self.__dict__
+
+
+class RunFailed(ExceptionGroup[Exception]):
+    """
+    Group the exceptions of the nodes that failed; ``.result`` keeps everything that completed.
+    """
+
+    result: Any  # Any: a RunResult, which lives further down the road
+
+    def __new__(cls, message: str, exceptions: Sequence[Exception], result: Any = None) -> Self:
+        """
+        Make the group with its result: a group is complete once it is made.
+        """
+        self = super().__new__(cls, message, exceptions)
+        self.result = result
+        return self
+
+    def __init__(self, message: str, exceptions: Sequence[Exception], result: Any = None) -> None:
+        super().__init__(message, exceptions)
+
+    def derive(self, excs: Sequence[Exception]) -> RunFailed:  # type: ignore[override]
+        """
+        Make a part for split(), subgroup() and except*, which keeps the result.
+        """
+        return RunFailed(self.message, excs, self.result)
+
+
+class RunTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
+    """
+    Say that the run passed its deadline; ``.result`` keeps everything that completed.
+    """
+
+    def __init__(self, deadline: float, result: Any = None, unfinished: Sequence[str] = ()) -> None:
+        self.deadline = deadline
+        self.result = result
+        self.unfinished = tuple(unfinished)
+        text = f"the run did not end within its deadline of {deadline:g} s"
+        if self.unfinished:
+            text += f": {named(self.unfinished)} had not ended"
+        super().__init__(f"{text}. What completed is in .result; raise deadline= to allow more time.")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        return type(self), (self.deadline, self.result, self.unfinished), self.__dict__
+
+
+# -- the world, and us
+
+
+class RunnerError(AntichainError):
+    """
+    Say that the world under a run gave way: no thread is left, a worker died.
+    """
+
+
+class InternalError(AntichainError):
+    """
+    Say that the library broke one of its own laws; ``.story`` holds the last events, for the bug report.
+    """
+
+    def __init__(self, message: str, story: Iterable[object] = ()) -> None:
+        self.story = tuple(story)
+        lines = [f"{message}. This is a fault of antichain, not of your graph: please report it with these lines."]
+        lines += [f"  {event}" for event in self.story]
+        super().__init__("\n".join(lines))
+        self._message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        return type(self), (self._message, self.story), self.__dict__
+
+
+# -- words for messages
+
+
+def shown(value: object) -> str:
+    """
+    Show *value* in a message: its repr, cut to one short line, whatever the repr does.
+    """
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001  # a repr is foreign code, and here only a help
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    text = " ".join(text.split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+
+
+def named(names: Sequence[str], limit: int = 5) -> str:
+    """
+    List *names* in a sentence: the first few, and how many more there are.
+    """
+    text = ", ".join(repr(name) for name in names[:limit])
+    return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """
+    Make the sentence that names what *name* was probably meant to be, or an empty text.
+    """
+    import difflib  # only wrong graphs need it
+
+    candidates = [known_name for known_name, _ in zip(known, range(SEARCHED_NAMES), strict=False)]
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    if not near:
+        folded = name.casefold().replace("-", "_")
+        near = [candidate for candidate in candidates if candidate.casefold().replace("-", "_") == folded][:1]
+    return f" Did you mean {near[0]!r}?" if near else ""

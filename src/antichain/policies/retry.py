@@ -1,0 +1,189 @@
+"""When a failed attempt is tried again, and after how long."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from antichain.errors import Fault, GraphError, shown
+from antichain.policies.timeout import seconds
+
+__all__ = ["Backoff", "Retry", "as_retry", "retry_after"]
+
+# What a second attempt cannot mend: the program itself is wrong.
+PROGRAMMING_ERRORS: tuple[type[BaseException], ...] = (
+    TypeError,
+    NameError,
+    AttributeError,
+    ImportError,
+    SyntaxError,
+    NotImplementedError,
+    AssertionError,
+    GraphError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """
+    Give the pause after a failed attempt: exponential, capped, and by default fully jittered.
+
+    After attempt *n* the base is ``min(maximum, initial * factor ** (n - 1))``. With jitter the pause is drawn evenly
+    from 0 to the base ("full jitter" in Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015:
+    of the usual rules the one with the least total work under contention); without jitter it is the base.
+    """
+
+    initial: float = 0.5
+    factor: float = 2.0
+    maximum: float = 60.0
+    jitter: bool = True
+
+    def __post_init__(self) -> None:
+        seconds("Backoff(initial=…)", self.initial, zero=True)
+        seconds("Backoff(maximum=…)", self.maximum, zero=True)
+        if seconds("Backoff(factor=…)", self.factor) < 1:
+            raise GraphError(Fault("bad-policy", f"Backoff(factor={shown(self.factor)}): must be at least 1."))
+
+    def delay(self, attempt: int, rng: random.Random) -> float:
+        """
+        Return the seconds to wait after *attempt*, the number of the attempt that failed, from 1.
+        """
+        try:
+            base = min(self.maximum, self.initial * self.factor ** (attempt - 1))
+        except OverflowError:
+            base = self.maximum
+        return rng.uniform(0.0, base) if self.jitter else base
+
+
+# What Retry(on=…) takes. Any: the argument of a predicate is whatever the node raised.
+RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """
+    Try a node up to *attempts* times in total, the first included, with a pause after each failure.
+
+    *on* says which errors are worth another attempt: an exception type, several, or a predicate. Without it,
+    everything is, except cancellation, programming errors (TypeError, NameError, …) and errors whose class is named
+    ``…ValidationError``.
+    """
+
+    attempts: int = 3
+    backoff: Backoff = Backoff()
+    on: RetryOn | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.attempts) is not int or self.attempts < 1:
+            why = "attempts counts all attempts, the first included: a whole number, at least 1"
+            raise GraphError(Fault("bad-policy", f"Retry(attempts={shown(self.attempts)}): {why}."))
+        if not isinstance(self.backoff, Backoff):
+            raise GraphError(Fault("bad-policy", f"Retry(backoff={shown(self.backoff)}): must be a Backoff."))
+        if self.on is not None and not _is_condition(self.on):
+            why = "must be an exception type, a tuple of them, or a function error -> bool"
+            raise GraphError(Fault("bad-policy", f"Retry(on={shown(self.on)}): {why}."))
+
+    def retryable(self, error: BaseException) -> bool:
+        """
+        Say whether *error* is worth another attempt.
+        """
+        if self.on is None:
+            return retryable_by_default(error)
+        if isinstance(self.on, (type, tuple)):
+            return isinstance(error, self.on)
+        return bool(self.on(error))
+
+
+def _is_condition(on: object) -> bool:
+    if isinstance(on, tuple):
+        return bool(on) and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on)
+    if isinstance(on, type):
+        return issubclass(on, BaseException)
+    return callable(on)
+
+
+def retryable_by_default(error: BaseException) -> bool:
+    """
+    Say whether *error* may go away by itself: not a cancellation, a programming error or a validation error.
+    """
+    # CancelledError, SystemExit and KeyboardInterrupt are not Exceptions.
+    if not isinstance(error, Exception) or isinstance(error, PROGRAMMING_ERRORS):
+        return False
+    return not any(kind.__name__.endswith("ValidationError") for kind in type(error).__mro__)
+
+
+def as_retry(value: object) -> Retry | None:
+    """
+    Read a retry policy: a number of attempts in total, a Retry, or None.
+
+    Raises:
+        GraphError: *value* is not one of them.
+    """
+    if value is None or isinstance(value, Retry):
+        return value
+    if type(value) is int and value >= 1:
+        return Retry(attempts=value)
+    why = "use a number of attempts in total (the first included, at least 1) or Retry(…)"
+    raise GraphError(Fault("bad-policy", f"retry={shown(value)}: {why}."))
+
+
+def retry_after(error: BaseException, wall_now: float) -> float | None:
+    """
+    Read from *error* how many seconds its sender asks to wait, or return None.
+
+    Found by shape, so that no HTTP library is imported: ``error.retry_after``, then the header ``Retry-After`` in
+    ``error.response.headers`` or ``error.headers``, as seconds or as a date; *wall_now* is in seconds since the epoch.
+    """
+    found = _read(getattr(error, "retry_after", None), wall_now)
+    if found is not None:
+        return found
+    for holder in (getattr(error, "response", None), error):
+        found = _read(_header(getattr(holder, "headers", None)), wall_now)
+        if found is not None:
+            return found
+    return None
+
+
+def _header(headers: object) -> object:
+    # Libraries differ in whether their headers fold case; a plain dict does not.
+    get = getattr(headers, "get", None)
+    if not callable(get):
+        return None
+    for name in ("retry-after", "Retry-After", "Retry-after", "RETRY-AFTER"):
+        try:
+            value = get(name)
+        except (TypeError, ValueError, KeyError, AttributeError):
+            return None
+        if value is not None:
+            return value
+    return None
+
+
+def _read(value: object, wall_now: float) -> float | None:
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, str):
+        value = _read_text(value.strip(), wall_now)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return max(0.0, float(value))
+
+
+def _read_text(text: str, wall_now: float) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        pass  # not seconds: perhaps a date
+    from email.utils import parsedate_to_datetime  # rarely needed, and not free to import
+
+    try:
+        date = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if date.tzinfo is None:  # "-0000", and dates without a zone, which HTTP reads as UTC
+        date = date.replace(tzinfo=UTC)
+    return date.timestamp() - wall_now
