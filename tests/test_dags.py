@@ -1,7 +1,7 @@
 """
 4,241 graphs that were not written for antichain (tests/data/dags), through the real plan, core and driver.
 
-What is asserted is computed here, from nothing but the times and the edges: an oracle that shares no code with the engine.
+What is asserted is computed here from nothing but times and edges: an oracle that shares no code with the engine.
 """
 
 import asyncio
@@ -62,8 +62,8 @@ def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
     """
     How many of the (start, end) spans hold a slot at the busiest instant.
 
-    Half-open: what ends at an instant makes room for what starts then. An empty span needs a slot at its one instant, beside all spans
-    that are open on both sides of it.
+    Half-open: what ends at an instant makes room for what starts then. An empty span needs a slot at its one instant,
+    beside all spans that are open on both sides of it.
     """
     spans = list(spans)
     # At one instant: first the endings, then the empty spans, then the starts.
@@ -85,7 +85,7 @@ def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
 
 
 def check_run(dag: Dag, result: Any, slots: int | None, durations: dict[str, float]) -> float:
-    """Each node once, after its upstream, for as long as it takes, never more than *slots* at once. Returns the makespan."""
+    """Each node once, after its upstream, as long as it takes, at most *slots* at once. Returns the makespan."""
     records = result.nodes
     assert list(records) == [node["id"] for node in dag["nodes"]], dag["name"]
     for node in dag["nodes"]:
@@ -138,7 +138,7 @@ def check_makespan(dag: Dag, makespan: float, slots: int | None, durations: dict
 
 @pytest.mark.parametrize("name", SOUND)
 def test_real_graphs_in_virtual_time(name: str, full: bool) -> None:
-    """At 1, 2, 4, 16 and unlimited slots: each node once, after its upstream, limit kept, and no slot left idle without a reason."""
+    """At 1, 2, 4, 16 and unlimited slots: each node once, after its upstream, limit kept, no slot idle without need."""
     for dag in sample(read(name), full):
         durations = {node["id"]: seconds(node) for node in dag["nodes"]}
         plan = build(dag).plan()
@@ -164,7 +164,7 @@ def test_weights_of_real_graphs_are_kept(full: bool) -> None:
 
 
 class Recorder:
-    """Bodies that watch the run from inside: how often each node ran, whether its upstream had ended, how many were in flight."""
+    """Bodies that watch the run from inside: how often each ran, whether its upstream had ended, how many at once."""
 
     def __init__(self, dag: Dag) -> None:
         self.dag = dag
@@ -252,7 +252,7 @@ def on_cycles(edges: dict[str, set[str]]) -> set[str]:
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_graphs_are_refused(name: str) -> None:
-    """plan() refuses each, names only nodes that are at fault, and says in its message at least one for each kind of fault."""
+    """plan() refuses each and names only nodes that are at fault, at least one for each kind of fault."""
     for dag in read(name):
         graph = build(dag)  # adding never complains: all faults are reported together, at plan time
         with pytest.raises(GraphError) as caught:
