@@ -63,26 +63,17 @@ LOOK_AHEAD = {
 
 # core/ and policies/ decide; they have no clock, no thread, no file, no chance of their own.
 PURE = {"core", "policies"}
-PURE_LIBRARY = frozenset(
-    [
-        "array",
-        "bisect",
-        "collections",
-        "contextlib",
-        "dataclasses",
-        "datetime",
-        "difflib",
-        "email",
-        "enum",
-        "functools",
-        "heapq",
-        "itertools",
-        "math",
-        "operator",
-        "types",
-        "typing",
-    ]
-)
+PURE_LIBRARY = {
+    "array",
+    "bisect",
+    "collections",
+    "contextlib",
+    "dataclasses",
+    "datetime",
+    "difflib",
+    "email",
+    "enum",
+} | {"functools", "heapq", "itertools", "math", "operator", "types", "typing"}
 PURE_EXCEPTIONS = {
     ("policies/limits.py", "threading.Lock", "module"),  # a Limit shared by runs in several threads
 }
@@ -300,7 +291,7 @@ def test_named_exceptions_are_still_needed() -> None:
 def test_import_is_light() -> None:
     """`import antichain` loads no third-party package: they are imported on first use."""
     code = (
-        "import sys; before = set(sys.modules); import antichain; new = {m.split('.')[0] for m in {*sys.modules} - before}; "
+        "import sys; old = set(sys.modules); import antichain; new = {m.split('.')[0] for m in {*sys.modules} - old}; "
         "print(*sorted(new - {*sys.stdlib_module_names} - {'antichain'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

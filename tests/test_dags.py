@@ -128,9 +128,8 @@ def check_makespan(dag: Dag, makespan: float, slots: int | None, durations: dict
     if slots is None:
         assert abs(makespan - span) <= tolerance, dag["name"]
     else:
-        assert max(span, work / slots) - tolerance <= makespan <= work / slots + span * (1 - 1 / slots) + tolerance, (
-            dag["name"]
-        )
+        least, most = max(span, work / slots), work / slots + span * (1 - 1 / slots)
+        assert least - tolerance <= makespan <= most + tolerance, dag["name"]
     optimal = dag.get("known_optimal", {}).get("inf" if slots is None else str(slots))
     if optimal is not None:
         assert makespan >= optimal * (1 - 1e-6), f"{dag['name']}: shorter than the proved optimum"
