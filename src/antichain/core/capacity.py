@@ -1,0 +1,131 @@
+"""
+Named limits of one run and the queues of ready nodes that wait for them: who fits, who is charged. No clock, no thread.
+
+There is one queue for each *demand* (a distinct set of limits and weights), and the best head that fits is taken. A full limit therefore
+never blocks a node that does not use it, and nobody has to be woken or parked.
+"""
+
+from collections.abc import Mapping
+from heapq import heappop, heappush
+
+from antichain.policies import Limit
+
+UNLIMITED = 1 << 60
+
+
+class Slots:
+    """
+    Count the units of one named limit that this run's attempts hold.
+    """
+
+    __slots__ = ("limit", "name", "size", "used")
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name = name
+        self.size = size
+        # Units charged by this run. Invariant: equals the weights of its running and abandoned attempts that name the limit.
+        self.used = 0
+
+    def fits(self, weight: int) -> bool:
+        return self.used + weight <= self.size
+
+    def take(self, weight: int) -> bool:
+        if self.used + weight > self.size:
+            return False
+        self.used += weight
+        return True
+
+    def give_back(self, weight: int) -> None:
+        self.used -= weight
+
+
+class SharedSlots(Slots):
+    """
+    The same for a `Limit` that other runs may use too: the ledger is the limit's own.
+    """
+
+    __slots__ = ()
+
+    limit: Limit
+
+    def __init__(self, name: str, limit: Limit) -> None:
+        super().__init__(name, limit.size)
+        self.limit = limit
+
+    def fits(self, weight: int) -> bool:
+        return self.limit.used + weight <= self.limit.size
+
+    def take(self, weight: int) -> bool:
+        # Another run, in another thread, may have been faster since `fits`.
+        if not self.limit.acquire(weight):
+            return False
+        self.used += weight
+        return True
+
+    def give_back(self, weight: int) -> None:
+        self.used -= weight
+        self.limit.release(weight)
+
+
+class Queue:
+    """
+    Ready nodes of one demand, best key first; an entry whose node is no longer ready under that key is stale.
+    """
+
+    __slots__ = ("backlog", "charged", "demand", "heap", "needs")
+
+    def __init__(
+        self, demand: tuple[tuple[str, int], ...], needs: tuple[tuple[Slots, int], ...], *, charged: bool
+    ) -> None:
+        self.demand = demand
+        self.needs = needs
+        # Containers and judgements take no slot of `max_concurrent`.
+        self.charged = charged
+        self.heap: list[int] = []
+        # What was ready from the start, worst first: taking from a sorted list costs no sifting.
+        self.backlog: list[int] = []
+
+    def push(self, key: int) -> None:
+        heappush(self.heap, key)
+
+    def head(self) -> int | None:
+        heap, backlog = self.heap, self.backlog
+        if heap:
+            return heap[0] if not backlog or heap[0] < backlog[-1] else backlog[-1]
+        return backlog[-1] if backlog else None
+
+    def pop(self) -> int:
+        heap, backlog = self.heap, self.backlog
+        if backlog and (not heap or backlog[-1] < heap[0]):
+            return backlog.pop()
+        return heappop(heap)
+
+    def fits(self) -> bool:
+        for slots, weight in self.needs:
+            if not slots.fits(weight):
+                return False
+        return True
+
+    def charge(self) -> bool:
+        """
+        Take all units of the demand, or none.
+        """
+        for position, (slots, weight) in enumerate(self.needs):
+            if not slots.take(weight):
+                for taken, units in self.needs[:position]:
+                    taken.give_back(units)
+                return False
+        return True
+
+    def release(self) -> None:
+        for slots, weight in self.needs:
+            slots.give_back(weight)
+
+
+def open_slots(limits: Mapping[str, int | Limit]) -> dict[str, Slots]:
+    """
+    Make the ledgers of a run's named limits.
+    """
+    return {
+        name: SharedSlots(name, size) if isinstance(size, Limit) else Slots(name, size) for name, size in limits.items()
+    }

@@ -1,0 +1,180 @@
+"""
+What is now so: the numbered events of a run, and the one place that builds them. Only made when somebody listens.
+
+Events are named tuples because a run makes three of them for each node; they are to be read by name.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from antichain.core.states import REASON_NAMES, STATE_NAMES
+
+
+class RunStarted(NamedTuple):
+    """
+    A run has begun; `time` counts in seconds on the run's clock, which is not the wall clock.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    name: str
+    node_count: int
+    node: None = None
+    attempt: None = None
+
+
+class NodeReady(NamedTuple):
+    """
+    All that the node waited for has come; it waits for slots now.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    node: str
+    attempt: int
+
+
+class NodeStarted(NamedTuple):
+    """
+    An attempt runs and holds its slots.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    node: str
+    attempt: int
+
+
+class Chunk(NamedTuple):
+    """
+    A running node gave a part of its output (`yield`, or `Context.emit`).
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    node: str
+    attempt: int
+    value: Any  # whatever the node's author yields
+
+
+class NodeRetrying(NamedTuple):
+    """
+    An attempt failed and another one will start in `delay` seconds; until then the node holds no slot.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    node: str
+    attempt: int
+    delay: float
+    error: BaseException | None
+
+
+class NodeEnded(NamedTuple):
+    """
+    The node has its terminal state, which does not change any more.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    node: str
+    attempt: int
+    state: str
+    reason: str
+    error: BaseException | None
+    output: Any  # the node's value, None unless it succeeded
+
+
+class RunEnded(NamedTuple):
+    """
+    Nothing of the run is left; `status` is that of its result.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    status: str
+    node: None = None
+    attempt: None = None
+
+
+Event = RunStarted | NodeReady | NodeStarted | Chunk | NodeRetrying | NodeEnded | RunEnded
+Listener = Callable[[Event], object]
+
+
+class FactStream:
+    """
+    Number the facts of one run and hand each to every listener, in order.
+    """
+
+    __slots__ = ("_error_of", "_listeners", "_names", "_output_of", "_reasons", "_run_id", "_states", "seq")
+
+    def __init__(
+        self,
+        run_id: str,
+        listeners: Sequence[Listener],
+        names: Sequence[str],
+        verdicts: tuple[Sequence[int], Sequence[int]],
+        error_of: Callable[[int], BaseException | None],
+        output_of: Callable[[int], Any],
+    ) -> None:
+        self._run_id = run_id
+        self._listeners = tuple(listeners)
+        # By node, and it grows with the run.
+        self._names = names
+        self._states, self._reasons = verdicts
+        self._error_of = error_of
+        self._output_of = output_of
+        # Number of the last event; there are no gaps.
+        self.seq = 0
+
+    def _tell(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def _next(self) -> int:
+        self.seq += 1
+        return self.seq
+
+    def run_started(self, name: str, node_count: int, now: float) -> None:
+        self._tell(RunStarted(self._next(), now, self._run_id, name, node_count))
+
+    def run_ended(self, status: str, now: float) -> None:
+        self._tell(RunEnded(self._next(), now, self._run_id, status))
+
+    def ready(self, node: int, attempt: int, now: float) -> None:
+        self.seq += 1
+        self._tell(NodeReady(self.seq, now, self._run_id, self._names[node], attempt))
+
+    def started(self, node: int, attempt: int, now: float) -> None:
+        self.seq += 1
+        self._tell(NodeStarted(self.seq, now, self._run_id, self._names[node], attempt))
+
+    def chunk(self, node: int, attempt: int, now: float, value: object) -> None:
+        self._tell(Chunk(self._next(), now, self._run_id, self._names[node], attempt, value))
+
+    def retrying(self, node: int, attempt: int, now: float, delay: float) -> None:
+        error = self._error_of(node)
+        self._tell(NodeRetrying(self._next(), now, self._run_id, self._names[node], attempt, delay, error))
+
+    def ended(self, node: int, attempt: int, now: float) -> None:
+        self.seq += 1
+        self._tell(
+            NodeEnded(
+                self.seq,
+                now,
+                self._run_id,
+                self._names[node],
+                attempt,
+                STATE_NAMES[self._states[node]],
+                REASON_NAMES[self._reasons[node]],
+                self._error_of(node),
+                self._output_of(node),
+            )
+        )

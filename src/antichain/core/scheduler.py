@@ -1,0 +1,1098 @@
+"""
+Decide what runs next, and what follows from what happened. Pure: integers in, integers out; time is an argument, randomness is injected.
+
+Two rules hold here. All that decides is in this package: the driver, the simulator and the tests call the same few methods and never
+decide for themselves. And no value, exception, clock, task or thread is known here.
+
+The methods are the signals: `start`, `take`, `arm`, `judged`, `ended`, `failed`, `cancelled`, `returned`, `grow`, `close`, `lend`,
+`reclaim`, `resize`, `stop`, `tick`. What the caller has to do afterwards is in four places, which it empties: `interrupts` (attempts to
+cancel), `completed` (groups that have ended), `judging` (conditions to evaluate), and `next_at()` (when to call `tick`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappush
+from random import Random
+from typing import Final, Protocol
+
+from antichain.core.capacity import UNLIMITED, Queue, Slots, open_slots
+from antichain.core.groups import CANCEL, CANCELLING, CONTINUE, DRAIN, DRAINING, NOT_STOPPING, Group
+from antichain.core.states import (
+    BACKING_OFF,
+    CANCELLED,
+    CONDITION,
+    DEADLINE,
+    ERROR,
+    FAILED,
+    FALLBACK,
+    FIRST_TERMINAL,
+    NO_REASON,
+    OUTPUT,
+    OUTPUTS,
+    PENDING,
+    READY,
+    RUN,
+    RUNNING,
+    SKIPPED,
+    STARVED,
+    STATE_NAMES,
+    SUCCEEDED,
+    TIMEOUT,
+    UPSTREAM,
+)
+from antichain.core.timers import (
+    ATTEMPT_EXPIRES,
+    BACKOFF_ENDS,
+    DEADLINE_PASSES,
+    GRACE_ENDS,
+    STARVATION_ENDS,
+    Timer,
+    Timers,
+)
+from antichain.errors import InternalError
+from antichain.policies import Join, Limit, Retry, Timeout
+from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, SUCCESSOR_MAX, Flag, Shape, order_key
+
+NOTHING: Final = -1
+
+# What `failed` decided.
+LATE: Final = 0
+RETRYING: Final = 1
+FALLING_BACK: Final = 2
+FINAL: Final = 3
+
+_WHEN: Final = int(Flag.WHEN)
+_CONTAINER: Final = int(Flag.CONTAINER)
+_THREAD: Final = int(Flag.THREAD)
+_HAS_FALLBACK: Final = int(Flag.FALLBACK)
+_REPEAT_SAFE: Final = int(Flag.REPEAT_SAFE)
+_ALL: Final = int(Join.ALL)
+_ANY: Final = int(Join.ANY)
+_ALL_DONE: Final = int(Join.ALL_DONE)
+
+# Flag bytes of nodes that wait in an ordinary queue; what `bytes.translate` leaves of them tells whether a plan has others.
+_ORDINARY: Final = bytes(flags for flags in range(256) if not flags & (_WHEN | _CONTAINER))
+
+ON_ERROR: Final = {"cancel": CANCEL, "drain": DRAIN, "continue": CONTINUE}
+
+
+class FactSink(Protocol):
+    """
+    What the scheduler tells when somebody listens; see `core.facts`.
+    """
+
+    def ready(self, node: int, attempt: int, now: float) -> None: ...
+    def started(self, node: int, attempt: int, now: float) -> None: ...
+    def retrying(self, node: int, attempt: int, now: float, delay: float) -> None: ...
+    def ended(self, node: int, attempt: int, now: float) -> None: ...
+
+
+class Scheduler:
+    """
+    Hold the state of one run and answer what may run now.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        max_concurrent: int | None = None,
+        limits: Mapping[str, int | Limit] | None = None,
+        on_error: str = "cancel",
+        deadline: float | None = None,
+        grace: float = 5.0,
+        rng: Random | None = None,
+    ) -> None:
+        self.planned = shape.count
+        self.grace = grace
+        self.deadline = deadline
+        self.rng = rng
+        self.facts: FactSink | None = None
+
+        # What the plan says. Shared with it, and with other runs, until the run grows: see `_own_lists`.
+        self.upstream = shape.upstream
+        self.downstream = shape.downstream
+        self.join = shape.join
+        self.flags = shape.flags
+        self.key = shape.key
+        self.priority = shape.priority
+        self.retry: dict[int, Retry] = shape.retry
+        self.timeout: dict[int, Timeout] = shape.timeout
+        self.followers = shape.followers
+        self._owns_lists = False
+        self._own_downstream: set[int] = set()
+
+        # Where each node stands. Invariant: a terminal state never changes.
+        self.state = bytearray(shape.count)
+        self.reason = bytearray(shape.count)
+        # Number of the attempt that is current; 0 before the first one.
+        self.attempts: list[int] = [0] * shape.count
+        # Endings that must still come before the join rule holds. A node becomes ready when it reaches 0, and only then.
+        self.waiting = shape.waiting.copy()
+        self.ready_at: list[float] = [0.0] * shape.count
+        # Start of the first attempt.
+        self.started_at: list[float] = [0.0] * shape.count
+        self.ended_at: list[float] = [0.0] * shape.count
+        # Start of the current attempt, where it is not the first.
+        self._restarted_at: dict[int, float] = {}
+        # Upstream nodes that may still succeed, for the `any` nodes that have seen one end otherwise.
+        self._hope: dict[int, int] = {}
+        # Seconds of attempts and backoffs so far, for nodes with a total timeout.
+        self._spent: dict[int, float] = {}
+        # The attempt whose time is up while its body has not ended yet.
+        self._expired: dict[int, int] = {}
+        # Attempts asked to end, until they do or their grace passes.
+        self._interrupted: dict[int, int] = {}
+        # Running nodes whose fallback is being made: there is no way on from there but an end.
+        self._falling: set[int] = set()
+        # Running nodes that hold no slot: they wait for what they run themselves, or an abandoned attempt of theirs holds it.
+        self._uncharged: set[int] = set()
+        self._lent: dict[int, int] = {}
+        # Ready to go on: took part in `lend` and waits for its slots again.
+        self._returning: set[int] = set()
+        # Ready nodes whose condition held: they wait for slots, the others with a condition for its value.
+        self._judged: set[int] = set()
+        # Nothing can happen any more but the return of abandoned attempts, and a timer watches for how long.
+        self._starving = False
+        # Attempts that did not end in time. Their slots stay charged until `returned`.
+        self.abandoned: dict[tuple[int, int], Queue] = {}
+        # Nodes of which some attempt was abandoned; never shrinks.
+        self.abandoned_nodes: dict[int, int] = {}
+
+        # Attempts that may still start at once. Invariant: max_concurrent - attempts charged, abandoned ones included.
+        self.max_concurrent = UNLIMITED if max_concurrent is None else max_concurrent
+        self.free = self.max_concurrent
+        self.limits: dict[str, Slots] = open_slots(limits or {})
+        # Charged attempts that have not been abandoned: while there is one, something will happen.
+        self.active = 0
+        # Nodes without a terminal state.
+        self.unfinished = shape.count
+        self.status_reason = NO_REASON
+
+        self.queues: list[Queue] = []
+        self._demand_numbers: dict[tuple[tuple[str, int], ...], int] = {}
+        self.containers = Queue((), (), charged=False)
+        self.judging = Queue((), (), charged=False)
+        # The queue of each demand, by the number that `demand` gives a node.
+        self._demand_queues: list[Queue] = []
+        self.demand = shape.demand
+        for demand in shape.demands:
+            self.demand_number(demand)
+        self._special = bool(shape.flags.translate(None, _ORDINARY))
+
+        self.timers = Timers(self._is_alive)
+        self.interrupts: list[tuple[int, int]] = []
+        self.completed: list[Group] = []
+        self.root = Group(NOTHING, 0, ON_ERROR[on_error])
+        self.root.closed = True
+        # Groups by owner, and the group of each node that was not planned.
+        self.groups: dict[int, list[Group]] = {}
+        self.group_of: dict[int, Group] = {}
+        # Indices that `forget` gave back.
+        self._vacant: list[int] = []
+
+    # ------------------------------------------------------------------ asking
+
+    @property
+    def has_ended(self) -> bool:
+        return not self.unfinished
+
+    def next_at(self) -> float | None:
+        """
+        Return the instant at which `tick` has something to do.
+        """
+        return self.timers.next_at()
+
+    def attempt_started_at(self, node: int) -> float:
+        return self._restarted_at.get(node, self.started_at[node])
+
+    def has_expired(self, node: int, attempt: int) -> bool:
+        """
+        Tell whether the time of this attempt is up.
+        """
+        return self._expired.get(node) == attempt
+
+    def was_interrupted(self, node: int, attempt: int) -> bool:
+        """
+        Tell whether this attempt was asked to end because its run, group or owner stops.
+        """
+        return self._interrupted.get(node) == attempt
+
+    def expires_at(self, node: int) -> float | None:
+        """
+        Return the instant at which the current attempt of *node* is to be over, if it has a timeout.
+        """
+        limit = self.attempt_limit(node)
+        return None if limit is None else self.attempt_started_at(node) + limit
+
+    def attempt_limit(self, node: int) -> float | None:
+        """
+        Return how many seconds the current attempt may take: the attempt's own limit or what is left of the total.
+        """
+        timeout = self.timeout.get(node)
+        if timeout is None:
+            return None
+        if timeout.total is None:
+            return timeout.attempt
+        left = max(0.0, timeout.total - self._spent.get(node, 0.0))
+        return left if timeout.attempt is None else min(timeout.attempt, left)
+
+    def queue_of(self, node: int) -> Queue:
+        """
+        Return the queue in which *node* waits for its slots.
+        """
+        if self._special and self.flags[node] & _CONTAINER:
+            return self.containers
+        return self._demand_queues[self.demand[node]]
+
+    def demand_number(self, demand: tuple[tuple[str, int], ...]) -> int:
+        """
+        Return the number of a demand, with a queue of its own; the limits it names must be known.
+        """
+        number = self._demand_numbers.get(demand)
+        if number is None:
+            number = self._demand_numbers[demand] = len(self._demand_queues)
+            needs = tuple((self.limits[name], weight) for name, weight in demand)
+            queue = Queue(demand, needs, charged=True)
+            self._demand_queues.append(queue)
+            self.queues.append(queue)
+        return number
+
+    def can_start(self) -> bool:
+        """
+        Tell whether `take` would return a node.
+        """
+        if self.containers.heap or self.containers.backlog:
+            return True
+        return self.free > 0 and any((queue.heap or queue.backlog) and queue.fits() for queue in self.queues)
+
+    # ------------------------------------------------------------------ starting
+
+    def start(self, now: float, given: Iterable[int] = ()) -> None:
+        """
+        Begin the run; the nodes in *given* have their output already.
+        """
+        if self.deadline is not None:
+            self.timers.set(now + self.deadline, DEADLINE_PASSES, NOTHING, 0, 1)
+        given = list(given)
+        for node in given:
+            self._finish(node, SUCCEEDED, OUTPUTS, now)
+        self._make_ready([node for node, left in enumerate(self.waiting) if not left], now)
+        for node in given:
+            self._count_down(node, now)
+            if node in self.followers:
+                self._lead(node, now)
+
+    def _make_ready(self, nodes: list[int], now: float) -> None:
+        """
+        Enter the first ready nodes in one piece: sorted once, they need no heap.
+        """
+        state, ready_at, key = self.state, self.ready_at, self.key
+        touched: dict[int, Queue] = {}
+        for node in nodes:
+            if state[node] != PENDING:
+                continue
+            state[node] = READY
+            ready_at[node] = now
+            if self.facts is not None:
+                self.facts.ready(node, self.attempts[node] + 1, now)
+            queue = self._waiting_room(node)
+            queue.backlog.append(key[node])
+            touched[id(queue)] = queue
+        for queue in touched.values():
+            queue.backlog.sort(reverse=True)
+
+    def _waiting_room(self, node: int) -> Queue:
+        if self._special:
+            flags = self.flags[node]
+            if flags & _WHEN:
+                return self.judging
+            if flags & _CONTAINER:
+                return self.containers
+        return self._demand_queues[self.demand[node]]
+
+    def _become_ready(self, node: int, now: float) -> None:
+        self.state[node] = READY
+        self.ready_at[node] = now
+        if self.facts is not None:
+            self.facts.ready(node, self.attempts[node] + 1, now)
+        heappush(self._waiting_room(node).heap, self.key[node])
+
+    def take(self, now: float) -> int:
+        """
+        Start the best ready node that fits and return it: its attempt is running and charged from now on.
+
+        Returns `NOTHING` when none fits, and ``-2 - node`` for a body that gets its slots back and goes on (see `reclaim`).
+        """
+        while True:
+            chosen = None
+            best = 0
+            if self.free > 0:
+                for queue in self.queues:
+                    heap, backlog = queue.heap, queue.backlog
+                    if heap:
+                        head = heap[0]
+                        if backlog and backlog[-1] < head:
+                            head = backlog[-1]
+                    elif backlog:
+                        head = backlog[-1]
+                    else:
+                        continue
+                    if (chosen is None or head < best) and (not queue.needs or queue.fits()):
+                        chosen, best = queue, head
+            if self._special:
+                first = self.containers.head()
+                if first is not None and (chosen is None or first < best):
+                    chosen, best = self.containers, first
+            if chosen is None:
+                return NOTHING
+            node = best & INDEX_MASK
+            if self.state[node] == READY and self.key[node] == best:
+                if chosen.charged:
+                    if chosen.needs and not chosen.charge():
+                        # A run that shares the limit was faster; its release will wake this one.
+                        continue
+                    self.free -= 1
+                    self.active += 1
+                chosen.pop()
+                self.state[node] = RUNNING
+                attempt = self.attempts[node] + 1
+                self.attempts[node] = attempt
+                if attempt == 1:
+                    self.started_at[node] = now
+                else:
+                    self._restarted_at[node] = now
+                if self.facts is not None:
+                    self.facts.started(node, attempt, now)
+                if self._special and node in self.followers:
+                    self._lead(node, now)
+                return node
+            if node in self._returning and self.key[node] == best:
+                if chosen.needs and not chosen.charge():
+                    continue
+                chosen.pop()
+                self.free -= 1
+                self.active += 1
+                self._returning.discard(node)
+                self._uncharged.discard(node)
+                return -2 - node
+            # A stale entry: the node was cancelled, or entered again under a better key.
+            chosen.pop()
+
+    def _lead(self, node: int, now: float) -> None:
+        """
+        A mapped stage has started: the stages that are fed by its items may start too.
+        """
+        for follower in self.followers[node]:
+            self.waiting[follower] -= 1
+            if not self.waiting[follower] and self.state[follower] == PENDING:
+                self._become_ready(follower, now)
+
+    def arm(self, node: int, attempt: int) -> None:
+        """
+        Set the timer of a running attempt that has a timeout. Called once its body has suspended: one that does not needs none.
+        """
+        limit = self.attempt_limit(node)
+        if limit is not None and self.state[node] == RUNNING and self.attempts[node] == attempt:
+            self._set_timer(self.attempt_started_at(node) + limit, ATTEMPT_EXPIRES, node, attempt)
+
+    def next_to_judge(self) -> int:
+        """
+        Return a node whose join rule holds and whose condition has to be evaluated, or `NOTHING`.
+        """
+        judging = self.judging
+        while judging.heap or judging.backlog:
+            key = judging.pop()
+            node = key & INDEX_MASK
+            if self.state[node] == READY and self.key[node] == key and node not in self._judged:
+                return node
+        return NOTHING
+
+    def judged(self, node: int, verdict: bool | None, now: float) -> None:
+        """
+        Take the value of a node's condition: true lets it wait for its slots, false skips it, None (it raised) fails it.
+        """
+        if self.state[node] != READY or node in self._judged:
+            return
+        if verdict is None:
+            self._finish(node, FAILED, ERROR, now)
+            self._after_failure(node, now)
+        elif verdict:
+            self._judged.add(node)
+            heappush(self.queue_of(node).heap, self.key[node])
+        else:
+            self._finish(node, SKIPPED, CONDITION, now)
+            self._spread(node, now)
+
+    # ------------------------------------------------------------------ endings
+
+    def ended(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
+        """
+        Take the successful end of an attempt; False if that attempt is not current any more.
+        """
+        state = self.state
+        if state[node] != RUNNING or self.attempts[node] != attempt:
+            return False
+        if self._expired and self._expired.get(node) == attempt:
+            # Its time was up before it ended: `failed` is the only way on.
+            return False
+        if (reason == FALLBACK) != (node in self._falling):
+            return False
+        if self._special and self.flags[node] & _CONTAINER:
+            pass
+        elif self._uncharged and node in self._uncharged:
+            self._forget_charge(node)
+        else:
+            self.free += 1
+            self.active -= 1
+            demand = self.demand[node]
+            if demand:
+                self._demand_queues[demand].release()
+        state[node] = SUCCEEDED
+        self.reason[node] = reason
+        self.ended_at[node] = now
+        self.unfinished -= 1
+        facts = self.facts
+        if facts is not None:
+            facts.ended(node, attempt, now)
+        waiting = self.waiting
+        for follower in self.downstream[node]:
+            left = waiting[follower] - 1
+            waiting[follower] = left
+            if not left and state[follower] == PENDING:
+                state[follower] = READY
+                self.ready_at[follower] = now
+                if facts is not None:
+                    facts.ready(follower, 1, now)
+                if self._special:
+                    heappush(self._waiting_room(follower).heap, self.key[follower])
+                else:
+                    heappush(self._demand_queues[self.demand[follower]].heap, self.key[follower])
+        if self._interrupted:
+            self._interrupted.pop(node, None)
+        if self._falling:
+            self._falling.discard(node)
+        if node >= self.planned:
+            self._leave_group(node)
+        return True
+
+    def failed(
+        self,
+        node: int,
+        attempt: int,
+        now: float,
+        *,
+        retryable: bool = False,
+        after: float | None = None,
+        final: bool = False,
+    ) -> int:
+        """
+        Take the failure of an attempt and decide: `RETRYING`, `FALLING_BACK` (make the fallback's value, then say `ended` with reason
+        `FALLBACK`, or `failed` with *final*), `FINAL`, or `LATE` if the attempt is not current any more.
+
+        *after* is the least number of seconds before the next attempt that the other side asked for.
+        """
+        if self.state[node] != RUNNING or self.attempts[node] != attempt:
+            return LATE
+        timed_out = self._expired.get(node) == attempt
+        stopping = self._stopping(node)
+        if not final and node not in self._falling:
+            if timed_out and self.flags[node] & _THREAD and not self.flags[node] & _REPEAT_SAFE:
+                # Its thread may still be at it, and twice at once is not safe.
+                retryable = False
+            if retryable and stopping == NOT_STOPPING:
+                delay = self._backoff(node, attempt, now, after)
+                if delay is not None:
+                    self._release(node)
+                    self._expired.pop(node, None)
+                    self._interrupted.pop(node, None)
+                    self.state[node] = BACKING_OFF
+                    self._set_timer(now + delay, BACKOFF_ENDS, node, attempt)
+                    if self.facts is not None:
+                        self.facts.retrying(node, attempt, now, delay)
+                    return RETRYING
+            if self.flags[node] & _HAS_FALLBACK and stopping != CANCELLING:
+                self._falling.add(node)
+                # The fallback has the attempt's time again.
+                self._expired.pop(node, None)
+                self._restarted_at[node] = now
+                return FALLING_BACK
+        self._release(node)
+        self._finish(node, FAILED, TIMEOUT if timed_out else ERROR, now)
+        self._after_failure(node, now)
+        return FINAL
+
+    def _backoff(self, node: int, attempt: int, now: float, after: float | None) -> float | None:
+        """
+        Return the seconds until the next attempt, or None if there is to be none.
+        """
+        retry = self.retry.get(node)
+        if retry is None or attempt >= retry.attempts:
+            return None
+        delay = retry.backoff.delay(attempt, self._random())
+        if after is not None and after > delay:
+            delay = after
+        timeout = self.timeout.get(node)
+        if timeout is not None and timeout.total is not None:
+            spent = self._spent.get(node, 0.0) + (now - self.attempt_started_at(node)) + delay
+            if spent >= timeout.total:
+                return None
+            self._spent[node] = spent
+        return delay
+
+    def _random(self) -> Random:
+        if self.rng is None:
+            raise InternalError("a delay was asked for, but no source of randomness was injected")
+        return self.rng
+
+    def cancelled(self, node: int, attempt: int, now: float) -> bool:
+        """
+        Take the end of an attempt that was asked to end; False if it is not current any more.
+        """
+        if self.state[node] != RUNNING or self.attempts[node] != attempt:
+            return False
+        self._release(node)
+        self._finish(node, CANCELLED, self._cancel_reason(node), now)
+        self._spread(node, now)
+        return True
+
+    def returned(self, node: int, attempt: int) -> None:
+        """
+        An abandoned attempt has ended after all: its slots are free.
+        """
+        queue = self.abandoned.pop((node, attempt), None)
+        if queue is not None:
+            queue.release()
+            self.free += 1
+
+    def _finish(self, node: int, state: int, reason: int, now: float) -> None:
+        """
+        Give *node* its terminal state: the one place besides `ended` that does.
+        """
+        if self.state[node] >= FIRST_TERMINAL:
+            raise InternalError(
+                f"node {node} is {STATE_NAMES[self.state[node]]} already and cannot become {STATE_NAMES[state]}"
+            )
+        self.state[node] = state
+        self.reason[node] = reason
+        self.ended_at[node] = now
+        self.unfinished -= 1
+        self._expired.pop(node, None)
+        self._interrupted.pop(node, None)
+        self._falling.discard(node)
+        if self.facts is not None:
+            self.facts.ended(node, self.attempts[node], now)
+        if node >= self.planned:
+            self._leave_group(node)
+
+    def _count_down(self, node: int, now: float) -> None:
+        """
+        Tell the downstream nodes of one that succeeded.
+        """
+        for follower in self.downstream[node]:
+            self.waiting[follower] -= 1
+            if not self.waiting[follower] and self.state[follower] == PENDING:
+                self._become_ready(follower, now)
+
+    def _spread(self, node: int, now: float) -> None:
+        """
+        Let what follows from a node that did not succeed reach everything downstream of it.
+        """
+        reached = [node]
+        while reached:
+            ended = reached.pop()
+            for follower in self.downstream[ended]:
+                if self.state[follower] == PENDING and self._loses(follower, now):
+                    reached.append(follower)
+            if ended in self.followers:
+                reached.extend(self._unlead(ended, now))
+
+    def _loses(self, node: int, now: float) -> bool:
+        """
+        One upstream node of *node*, which is pending, ended without success: True if that skips it.
+        """
+        join = self.join[node]
+        if join == _ALL_DONE:
+            self.waiting[node] -= 1
+            if not self.waiting[node]:
+                self._become_ready(node, now)
+            return False
+        if join == _ANY:
+            hope = self._hope.get(node, len(self.upstream[node])) - 1
+            self._hope[node] = hope
+            if hope:
+                return False
+        self._finish(node, SKIPPED, UPSTREAM, now)
+        return True
+
+    def _unlead(self, node: int, now: float) -> list[int]:
+        """
+        A mapped stage ended without success: the stages fed by its items end too. Returns those that were skipped.
+        """
+        skipped = []
+        for follower in self.followers[node]:
+            state = self.state[follower]
+            if state in (PENDING, READY):
+                self._finish(follower, SKIPPED, UPSTREAM, now)
+                skipped.append(follower)
+            elif state == RUNNING:
+                self._interrupt(follower, now, UPSTREAM)
+        return skipped
+
+    def _after_failure(self, node: int, now: float) -> None:
+        group = self.group_of.get(node, self.root)
+        group.failed = True
+        if group.mode == CANCEL:
+            self.stop(group, now, reason=RUN)
+        elif group.mode == DRAIN:
+            self.stop(group, now, reason=RUN, interrupt=False)
+        self._spread(node, now)
+
+    # ------------------------------------------------------------------ stopping
+
+    def stop(self, group: Group, now: float, *, reason: int = RUN, interrupt: bool = True) -> None:
+        """
+        Start nothing more of *group*; with *interrupt*, also ask its running attempts to end.
+        """
+        stopping = CANCELLING if interrupt else DRAINING
+        if group.stopping >= stopping:
+            return
+        group.stopping = stopping
+        group.reason = group.reason or reason
+        if group is self.root:
+            self.status_reason = self.status_reason or reason
+        for node in self._members(group):
+            state = self.state[node]
+            if state == RUNNING:
+                self._stop_running(node, now, reason, interrupt)
+            elif state == BACKING_OFF and not interrupt:
+                # It did fail, and a run that drains starts no further attempt.
+                self._finish(node, FAILED, ERROR, now)
+            elif state < FIRST_TERMINAL:
+                self._finish(node, CANCELLED, reason, now)
+
+    def _members(self, group: Group) -> Sequence[int]:
+        if group is not self.root:
+            return list(group.live)
+        # Grown members of the run itself come after the planned ones.
+        return [*range(self.planned), *group.live]
+
+    def _stop_running(self, node: int, now: float, reason: int, interrupt: bool) -> None:
+        if interrupt:
+            self._interrupt(node, now, reason)
+            return
+        for group in self.groups.get(node, ()):
+            if self.flags[node] & _CONTAINER:
+                self.stop(group, now, reason=reason, interrupt=False)
+
+    def _interrupt(self, node: int, now: float, reason: int) -> None:
+        """
+        Ask the running attempt of *node*, and all it has brought into the run, to end.
+        """
+        attempt = self.attempts[node]
+        if self._interrupted.get(node) == attempt:
+            return
+        self._interrupted[node] = attempt
+        # The reason means nothing to others before the node has ended.
+        self.reason[node] = reason
+        if not self.flags[node] & _CONTAINER:
+            self.interrupts.append((node, attempt))
+            self._set_timer(now + self.grace, GRACE_ENDS, node, attempt)
+        for group in list(self.groups.get(node, ())):
+            self.stop(group, now, reason=reason)
+            self.close(group)
+
+    def _cancel_reason(self, node: int) -> int:
+        if node in self._interrupted and self.reason[node]:
+            return self.reason[node]
+        return self.group_of.get(node, self.root).reason or RUN
+
+    def _stopping(self, node: int) -> int:
+        if node in self._interrupted:
+            return CANCELLING
+        return self.group_of.get(node, self.root).stopping
+
+    def cancel(self, now: float, reason: int = RUN) -> None:
+        """
+        Stop the whole run: start nothing more and ask everything that runs to end.
+        """
+        self.stop(self.root, now, reason=reason)
+
+    # ------------------------------------------------------------------ slots
+
+    def _release(self, node: int) -> None:
+        """
+        Give back the slots of an attempt that has ended.
+        """
+        if self.flags[node] & _CONTAINER:
+            return
+        if node in self._uncharged:
+            self._forget_charge(node)
+            return
+        self.free += 1
+        self.active -= 1
+        self._demand_queues[self.demand[node]].release()
+
+    def _forget_charge(self, node: int) -> None:
+        self._uncharged.discard(node)
+        self._lent.pop(node, None)
+        self._returning.discard(node)
+
+    def lend(self, node: int, attempt: int) -> None:
+        """
+        Free the slots of a body that waits for what it runs itself: else a graph inside a node would wait for the node's own slot for ever.
+        """
+        if self.state[node] != RUNNING or self.attempts[node] != attempt:
+            return
+        self._lent[node] = self._lent.get(node, 0) + 1
+        if node in self._returning:
+            # It asks for more before it got its slots back.
+            self._returning.discard(node)
+        elif node not in self._uncharged:
+            self._uncharged.add(node)
+            self.free += 1
+            self.active -= 1
+            self.queue_of(node).release()
+
+    def reclaim(self, node: int, attempt: int) -> bool:
+        """
+        Ask for the slots that `lend` freed; `take` says when they are there. False if there is nothing to wait for.
+        """
+        if self.state[node] != RUNNING or self.attempts[node] != attempt or node not in self._lent:
+            return False
+        self._lent[node] -= 1
+        if self._lent[node]:
+            return False
+        del self._lent[node]
+        if (node, attempt) in self.abandoned:
+            return False
+        self._returning.add(node)
+        heappush(self.queue_of(node).heap, self.key[node])
+        return True
+
+    def resize(self, name: str | None, size: int) -> None:
+        """
+        Change a limit while the run goes on (None: `max_concurrent`). Running attempts are never interrupted.
+        """
+        if name is None:
+            self.free += size - self.max_concurrent
+            self.max_concurrent = size
+        else:
+            self.limits[name].size = size
+
+    # ------------------------------------------------------------------ time
+
+    def _set_timer(self, at: float, kind: int, node: int, attempt: int) -> None:
+        self.timers.set(at, kind, node, attempt, self.unfinished if self.unfinished < 64 else self._timer_bound())
+
+    def _timer_bound(self) -> int:
+        # Each running attempt has at most a timeout and a grace, each node backing off one timer.
+        return self.active + len(self._uncharged) + self.state.count(BACKING_OFF) + 2
+
+    def _is_alive(self, timer: Timer) -> bool:
+        _, _, kind, node, attempt = timer
+        if kind == DEADLINE_PASSES:
+            return self.unfinished > 0
+        if kind == STARVATION_ENDS:
+            return self._starving
+        if self.attempts[node] != attempt:
+            return False
+        state = self.state[node]
+        if kind == BACKOFF_ENDS:
+            return state == BACKING_OFF
+        if state != RUNNING:
+            return False
+        if kind == ATTEMPT_EXPIRES:
+            return self._expired.get(node) != attempt and self._interrupted.get(node) != attempt
+        return self._expired.get(node) == attempt or self._interrupted.get(node) == attempt
+
+    def tick(self, now: float) -> list[tuple[int, int]]:
+        """
+        Do what is due. Returns the attempts that have just been given up: their bodies have not ended, and the caller has to say what
+        follows (`failed` for one whose time was up, `cancelled` for one that was asked to end).
+        """
+        given_up: list[tuple[int, int]] = []
+        while (timer := self.timers.pop_due(now)) is not None:
+            _, _, kind, node, attempt = timer
+            if kind == BACKOFF_ENDS:
+                self._enter_again(node, now)
+            elif kind == ATTEMPT_EXPIRES:
+                self._expire(node, attempt, now, given_up)
+            elif kind == GRACE_ENDS:
+                self._give_up(node, attempt, given_up)
+            elif kind == DEADLINE_PASSES:
+                self.cancel(now, DEADLINE)
+            else:
+                self._starve(now)
+        return given_up
+
+    def _enter_again(self, node: int, now: float) -> None:
+        self.state[node] = READY
+        if self.facts is not None:
+            self.facts.ready(node, self.attempts[node] + 1, now)
+        heappush(self.queue_of(node).heap, self.key[node])
+
+    def _expire(self, node: int, attempt: int, now: float, given_up: list[tuple[int, int]]) -> None:
+        """
+        The time of an attempt is up: ask it to end, or give it up at once if nobody can make it end.
+        """
+        expires_at = self.expires_at(node)
+        if expires_at is None or expires_at > now:
+            # The clock was started anew for its fallback.
+            return
+        self._expired[node] = attempt
+        if self.flags[node] & _CONTAINER:
+            for group in list(self.groups.get(node, ())):
+                self.stop(group, now, reason=TIMEOUT)
+                self.close(group)
+        elif self.flags[node] & _THREAD and node not in self._falling:
+            self.interrupts.append((node, attempt))
+            self._give_up(node, attempt, given_up)
+        else:
+            self.interrupts.append((node, attempt))
+            self._set_timer(now + self.grace, GRACE_ENDS, node, attempt)
+            for group in list(self.groups.get(node, ())):
+                self.stop(group, now, reason=TIMEOUT)
+                self.close(group)
+
+    def _give_up(self, node: int, attempt: int, given_up: list[tuple[int, int]]) -> None:
+        """
+        Stop waiting for an attempt that does not end. Its slots stay charged until it does.
+        """
+        if self.abandoned_nodes.get(node) == attempt:
+            return
+        self.abandoned_nodes[node] = attempt
+        given_up.append((node, attempt))
+        if node not in self._uncharged:
+            self.abandoned[node, attempt] = self.queue_of(node)
+            self._uncharged.add(node)
+            self.active -= 1
+
+    def look_for_starvation(self, now: float) -> None:
+        """
+        Start to count the grace of a run in which nothing can happen unless an abandoned attempt returns. Called when all is still.
+        """
+        if self.abandoned and not self.active and not self._starving and not self.can_start() and self.unfinished:
+            self._starving = True
+            self._set_timer(now + self.grace, STARVATION_ENDS, NOTHING, 0)
+
+    def _starve(self, now: float) -> None:
+        """
+        Fail what waits for slots that abandoned attempts hold: nobody else will give them back.
+        """
+        self._starving = False
+        if self.active or self.can_start():
+            return
+        for node in range(len(self.state)):
+            waits = self.state[node] == READY or node in self._returning
+            if not waits or not self._is_held(self.queue_of(node)):
+                continue
+            if self.state[node] == READY:
+                self._finish(node, FAILED, STARVED, now)
+                self._after_failure(node, now)
+            else:
+                # A body that waits for slots it will not get back: it has to end.
+                self._interrupt(node, now, STARVED)
+
+    def _is_held(self, queue: Queue) -> bool:
+        """
+        Tell whether abandoned attempts keep a slot that the nodes of *queue* wait for.
+        """
+        if self.free <= 0:
+            return True
+        held = {id(slots) for abandoned in self.abandoned.values() for slots, _ in abandoned.needs}
+        return any(id(slots) in held and not slots.fits(weight) for slots, weight in queue.needs)
+
+    # ------------------------------------------------------------------ growing
+
+    def open(self, owner: int, attempt: int, mode: int) -> Group:
+        """
+        Let the running attempt of *owner* bring nodes into the run.
+        """
+        group = Group(owner, attempt, mode)
+        self.groups.setdefault(owner, []).append(group)
+        if self._stopping(owner) == CANCELLING or self._expired.get(owner) == attempt:
+            group.stopping = CANCELLING
+            group.reason = self.reason[owner] or RUN
+        return group
+
+    def close(self, group: Group) -> None:
+        """
+        Say that no further node will come; once the last member has ended, the group is in `completed`.
+        """
+        if not group.closed:
+            group.closed = True
+            if not group.live:
+                self._complete(group)
+
+    def _complete(self, group: Group) -> None:
+        siblings = self.groups[group.owner]
+        siblings.remove(group)
+        if not siblings:
+            del self.groups[group.owner]
+        self.completed.append(group)
+
+    def _leave_group(self, node: int) -> None:
+        group = self.group_of.get(node)
+        if group is None:
+            return
+        group.live.pop(node, None)
+        if group.closed and not group.live and group is not self.root:
+            self._complete(group)
+
+    def enter(
+        self,
+        group: Group,
+        kind: "Kind",
+        now: float,
+        *,
+        upstream: Sequence[int] = (),
+        join: int = _ALL,
+        order: int = 0,
+    ) -> int:
+        """
+        Add one node to the run and return it. Its *upstream* may be nodes in any state; *order* breaks ties within its kind.
+        """
+        self._own_lists()
+        node = self._place(kind, upstream, join, order)
+        self.unfinished += 1
+        self.group_of[node] = group
+        group.live[node] = None
+        if kind.priority:
+            self._lift(upstream, kind.priority)
+        if group.stopping:
+            self._finish(node, CANCELLED, group.reason or RUN, now)
+            return node
+        self._count_upstream(node, upstream, now)
+        return node
+
+    def _own_lists(self) -> None:
+        """
+        Copy what is shared with the plan, once, before the first change.
+        """
+        if self._owns_lists:
+            return
+        self._owns_lists = True
+        self.upstream = list(self.upstream)
+        self.downstream = list(self.downstream)
+        self.join = bytearray(self.join)
+        self.flags = bytearray(self.flags)
+        self.key = list(self.key)
+        self.priority = list(self.priority)
+        self.demand = list(self.demand)
+        self.retry = dict(self.retry)
+        self.timeout = dict(self.timeout)
+
+    def _place(self, kind: "Kind", upstream: Sequence[int], join: int, order: int) -> int:
+        node = self._vacant.pop() if self._vacant else len(self.state)
+        key = order_key(kind.priority, kind.remaining, SUCCESSOR_MAX - min(order, SUCCESSOR_MAX), node)
+        if node == len(self.state):
+            self.state.append(PENDING)
+            self.reason.append(NO_REASON)
+            self.attempts.append(0)
+            self.waiting.append(0)
+            self.ready_at.append(0.0)
+            self.started_at.append(0.0)
+            self.ended_at.append(0.0)
+            self.upstream.append(upstream)
+            self.downstream.append([])
+            self.join.append(join)
+            self.flags.append(kind.flags)
+            self.key.append(key)
+            self.priority.append(kind.priority)
+            self.demand.append(kind.demand)
+        else:
+            self.state[node] = PENDING
+            self.reason[node] = NO_REASON
+            self.attempts[node] = 0
+            self.upstream[node] = upstream
+            self.join[node] = join
+            self.flags[node] = kind.flags
+            self.key[node] = key
+            self.priority[node] = kind.priority
+            self.demand[node] = kind.demand
+        if kind.flags & (_WHEN | _CONTAINER):
+            self._special = True
+        if kind.retry is not None:
+            self.retry[node] = kind.retry
+        if kind.timeout is not None:
+            self.timeout[node] = kind.timeout
+        return node
+
+    def _count_upstream(self, node: int, upstream: Sequence[int], now: float) -> None:
+        """
+        Let a new node wait for those of its upstream that have not ended, and follow from those that have.
+        """
+        state, join = self.state, self.join[node]
+        succeeded = sum(state[before] == SUCCEEDED for before in upstream)
+        lost = sum(state[before] > SUCCEEDED for before in upstream)
+        for before in upstream:
+            if state[before] < FIRST_TERMINAL:
+                if before not in self._own_downstream:
+                    self._own_downstream.add(before)
+                    self.downstream[before] = list(self.downstream[before])
+                self.downstream[before].append(node)
+        if join == _ANY:
+            self.waiting[node] = min(1, len(upstream)) - min(1, succeeded)
+            self._hope[node] = len(upstream) - lost
+            doomed = bool(upstream) and lost == len(upstream)
+        else:
+            self.waiting[node] = len(upstream) - succeeded - (lost if join == _ALL_DONE else 0)
+            doomed = join == _ALL and lost > 0
+        if doomed:
+            self._finish(node, SKIPPED, UPSTREAM, now)
+        elif self.waiting[node] <= 0:
+            self._become_ready(node, now)
+
+    def _lift(self, nodes: Iterable[int], priority: int) -> None:
+        """
+        Let the unfinished ancestors of an urgent newcomer inherit its priority.
+        """
+        reached = list(nodes)
+        while reached:
+            node = reached.pop()
+            if self.state[node] >= FIRST_TERMINAL or self.priority[node] >= priority:
+                continue
+            self.priority[node] = priority
+            key = (self.key[node] & ((1 << PRIORITY_SHIFT) - 1)) - (priority << PRIORITY_SHIFT)
+            self.key[node] = key
+            if self.state[node] == READY:
+                unjudged = self.flags[node] & _WHEN and node not in self._judged and not self.attempts[node]
+                heappush((self.judging if unjudged else self.queue_of(node)).heap, key)
+            elif node in self._returning:
+                heappush(self.queue_of(node).heap, key)
+            reached.extend(self.upstream[node])
+
+    def forget(self, node: int) -> None:
+        """
+        Drop all that is known of a grown node that has ended, and use its index again. None of its attempts may still come back.
+        """
+        if self.state[node] < FIRST_TERMINAL or node < self.planned:
+            raise InternalError(f"node {node} is {STATE_NAMES[self.state[node]]} and cannot be forgotten")
+        if node in self.abandoned_nodes:
+            return
+        self.group_of.pop(node, None)
+        self._restarted_at.pop(node, None)
+        self._spent.pop(node, None)
+        self._hope.pop(node, None)
+        self.retry.pop(node, None)
+        self.timeout.pop(node, None)
+        self._judged.discard(node)
+        self._own_downstream.discard(node)
+        self.downstream[node] = []
+        self._vacant.append(node)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """
+    Say what nodes that enter a running run have in common.
+    """
+
+    # From `Scheduler.demand_number`.
+    demand: int = 0
+    flags: int = 0
+    priority: int = 0
+    remaining: float = 1.0
+    retry: Retry | None = None
+    timeout: Timeout | None = None
