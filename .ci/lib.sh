@@ -1,0 +1,92 @@
+# Sourced by .ci/run and .ci/full: a fresh clone, one Python environment for the tools, and steps that are timed.
+# Needs bash, git, timeout and a python3 >= 3.11 with venv; everything else is installed into a temporary folder.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+real_home=${HOME:-}
+started=$SECONDS
+ran=()
+
+die() {
+    printf '\n.ci: %s\n' "$*" >&2
+    exit 1
+}
+
+for tool in git timeout python3 mktemp sed; do
+    command -v "$tool" >/dev/null || die "'$tool' is missing; on Debian: apt-get install git coreutils python3 python3-venv"
+done
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is $(python3 --version); 3.11 or newer is needed"
+python3 -c 'import ensurepip, venv' 2>/dev/null || die "python3 has no venv; on Debian: apt-get install python3-venv"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+clone=$work/clone
+tools=$work/tools/bin
+# Nothing of the machine's user leaks in: no pip cache, no git or pip settings, no byte code of another run.
+export HOME=$work/home PYTHONDONTWRITEBYTECODE=1 PYRIGHT_PYTHON_IGNORE_WARNINGS=1 NO_COLOR=1
+export PIP_RETRIES=10 PIP_DEFAULT_TIMEOUT=${PIP_DEFAULT_TIMEOUT:-60} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+mkdir -p "$HOME"
+
+# step NAME SECONDS COMMAND...: run it in the clone, say how long it took, end everything if it fails.
+step() {
+    local name=$1 limit=$2 code=0 from=$SECONDS
+    shift 2
+    printf '\n== %s\n' "$name"
+    (cd "$clone" && timeout --kill-after=10 "$limit" "$@") || code=$?
+    if ((code == 124 || code == 137)); then
+        die "step '$name' was ended after its limit of $limit s"
+    elif ((code)); then
+        die "step '$name' failed with exit code $code after $((SECONDS - from)) s"
+    fi
+    printf -- '-- %s: %d s\n' "$name" $((SECONDS - from))
+    ran+=("$name")
+}
+
+# The commit, not the work tree: what is not committed is not tested, and is said so.
+fresh_clone() {
+    git -c safe.directory='*' clone --quiet "$here" "$1" || die "cannot clone $here"
+}
+
+check_out() {
+    local dirty
+    dirty=$(git -c safe.directory='*' -C "$here" status --porcelain 2>/dev/null || true)
+    [ -z "$dirty" ] || printf '.ci: these changes are not committed and therefore not tested:\n%s\n' "$dirty"
+    fresh_clone "$clone"
+    printf '.ci: %s on %s, %s, %s cores\n' "$(git -C "$clone" log -1 --format='%h %s')" "$(uname -sm)" "$(python3 --version)" "$(nproc)"
+}
+
+# Install with a second and third try: a registry may stall for longer than pip's own retries.
+install() {
+    local try
+    for try in 1 2 3; do
+        "$@" && return 0
+        printf '.ci: try %d of 3 failed: %s\n' "$try" "$*" >&2
+        sleep $((try * 5))
+    done
+    return 1
+}
+export -f install
+
+make_tools() {
+    python3 -m venv "$work/tools"
+    step "install the tools" 400 bash -c 'install "$0" -m pip install -q -e ".[test,dev]"' "$tools/python"
+    local tool
+    for tool in ruff mypy pyright pytest; do
+        [ -x "$tools/$tool" ] || die "'$tool' was not installed; see the dev extra in pyproject.toml"
+    done
+}
+
+# The steps that must have run, in order: a step that somebody commented out is a failure.
+finish() {
+    local budget=$1 expected took=$((SECONDS - started))
+    shift
+    expected=$(printf '%s\n' "$@")
+    [ "$expected" = "$(printf '%s\n' "${ran[@]}")" ] || die "the steps that ran are not the steps that must run:
+expected:
+$expected
+ran:
+$(printf '%s\n' "${ran[@]}")"
+    printf '\n.ci: %d steps in %d s' "${#ran[@]}" "$took"
+    ((took <= budget)) || printf ' -- OVER the budget of %d s' "$budget"
+    printf '\n'
+}
