@@ -1,8 +1,9 @@
 """
-The pure core: decides what of a graph may run now. No asyncio, clock, thread, log or file; time is an argument, randomness is injected.
+The pure core: decides what of a graph may run now. No asyncio, clock, thread, log or file; time is an argument,
+randomness is injected.
 
-Reading order: `states` (what a node can be and what may follow), `capacity` (limits and queues), `timers`, `groups` (growth), `scheduler`
-(all decisions), `facts` (what it tells), `laws` (what always holds).
+Reading order: `states` (what a node can be and what may follow), `capacity` (limits and queues), `timers`, `groups`
+(growth), `scheduler` (all decisions), `facts` (what it tells), `laws` (what always holds).
 """
 
 from antichain.core.scheduler import NOTHING, Kind, Scheduler

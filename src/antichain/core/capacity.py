@@ -1,8 +1,8 @@
 """
 Named limits of one run and the queues of ready nodes that wait for them: who fits, who is charged. No clock, no thread.
 
-There is one queue for each *demand* (a distinct set of limits and weights), and the best head that fits is taken. A full limit therefore
-never blocks a node that does not use it, and nobody has to be woken or parked.
+There is one queue for each *demand* (a distinct set of limits and weights), and the best head that fits is taken. A
+full limit therefore never blocks a node that does not use it, and nobody has to be woken or parked.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,8 @@ class Slots:
     def __init__(self, name: str, size: int) -> None:
         self.name = name
         self.size = size
-        # Units charged by this run. Invariant: equals the weights of its running and abandoned attempts that name the limit.
+        # Units charged by this run. Invariant: equals the weights of its running and abandoned attempts that name
+        # the limit.
         self.used = 0
 
     def fits(self, weight: int) -> bool:

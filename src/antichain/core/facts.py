@@ -4,7 +4,7 @@ What is now so: the numbered events of a run, and the one place that builds them
 Events are named tuples because a run makes three of them for each node; they are to be read by name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 from antichain.core.states import REASON_NAMES, STATE_NAMES
@@ -89,6 +89,7 @@ class NodeEnded(NamedTuple):
     reason: str
     error: BaseException | None
     output: Any  # the node's value, None unless it succeeded
+    abandoned: bool = False  # an attempt did not end when it was asked to
 
 
 class RunEnded(NamedTuple):
@@ -113,7 +114,17 @@ class FactStream:
     Number the facts of one run and hand each to every listener, in order.
     """
 
-    __slots__ = ("_error_of", "_listeners", "_names", "_output_of", "_reasons", "_run_id", "_states", "seq")
+    __slots__ = (
+        "_abandoned",
+        "_error_of",
+        "_listeners",
+        "_names",
+        "_output_of",
+        "_reasons",
+        "_run_id",
+        "_states",
+        "seq",
+    )
 
     def __init__(
         self,
@@ -123,6 +134,7 @@ class FactStream:
         verdicts: tuple[Sequence[int], Sequence[int]],
         error_of: Callable[[int], BaseException | None],
         output_of: Callable[[int], Any],
+        abandoned: Container[int] = (),
     ) -> None:
         self._run_id = run_id
         self._listeners = tuple(listeners)
@@ -131,6 +143,7 @@ class FactStream:
         self._states, self._reasons = verdicts
         self._error_of = error_of
         self._output_of = output_of
+        self._abandoned = abandoned
         # Number of the last event; there are no gaps.
         self.seq = 0
 
@@ -176,5 +189,6 @@ class FactStream:
                 REASON_NAMES[self._reasons[node]],
                 self._error_of(node),
                 self._output_of(node),
+                node in self._abandoned,
             )
         )

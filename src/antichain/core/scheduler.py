@@ -1,12 +1,14 @@
 """
-Decide what runs next, and what follows from what happened. Pure: integers in, integers out; time is an argument, randomness is injected.
+Decide what runs next, and what follows from what happened. Pure: integers in, integers out; time is an argument,
+randomness is injected.
 
-Two rules hold here. All that decides is in this package: the driver, the simulator and the tests call the same few methods and never
-decide for themselves. And no value, exception, clock, task or thread is known here.
+Two rules hold here. All that decides is in this package: the driver, the simulator and the tests call the same few
+methods and never decide for themselves. And no value, exception, clock, task or thread is known here.
 
-The methods are the signals: `start`, `take`, `arm`, `judged`, `ended`, `failed`, `cancelled`, `returned`, `grow`, `close`, `lend`,
-`reclaim`, `resize`, `stop`, `tick`. What the caller has to do afterwards is in four places, which it empties: `interrupts` (attempts to
-cancel), `completed` (groups that have ended), `judging` (conditions to evaluate), and `next_at()` (when to call `tick`).
+The methods are the signals: `start`, `take`, `arm`, `judged`, `ended`, `failed`, `cancelled`, `returned`, `grow`,
+`close`, `lend`, `reclaim`, `resize`, `stop`, `tick`. What the caller has to do afterwards is in four places, which
+it empties: `interrupts` (attempts to cancel), `completed` (groups that have ended), `judging` (conditions to
+evaluate), and `next_at()` (when to call `tick`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +28,7 @@ from antichain.core.states import (
     FAILED,
     FALLBACK,
     FIRST_TERMINAL,
+    NEVER,
     NO_REASON,
     OUTPUT,
     OUTPUTS,
@@ -70,7 +73,8 @@ _ALL: Final = int(Join.ALL)
 _ANY: Final = int(Join.ANY)
 _ALL_DONE: Final = int(Join.ALL_DONE)
 
-# Flag bytes of nodes that wait in an ordinary queue; what `bytes.translate` leaves of them tells whether a plan has others.
+# Flag bytes of nodes that wait in an ordinary queue; what `bytes.translate` leaves of them tells whether a plan has
+# others.
 _ORDINARY: Final = bytes(flags for flags in range(256) if not flags & (_WHEN | _CONTAINER))
 
 ON_ERROR: Final = {"cancel": CANCEL, "drain": DRAIN, "continue": CONTINUE}
@@ -127,12 +131,13 @@ class Scheduler:
         self.reason = bytearray(shape.count)
         # Number of the attempt that is current; 0 before the first one.
         self.attempts: list[int] = [0] * shape.count
-        # Endings that must still come before the join rule holds. A node becomes ready when it reaches 0, and only then.
+        # Endings that must still come before the join rule holds. A node becomes ready when it reaches 0, and only
+        # then.
         self.waiting = shape.waiting.copy()
-        self.ready_at: list[float] = [0.0] * shape.count
+        self.ready_at: list[float] = [NEVER] * shape.count
         # Start of the first attempt.
-        self.started_at: list[float] = [0.0] * shape.count
-        self.ended_at: list[float] = [0.0] * shape.count
+        self.started_at: list[float] = [NEVER] * shape.count
+        self.ended_at: list[float] = [NEVER] * shape.count
         # Start of the current attempt, where it is not the first.
         self._restarted_at: dict[int, float] = {}
         # Upstream nodes that may still succeed, for the `any` nodes that have seen one end otherwise.
@@ -145,7 +150,8 @@ class Scheduler:
         self._interrupted: dict[int, int] = {}
         # Running nodes whose fallback is being made: there is no way on from there but an end.
         self._falling: set[int] = set()
-        # Running nodes that hold no slot: they wait for what they run themselves, or an abandoned attempt of theirs holds it.
+        # Running nodes that hold no slot: they wait for what they run themselves, or an abandoned attempt of theirs
+        # holds it.
         self._uncharged: set[int] = set()
         self._lent: dict[int, int] = {}
         # Ready to go on: took part in `lend` and waits for its slots again.
@@ -167,6 +173,7 @@ class Scheduler:
         self.active = 0
         # Nodes without a terminal state.
         self.unfinished = shape.count
+        # Why the run as a whole stopped: the first of a failure (ERROR), a cancellation (RUN) and its DEADLINE.
         self.status_reason = NO_REASON
 
         self.queues: list[Queue] = []
@@ -322,7 +329,8 @@ class Scheduler:
         """
         Start the best ready node that fits and return it: its attempt is running and charged from now on.
 
-        Returns `NOTHING` when none fits, and ``-2 - node`` for a body that gets its slots back and goes on (see `reclaim`).
+        Returns `NOTHING` when none fits, and ``-2 - node`` for a body that gets its slots back and goes on (see
+        `reclaim`).
         """
         while True:
             chosen = None
@@ -390,7 +398,8 @@ class Scheduler:
 
     def arm(self, node: int, attempt: int) -> None:
         """
-        Set the timer of a running attempt that has a timeout. Called once its body has suspended: one that does not needs none.
+        Set the timer of a running attempt that has a timeout. Called once its body has suspended: one that does not
+        needs none.
         """
         limit = self.attempt_limit(node)
         if limit is not None and self.state[node] == RUNNING and self.attempts[node] == attempt:
@@ -410,7 +419,8 @@ class Scheduler:
 
     def judged(self, node: int, verdict: bool | None, now: float) -> None:
         """
-        Take the value of a node's condition: true lets it wait for its slots, false skips it, None (it raised) fails it.
+        Take the value of a node's condition: true lets it wait for its slots, false skips it, None (it raised) fails
+        it.
         """
         if self.state[node] != READY or node in self._judged:
             return
@@ -487,8 +497,9 @@ class Scheduler:
         final: bool = False,
     ) -> int:
         """
-        Take the failure of an attempt and decide: `RETRYING`, `FALLING_BACK` (make the fallback's value, then say `ended` with reason
-        `FALLBACK`, or `failed` with *final*), `FINAL`, or `LATE` if the attempt is not current any more.
+        Take the failure of an attempt and decide: `RETRYING`, `FALLING_BACK` (make the fallback's value, then say
+        `ended` with reason `FALLBACK`, or `failed` with *final*), `FINAL`, or `LATE` if the attempt is not current
+        any more.
 
         *after* is the least number of seconds before the next attempt that the other side asked for.
         """
@@ -580,6 +591,8 @@ class Scheduler:
         self._expired.pop(node, None)
         self._interrupted.pop(node, None)
         self._falling.discard(node)
+        if state == CANCELLED:
+            self.group_of.get(node, self.root).cancelled = True
         if self.facts is not None:
             self.facts.ended(node, self.attempts[node], now)
         if node >= self.planned:
@@ -642,6 +655,8 @@ class Scheduler:
     def _after_failure(self, node: int, now: float) -> None:
         group = self.group_of.get(node, self.root)
         group.failed = True
+        if group is self.root and group.mode in (CANCEL, DRAIN):
+            self.status_reason = self.status_reason or ERROR
         if group.mode == CANCEL:
             self.stop(group, now, reason=RUN)
         elif group.mode == DRAIN:
@@ -659,8 +674,6 @@ class Scheduler:
             return
         group.stopping = stopping
         group.reason = group.reason or reason
-        if group is self.root:
-            self.status_reason = self.status_reason or reason
         for node in self._members(group):
             state = self.state[node]
             if state == RUNNING:
@@ -716,7 +729,9 @@ class Scheduler:
         """
         Stop the whole run: start nothing more and ask everything that runs to end.
         """
-        self.stop(self.root, now, reason=reason)
+        if self.unfinished:
+            self.status_reason = self.status_reason or reason
+            self.stop(self.root, now, reason=reason)
 
     # ------------------------------------------------------------------ slots
 
@@ -740,7 +755,8 @@ class Scheduler:
 
     def lend(self, node: int, attempt: int) -> None:
         """
-        Free the slots of a body that waits for what it runs itself: else a graph inside a node would wait for the node's own slot for ever.
+        Free the slots of a body that waits for what it runs itself: else a graph inside a node would wait for the
+        node's own slot for ever.
         """
         if self.state[node] != RUNNING or self.attempts[node] != attempt:
             return
@@ -808,8 +824,8 @@ class Scheduler:
 
     def tick(self, now: float) -> list[tuple[int, int]]:
         """
-        Do what is due. Returns the attempts that have just been given up: their bodies have not ended, and the caller has to say what
-        follows (`failed` for one whose time was up, `cancelled` for one that was asked to end).
+        Do what is due. Returns the attempts that have just been given up: their bodies have not ended, and the
+        caller has to say what follows (`failed` for one whose time was up, `cancelled` for one that was asked to end).
         """
         given_up: list[tuple[int, int]] = []
         while (timer := self.timers.pop_due(now)) is not None:
@@ -870,7 +886,8 @@ class Scheduler:
 
     def look_for_starvation(self, now: float) -> None:
         """
-        Start to count the grace of a run in which nothing can happen unless an abandoned attempt returns. Called when all is still.
+        Start to count the grace of a run in which nothing can happen unless an abandoned attempt returns. Called
+        when all is still.
         """
         if self.abandoned and not self.active and not self._starving and not self.can_start() and self.unfinished:
             self._starving = True
@@ -951,7 +968,8 @@ class Scheduler:
         order: int = 0,
     ) -> int:
         """
-        Add one node to the run and return it. Its *upstream* may be nodes in any state; *order* breaks ties within its kind.
+        Add one node to the run and return it. Its *upstream* may be nodes in any state; *order* breaks ties within
+        its kind.
         """
         self._own_lists()
         node = self._place(kind, upstream, join, order)
@@ -991,9 +1009,9 @@ class Scheduler:
             self.reason.append(NO_REASON)
             self.attempts.append(0)
             self.waiting.append(0)
-            self.ready_at.append(0.0)
-            self.started_at.append(0.0)
-            self.ended_at.append(0.0)
+            self.ready_at.append(NEVER)
+            self.started_at.append(NEVER)
+            self.ended_at.append(NEVER)
             self.upstream.append(upstream)
             self.downstream.append([])
             self.join.append(join)
@@ -1005,6 +1023,7 @@ class Scheduler:
             self.state[node] = PENDING
             self.reason[node] = NO_REASON
             self.attempts[node] = 0
+            self.ready_at[node] = self.started_at[node] = self.ended_at[node] = NEVER
             self.upstream[node] = upstream
             self.join[node] = join
             self.flags[node] = kind.flags
@@ -1065,7 +1084,8 @@ class Scheduler:
 
     def forget(self, node: int) -> None:
         """
-        Drop all that is known of a grown node that has ended, and use its index again. None of its attempts may still come back.
+        Drop all that is known of a grown node that has ended, and use its index again. None of its attempts may
+        still come back.
         """
         if self.state[node] < FIRST_TERMINAL or node < self.planned:
             raise InternalError(f"node {node} is {STATE_NAMES[self.state[node]]} and cannot be forgotten")

@@ -1,8 +1,9 @@
 """
 The states of a node and every transition between them; nothing else decides what may follow what.
 
-Two rules hold here. All that says which state may follow which is in `TRANSITIONS`: the scheduler asks no one else and the documentation's
-diagram is drawn from it. And this file does not know why a state changes: that is the scheduler's business.
+Two rules hold here. All that says which state may follow which is in `TRANSITIONS`: the scheduler asks no one else
+and the documentation's diagram is drawn from it. And this file does not know why a state changes: that is the
+scheduler's business.
 """
 
 from typing import Final
@@ -38,7 +39,11 @@ TRANSITIONS: Final[dict[int, frozenset[int]]] = {
     CANCELLED: frozenset(),
 }
 
-# Why a node is in its terminal state.
+# The instant of what has not happened: not a number, because a run's clock may start anywhere. It is not equal to
+# itself.
+NEVER: Final = float("nan")
+
+# Why a node is in its terminal state, and why a run stopped.
 NO_REASON: Final = 0
 OUTPUT: Final = 1
 FALLBACK: Final = 2

@@ -1,5 +1,6 @@
 """
-Instants at which the scheduler has to decide something: a heap with lazy deletion. No clock: time is what the caller says it is.
+Instants at which the scheduler has to decide something: a heap with lazy deletion. No clock: time is what the caller
+says it is.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,8 @@ class Timers:
 
     def set(self, at: float, kind: int, node: int, attempt: int, alive: int) -> None:
         """
-        Add a timer; *alive* is an upper bound of the timers that can still matter, so that dead ones never outnumber them for long.
+        Add a timer; *alive* is an upper bound of the timers that can still matter, so that dead ones never outnumber
+        them for long.
         """
         self._sequence += 1
         heappush(self._heap, (at, self._sequence, kind, node, attempt))

@@ -1,0 +1,524 @@
+"""
+What became of a run: `RunResult`, read straight from a run that has ended, and `fold`, the same from its events.
+
+Every view is a function of these records. Nothing here changes a run, and nothing here knows a clock, a task or a file.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, Protocol, assert_never
+
+from antichain.core.facts import Chunk, Event, NodeEnded, NodeReady, NodeRetrying, NodeStarted, RunEnded, RunStarted
+from antichain.core.states import (
+    DEADLINE,
+    ERROR,
+    REASON_NAMES,
+    STATE_NAMES,
+    SUCCEEDED,
+)
+from antichain.errors import shown as shortened
+from antichain.errors import suggestion
+
+__all__ = ["MissingOutput", "NodeRecord", "RunRecord", "RunResult", "Standing", "fold", "status_of"]
+
+# The form of `to_dict`; a field is added without a new version, and never changes its meaning within one.
+VERSION: Final = 1
+# How deep `to_dict` follows outputs, so that a value that contains itself ends.
+MAX_DEPTH: Final = 32
+# Rows that a notebook shows.
+MAX_ROWS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """
+    What became of one node; instants count in seconds on the run's clock, and are None where nothing happened.
+    """
+
+    id: str
+    state: str = "pending"
+    # Why it is in its terminal state; empty before it has one.
+    reason: str = ""
+    # Attempts that have started.
+    attempts: int = 0
+    # What its last failed attempt raised.
+    error: BaseException | None = None
+    # When it could start for the first time, when its first attempt did, and when the last one ended.
+    ready_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    # An attempt did not end when it was asked to, and was left behind.
+    abandoned: bool = False
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """
+        Return the record as plain data.
+        """
+        data: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        data["error"] = None if self.error is None else describe_error(self.error)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """
+    What is known of a run from its events so far.
+    """
+
+    run_id: str = ""
+    name: str = ""
+    # None while the run goes on.
+    status: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    nodes: dict[str, NodeRecord] = field(default_factory=dict)
+    # Number of the last event that was folded in.
+    seq: int = 0
+
+
+def fold(events: Iterable[Event], record: RunRecord | None = None) -> RunRecord:
+    """
+    Read the events of a run, in order, into a record; *record* is one to go on from, and stays as it is.
+    """
+    run = record or RunRecord()
+    nodes = dict(run.nodes)
+    seq = run.seq
+    for event in events:
+        seq = event.seq
+        match event:
+            case RunStarted():
+                run = replace(run, run_id=event.run_id, name=event.name, started_at=event.time)
+            case RunEnded():
+                run = replace(run, status=event.status, ended_at=event.time)
+            case NodeReady() | NodeStarted() | NodeRetrying() | NodeEnded():
+                nodes[event.node] = _follow(nodes.get(event.node) or NodeRecord(event.node), event)
+            case Chunk():
+                pass
+            case _:
+                assert_never(event)
+    return replace(run, nodes=nodes, seq=seq)
+
+
+def _follow(node: NodeRecord, event: NodeReady | NodeStarted | NodeRetrying | NodeEnded) -> NodeRecord:
+    match event:
+        case NodeReady():
+            ready_at = event.time if node.ready_at is None else node.ready_at
+            return replace(node, state="ready", ready_at=ready_at)
+        case NodeStarted():
+            started_at = event.time if node.started_at is None else node.started_at
+            return replace(node, state="running", attempts=event.attempt, started_at=started_at)
+        case NodeRetrying():
+            return replace(node, state="backing off", error=event.error)
+        case NodeEnded():
+            return replace(
+                node,
+                state=event.state,
+                reason=event.reason,
+                error=event.error,
+                ended_at=event.time,
+                abandoned=event.abandoned,
+            )
+        case _:
+            assert_never(event)
+
+
+class Verdict(Protocol):
+    """
+    Tell what of the run's own group decides its status.
+    """
+
+    # Whether one of its members ended so.
+    failed: bool
+    cancelled: bool
+
+
+class Standing(Protocol):
+    """
+    Tell what a result reads of a scheduler: lists by node.
+    """
+
+    state: bytearray
+    reason: bytearray
+    attempts: list[int]
+    ready_at: list[float]
+    started_at: list[float]
+    ended_at: list[float]
+    upstream: list[Sequence[int]]
+    abandoned_nodes: dict[int, int]
+    status_reason: int
+
+    @property
+    def root(self) -> Verdict:
+        """
+        The run's own group.
+        """
+        ...
+
+
+def status_of(scheduler: Standing) -> str:
+    """
+    Say how a run ended: succeeded, partial, failed or cancelled.
+
+    What stopped it first counts: a node that fails because it was cancelled does not make a cancelled run a failed one.
+    A run that passed its deadline has failed. A run that was stopped while its last nodes completed all the same has
+    lost nothing, and succeeded.
+    """
+    root, why = scheduler.root, scheduler.status_reason
+    if why == ERROR:
+        return "failed"
+    if why and (root.cancelled or root.failed):
+        return "failed" if why == DEADLINE else "cancelled"
+    return "partial" if root.failed else "succeeded"
+
+
+class MissingOutput(KeyError):  # noqa: N818  # public name
+    """
+    Say why a result has no output of a node.
+    """
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which is right for a key and wrong for a sentence.
+        return str(self.args[0])
+
+
+class RunResult(Mapping[str, Any]):  # Any: the nodes' values
+    """
+    Hold the outputs of a run by node id, and what became of each of its nodes.
+
+    Example:
+        >>> result = graph.run()                    # doctest: +SKIP
+        >>> result["answer"], result.status         # doctest: +SKIP
+        (42, 'succeeded')
+    """
+
+    __slots__ = (
+        "_critical_path",
+        "_errors",
+        "_index",
+        "_more",
+        "_names",
+        "_nodes",
+        "_outputs",
+        "_scheduler",
+        "_shown",
+        "_values",
+        "ended_at",
+        "name",
+        "run_id",
+        "started_at",
+        "status",
+    )
+
+    _outputs: Mapping[str, Any] | None  # Any: the nodes' values
+    _nodes: Mapping[str, NodeRecord] | None
+    _critical_path: tuple[str, ...] | None
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        name: str,
+        status: str,
+        started_at: float,
+        ended_at: float,
+        scheduler: Standing,
+        names: Sequence[str],
+        index: Mapping[str, int],
+        values: Sequence[Any],  # Any: the nodes' values
+        errors: Mapping[int, BaseException],
+        shown: Sequence[str],
+        more: Sequence[Mapping[str, NodeRecord]] = (),
+    ) -> None:
+        self.run_id = run_id
+        self.name = name
+        self.status = status
+        self.started_at = started_at
+        self.ended_at = ended_at
+        # Everything else is read from the run when it is asked for: a run of instant nodes ends often.
+        self._scheduler = scheduler
+        self._names = names
+        self._index = index
+        self._values = values
+        self._errors = errors
+        self._shown = shown
+        self._more = more
+        self._outputs = None
+        self._nodes = None
+        self._critical_path = None
+
+    # -- a Mapping of outputs
+
+    def _output_map(self) -> Mapping[str, Any]:  # Any: the nodes' values
+        if self._outputs is None:
+            state, index, values = self._scheduler.state, self._index, self._values
+            found = ((name, index[name]) for name in self._shown)
+            self._outputs = {name: values[node] for name, node in found if state[node] == SUCCEEDED}
+        return self._outputs
+
+    def __getitem__(self, key: str) -> Any:  # Any: the node's value
+        try:
+            return self._output_map()[key]
+        except KeyError:
+            raise MissingOutput(self._why_missing(key)) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._output_map())
+
+    def __len__(self) -> int:
+        return len(self._output_map())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._output_map()
+
+    def _why_missing(self, key: object) -> str:
+        node = self.nodes.get(key) if isinstance(key, str) else None
+        if node is None:
+            hint = suggestion(key, self.nodes) if isinstance(key, str) else " Node ids are texts."
+            return f"{shortened(key)} is not a node of run {self.run_id!r} of graph {self.name!r}.{hint}"
+        if node.state != "succeeded":
+            cause = f": {shortened(node.error)}" if node.error is not None else ""
+            return (
+                f"node {key!r} has no output: it is {node.state} (reason: {node.reason or 'none yet'}){cause}."
+                f" result.nodes[{key!r}] tells more."
+            )
+        return (
+            f"the output of node {key!r} was not kept: the run had targets, and only their outputs are in its result."
+            f" Add {key!r} to targets=."
+        )
+
+    # -- what became of the nodes
+
+    @property
+    def nodes(self) -> Mapping[str, NodeRecord]:
+        """
+        The record of every node, nested and mapped ones included.
+        """
+        if self._nodes is None:
+            self._nodes = NodeRecords(self._scheduler, self._index, self._errors, self._more)
+        return self._nodes
+
+    @property
+    def errors(self) -> dict[str, BaseException]:
+        """
+        What the failed nodes raised, in definition order.
+        """
+        known = self.nodes
+        nodes = known.failed() if isinstance(known, NodeRecords) else known.values()
+        return {node.id: node.error for node in nodes if node.state == "failed" and node.error is not None}
+
+    @property
+    def abandoned(self) -> tuple[str, ...]:
+        """
+        Nodes of which an attempt did not end when it was asked to; its thread may still be at work.
+        """
+        if isinstance(self.nodes, NodeRecords) and not self.nodes.has_abandoned:
+            return ()
+        return tuple(node.id for node in self.nodes.values() if node.abandoned)
+
+    @property
+    def makespan(self) -> float:
+        """
+        Seconds from the start of the run to its end.
+        """
+        return self.ended_at - self.started_at
+
+    @property
+    def critical_path(self) -> tuple[str, ...]:
+        """
+        The nodes that the run waited for: back from the one that ended last, over the upstream that ended last.
+        """
+        if self._critical_path is None:
+            self._critical_path = tuple(self._names[node] for node in critical_path(self._scheduler))
+        return self._critical_path
+
+    # -- to show
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """
+        Return the whole result as data that `json.dumps` takes; values that JSON cannot hold are shown as text.
+        """
+        return {
+            "version": VERSION,
+            "run_id": self.run_id,
+            "name": self.name,
+            "status": self.status,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "makespan": self.makespan,
+            "critical_path": list(self.critical_path),
+            "outputs": {name: as_json(value) for name, value in self.items()},
+            "nodes": {name: node.to_dict() for name, node in self.nodes.items()},
+        }
+
+    def _counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for node in self.nodes.values():
+            counts[node.state] = counts.get(node.state, 0) + 1
+        return counts
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{number} {state}" for state, number in self._counts().items()) or "no nodes"
+        return f"<RunResult of {self.name!r}: {self.status} in {self.makespan:.3g} s; {counts}; run_id={self.run_id!r}>"
+
+    def _repr_html_(self) -> str:
+        rows = [_html_row(node) for node, _ in zip(self.nodes.values(), range(MAX_ROWS), strict=False)]
+        hidden = len(self.nodes) - len(rows)
+        if hidden:
+            rows.append(f"<tr><td colspan=6>… and {hidden} more</td></tr>")
+        head = "".join(f"<th>{title}</th>" for title in ("node", "state", "reason", "attempts", "seconds", "error"))
+        title = f"{self.name}: {self.status} in {self.makespan:.3g} s"
+        return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{''.join(rows)}</table>"
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        # A scheduler may share limits with other runs and stays at home: the copy holds the records themselves.
+        given = (self.run_id, self.name, self.status, self.started_at, self.ended_at)
+        return _restored, (given, dict(self), dict(self.nodes), self.critical_path)
+
+
+def _restored(
+    given: tuple[str, str, str, float, float],
+    outputs: dict[str, Any],  # Any: the nodes' values
+    nodes: dict[str, NodeRecord],
+    path: tuple[str, ...],
+) -> RunResult:
+    result = RunResult.__new__(RunResult)
+    result.run_id, result.name, result.status, result.started_at, result.ended_at = given
+    result._outputs, result._nodes, result._critical_path = (
+        outputs,
+        nodes,
+        path,
+    )  # its own parts: there is no other way in
+    return result
+
+
+class NodeRecords(Mapping[str, NodeRecord]):
+    """
+    Make the record of a node when it is asked for.
+    """
+
+    __slots__ = ("_errors", "_index", "_more", "_scheduler")
+
+    def __init__(
+        self,
+        scheduler: Standing,
+        index: Mapping[str, int],
+        errors: Mapping[int, BaseException],
+        more: Sequence[Mapping[str, NodeRecord]] = (),
+    ) -> None:
+        self._scheduler = scheduler
+        self._index = index
+        self._errors = errors
+        # Nodes that the scheduler has forgotten, or that ran elsewhere. The index has what is newer.
+        self._more = more
+
+    def __getitem__(self, key: str) -> NodeRecord:
+        node = self._index.get(key)
+        if node is not None:
+            return self._record(key, node)
+        for records in reversed(self._more):
+            if key in records:
+                return records[key]
+        raise KeyError(key)
+
+    def _record(self, key: str, node: int) -> NodeRecord:
+        run = self._scheduler
+        return NodeRecord(
+            id=key,
+            state=STATE_NAMES[run.state[node]],
+            reason=REASON_NAMES[run.reason[node]] if run.state[node] >= SUCCEEDED else "",
+            attempts=run.attempts[node],
+            error=self._errors.get(node),
+            ready_at=_instant(run.ready_at[node]),
+            started_at=_instant(run.started_at[node]),
+            ended_at=_instant(run.ended_at[node]),
+            abandoned=node in run.abandoned_nodes,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._index
+        if self._more:
+            yield from self._others()
+
+    def __len__(self) -> int:
+        return len(self._index) + (len(self._others()) if self._more else 0)
+
+    def _others(self) -> dict[str, None]:
+        return {key: None for records in self._more for key in records if key not in self._index}
+
+    @property
+    def has_abandoned(self) -> bool:
+        return bool(self._scheduler.abandoned_nodes) or bool(self._more)
+
+    def failed(self) -> Iterable[NodeRecord]:
+        """
+        List the records of nodes that have an error, and possibly others; cheaper than all.
+        """
+        if self._more or not self._errors:
+            return self.values() if self._more else ()
+        return [self._record(key, node) for key, node in self._index.items() if node in self._errors]
+
+
+def _instant(at: float) -> float | None:
+    # The scheduler marks what never happened with a number that is not equal to itself.
+    return at if at == at else None
+
+
+def critical_path(scheduler: Standing) -> list[int]:
+    """
+    Walk back from the node that ended last, over the upstream that ended last before each became ready.
+    """
+    attempts, ended_at, ready_at = scheduler.attempts, scheduler.ended_at, scheduler.ready_at
+    last = max(
+        (node for node, tries in enumerate(attempts) if tries), key=lambda node: (ended_at[node], -node), default=None
+    )
+    path: list[int] = []
+    while last is not None:
+        path.append(last)
+        causes = [node for node in scheduler.upstream[last] if ended_at[node] <= ready_at[last] and attempts[node]]
+        last = max(causes, key=lambda node: (ended_at[node], -node), default=None)
+    return path[::-1]
+
+
+def describe_error(error: BaseException) -> dict[str, str]:
+    """
+    Return what an error is and says, as plain data.
+    """
+    kind = type(error)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return {"type": f"{module}{kind.__qualname__}", "message": _text(error)}
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as problem:  # noqa: BLE001  # foreign code, and here only a text to show
+        return f"<{type(error).__name__} whose str raises {type(problem).__name__}>"
+
+
+def as_json(value: Any, depth: int = MAX_DEPTH) -> Any:  # Any: the nodes' values
+    """
+    Return *value* itself where JSON can hold it, else a text that shows it, marked as such.
+    """
+    if value is None or isinstance(value, (bool, str)) or type(value) is int:
+        return value
+    if type(value) is float:
+        return value if math.isfinite(value) else {"repr": repr(value)}
+    if depth > 0:
+        if type(value) is list or type(value) is tuple:
+            return [as_json(item, depth - 1) for item in value]
+        if type(value) is dict and all(type(key) is str for key in value):
+            return {key: as_json(item, depth - 1) for key, item in value.items()}
+    return {"repr": shortened(value)}
+
+
+def _html_row(node: NodeRecord) -> str:
+    seconds = ""
+    if node.started_at is not None and node.ended_at is not None:
+        seconds = f"{node.ended_at - node.started_at:.3g}"
+    error = "" if node.error is None else shortened(node.error)
+    cells = (node.id, node.state, node.reason, str(node.attempts), seconds, error)
+    return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
