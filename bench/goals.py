@@ -1,0 +1,246 @@
+"""
+Everything that this project promises about time and memory, each with the command that measures it.
+
+A suite is a function of (size, rounds, say) that returns lines; `bench.__main__` prints them.
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.report import Line
+from bench.rounds import Case, Samples, interleave, run_python, value_of
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """
+    How much is measured: rounds, nodes of the small graphs, nodes of the big ones.
+    """
+
+    rounds: int = 5
+    nodes: int = 10_000
+    million: int = 1_000_000
+
+
+# Run CPU per node against the hand-written task per node: workload, target, aim.
+DEFAULTS = [("W1", 0.5, 0.35), ("W2", None, None), ("W3", 1.0, 0.65), ("W4", 0.5, 0.35)]
+POLICIES = [("W1", 0.7), ("W3", 1.0), ("W4", 0.7)]
+SUSPENDING = ["W1y", "W3y", "W4y"]
+
+
+def cpu_line(
+    samples: Samples, what: str, mine: Case, theirs: Case, most: float | None, aim: float | None = None
+) -> Line:
+    ratios = samples.ratios(mine, theirs, "run_cpu_s")
+    note = f"{samples.versus(mine, theirs, 'run_cpu_s')}; rounds {min(ratios):.2f} to {max(ratios):.2f}"
+    return Line(what, statistics.median(ratios), "x", most, aim, note)
+
+
+def nodes_suite(size: Size, say: Say) -> list[Line]:
+    """
+    CPU per node: all defaults, with policies, suspending bodies, values; all beside the hand-written task per node.
+    """
+    count = size.nodes
+    pairs: list[tuple[str, Case, Case, float | None, float | None]] = []
+    for workload, most, aim in DEFAULTS:
+        mine, theirs = Case("antichain", "default", workload, count), Case("hand", "task", workload, count)
+        pairs.append((f"{workload}, defaults, CPU / by hand", mine, theirs, most, aim))
+    for workload, most in POLICIES:
+        mine, theirs = Case("antichain", "policies", workload, count), Case("hand", "task", workload, count)
+        pairs.append((f"{workload}, limit and timeout on every node, CPU / by hand without", mine, theirs, most, None))
+    for workload in SUSPENDING:
+        mine, theirs = Case("antichain", "default", workload, count), Case("hand", "task", workload, count)
+        pairs.append((f"{workload}, each body suspends once, CPU / by hand", mine, theirs, 1.1, None))
+    w3p, by_hand = Case("antichain", "default", "W3p", count), Case("hand", "task", "W3p", count)
+    pairs.append(("W3p, values through distinct functions, CPU / by hand", w3p, by_hand, None, None))
+    samples = interleave([case for _, mine, theirs, _, _ in pairs for case in (mine, theirs)], size.rounds, say)
+    return [cpu_line(samples, what, mine, theirs, most, aim) for what, mine, theirs, most, aim in pairs]
+
+
+def full_suite(size: Size, say: Say) -> list[Line]:
+    """
+    A limit, a timeout, a retry policy and a listener on every node, beside the hand-written code that does the same.
+    """
+    cases = [
+        (
+            workload,
+            variant,
+            Case("antichain", variant, workload, size.nodes),
+            Case("hand", variant, workload, size.nodes),
+        )
+        for workload, variant in [("W3p", "full"), ("W1", "full"), ("W3", "full"), ("W4", "full"), ("W3", "policies")]
+    ]
+    samples = interleave([case for _, _, mine, theirs in cases for case in (mine, theirs)], size.rounds, say)
+    words = {"full": "limit, timeout, retry and listener", "policies": "limit and timeout"}
+    return [
+        cpu_line(
+            samples, f"{workload}, {words[variant]} on every node, CPU / by hand with the same", mine, theirs, None
+        )
+        for workload, variant, mine, theirs in cases
+    ]
+
+
+def thread_suite(size: Size, say: Say) -> list[Line]:
+    """
+    Plain functions in threads, beside a ThreadPoolExecutor; wall time.
+    """
+    lines = []
+    cases = {
+        w: (Case("antichain", "thread", w, size.nodes), Case("hand", "thread", w, size.nodes))
+        for w in ("W1", "W3", "W4")
+    }
+    samples = interleave([case for pair in cases.values() for case in pair], size.rounds, say)
+    for workload, (mine, theirs) in cases.items():
+        note = (
+            f"{samples.micros_per_node(mine, 'run_s'):.1f} / {samples.micros_per_node(theirs, 'run_s'):.1f} us a node"
+        )
+        ratio = samples.ratio(mine, theirs, "run_s")
+        lines.append(Line(f"{workload}, plain functions in threads, wall / ThreadPoolExecutor", ratio, "x", note=note))
+    return lines
+
+
+def makespan_suite(size: Size, say: Say) -> list[Line]:
+    """
+    Real sleeps: the longest path, and a limit beside a semaphore.
+    """
+    w5, w5_hand = Case("antichain", "default", "W5", 200), Case("hand", "task", "W5", 200)
+    w6, w6_hand = Case("antichain", "limited", "W6", 2000), Case("hand", "semaphore", "W6", 2000)
+    samples = interleave([w5, w5_hand, w6, w6_hand], size.rounds, say)
+
+    def over_ideal(case: Case) -> float:
+        return statistics.median(
+            s / i for s, i in zip(samples.per_round(case, "run_s"), samples.per_round(case, "ideal_s"), strict=True)
+        )
+
+    most = max(samples.all_runs(w6, "most_in_flight"))
+    slots = samples.rounds[w6][0]["slots"]
+    return [
+        Line("W5, makespan / longest path", over_ideal(w5), "x", 1.03, note=f"by hand {over_ideal(w5_hand):.3f} x"),
+        Line("W6, 50 at once, makespan / semaphore by hand", samples.ratio(w6, w6_hand, "run_s"), "x", 1.05),
+        Line(f"W6, most in flight (limit {slots})", most, "nodes", slots),
+    ]
+
+
+def million_suite(size: Size, say: Say) -> list[Line]:
+    """
+    A million nodes: run CPU per node beside that at ten thousand, build CPU, memory; names included.
+    """
+    lines = []
+    for workload, shape in [("W1", "chain"), ("W3", "layered"), ("W4", "wide")]:
+        big = Case("antichain", "default", workload, size.million, runs=1)
+        small = Case("antichain", "default", workload, size.nodes)
+        say(f"{shape} of {size.million:,}")
+        samples = interleave([small, big], min(size.rounds, 3), say)
+        per_node = samples.micros_per_node(big, "run_cpu_s") / samples.micros_per_node(small, "run_cpu_s")
+        note = samples.versus(big, small, "run_cpu_s")
+        lines += [
+            Line(
+                f"{shape}, {size.million:,} nodes, run CPU per node / at {size.nodes:,}", per_node, "x", 2.0, note=note
+            ),
+            Line(f"{shape}, build, one function", samples.micros_per_node(big, "build_cpu_s"), "us a node", 10.0),
+            Line(f"{shape}, memory, graph, plan, run and names", bytes_per_node(samples, big), "B a node", 1500.0),
+        ]
+    for workload, variant, what in [
+        ("W3", "distinct", "distinct functions"),
+        ("W3p", "default", "distinct functions of three parameters"),
+    ]:
+        case = Case("antichain", variant, workload, size.million, runs=1)
+        say(what)
+        samples = interleave([case], 1, say)
+        run, memory = samples.micros_per_node(case, "run_cpu_s"), bytes_per_node(samples, case)
+        note = f"run {run:.2f} us a node, {memory:.0f} B a node"
+        lines.append(
+            Line(f"layered, build, {what}", samples.micros_per_node(case, "build_cpu_s"), "us a node", 25.0, note=note)
+        )
+    return lines
+
+
+def bytes_per_node(samples: Samples, case: Case) -> float:
+    return samples.median(case, "peak_bytes") / samples.rounds[case][0]["nodes"]
+
+
+def recipes_suite(size: Size, say: Say) -> list[Line]:
+    """
+    The cases that waves are bad at, through the faces of the two recipes: chains of unequal steps, a shifted slow step.
+    """
+    lines = []
+    for face in ("nodes", "steps"):
+        say(face)
+        samples = [run_python(["-m", "bench.recipes", face]) for _ in range(size.rounds)]
+        for name, what, most in [
+            ("chains", "100+300 ms beside 300+100 ms", 0.45),
+            ("lattice", "8 chains of 8, the slow one elsewhere in each", 0.18),
+        ]:
+            waves = statistics.median(sample[f"{name}_waves_s"] for sample in samples)
+            figure = statistics.median(value_of(sample[f"{name}_s"]) for sample in samples)
+            lines.append(Line(f"{face}: {what}", figure, "s", most, note=f"in waves {waves:.2f} s"))
+    return lines
+
+
+def map_suite(size: Size, say: Say) -> list[Line]:
+    """
+    `map` over a million instant items: CPU over the plain node's, and whether memory stays flat.
+    """
+    node = Case("antichain", "default", "W4", size.nodes)
+    big, few = size.million, size.million // 10
+    rounds = min(size.rounds, 3)
+    plain, items, small = [], [], []
+    for number in range(1, rounds + 1):
+        say(f"round {number} of {rounds}")
+        plain.append(value_of(run_python(node.command())["run_cpu_s"]) / size.nodes * 1e6)
+        items.append(run_python(["-m", "bench.items", str(big)]))
+        small.append(run_python(["-m", "bench.items", str(few)]))
+    over = statistics.median(item["cpu_s"] / big * 1e6 - cost for item, cost in zip(items, plain, strict=True))
+    cost = statistics.median(item["cpu_s"] / big * 1e6 for item in items)
+    growth = statistics.median(
+        (b["peak_bytes"] - s["peak_bytes"]) / (big - few) for b, s in zip(items, small, strict=True)
+    )
+    return [
+        Line(
+            f"map over {big:,} instant items, CPU over the plain node",
+            over,
+            "us an item",
+            5.0,
+            note=f"{cost:.2f} us an item",
+        ),
+        # A list of outputs needs 8 bytes an item; the rest is what growing a list needs while it is copied.
+        Line(f"map, memory growth from {few:,} to {big:,} items", growth, "B an item", 32.0),
+        Line("map, most items read ahead of the slowest", max(item["read_ahead"] for item in items), "items"),
+    ]
+
+
+BASE = "import asyncio, concurrent.futures, sqlite3, dataclasses"
+
+
+def import_suite(size: Size, say: Say) -> list[Line]:
+    """
+    CPU time of `import antichain` in a fresh process beside the standard library's modules that any such library needs.
+    """
+    rounds = max(11, size.rounds)
+    say(f"{rounds} rounds of three imports")
+    run_python(["-m", "bench.imports", "import antichain"])  # writes byte code
+    samples: dict[str, list[float]] = {"pass": [], BASE: [], "import antichain": []}
+    for _ in range(rounds):
+        for statement, times in samples.items():
+            times.append(run_python(["-m", "bench.imports", statement])["cpu_s"])
+    ratio = statistics.median(
+        mine / base for mine, base in zip(samples["import antichain"], samples[BASE], strict=True)
+    )
+    medians = {statement: statistics.median(times) * 1e3 for statement, times in samples.items()}
+    note = f"{medians['import antichain']:.0f} / {medians[BASE]:.0f} ms"
+    return [Line("import antichain / asyncio, concurrent.futures, sqlite3, dataclasses", ratio, "x", 1.5, note=note)]
+
+
+SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
+    "nodes": nodes_suite,
+    "full": full_suite,
+    "thread": thread_suite,
+    "makespan": makespan_suite,
+    "recipes": recipes_suite,
+    "map": map_suite,
+    "import": import_suite,
+    "1m": million_suite,
+}
