@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
+from threading import Lock
 
 from antichain.errors import Fault, GraphError, shown
 
@@ -29,7 +29,7 @@ class Limit:
         self._used = 0
         # Called without the lock after slots came back or the size changed. Guarded by _lock.
         self._watchers: list[Callable[[], object]] = []
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @property
     def size(self) -> int:

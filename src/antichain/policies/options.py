@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Mapping
+from random import Random
 from typing import Any, Literal, TypedDict
 
 from antichain.errors import Fault, GraphError, shown, suggestion
@@ -111,7 +111,7 @@ _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "targets": (lambda v: isinstance(v, Iterable) and not isinstance(v, str), "use a list of node ids"),
     "outputs": (lambda v: isinstance(v, Mapping), "use a dict from node ids to values"),
     "run_id": (lambda v: isinstance(v, str) and v != "", "use a text that is not empty"),
-    "seed": (lambda v: type(v) is int or isinstance(v, random.Random), "use a whole number"),
+    "seed": (lambda v: type(v) is int or isinstance(v, Random), "use a whole number"),
     "listeners": (
         lambda v: isinstance(v, Iterable) and not isinstance(v, (str, Mapping)) and all(map(callable, _sized(v))),
         "use a list of functions that take an event",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
+from random import Random
 from typing import Any
 
 from antichain.errors import Fault, GraphError, shown
@@ -48,7 +48,7 @@ class Backoff:
         if seconds("Backoff(factor=…)", self.factor) < 1:
             raise GraphError(Fault("bad-policy", f"Backoff(factor={shown(self.factor)}): must be at least 1."))
 
-    def delay(self, attempt: int, rng: random.Random) -> float:
+    def delay(self, attempt: int, rng: Random) -> float:
         """
         Return the seconds to wait after *attempt*, the number of the attempt that failed, from 1.
         """
