@@ -21,10 +21,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 clone=$work/clone
 tools=$work/tools/bin
-# Nothing of the machine's user leaks in: no pip cache, no git or pip settings, no byte code of another run.
-export HOME=$work/home PYTHONDONTWRITEBYTECODE=1 PYRIGHT_PYTHON_IGNORE_WARNINGS=1 NO_COLOR=1
+# Nothing of the machine's user leaks in: no pip cache, no git or pip settings.
+export HOME=$work/home PYRIGHT_PYTHON_IGNORE_WARNINGS=1 NO_COLOR=1
 export PIP_RETRIES=10 PIP_DEFAULT_TIMEOUT=${PIP_DEFAULT_TIMEOUT:-60} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-unset PYTHONPATH PYTHONHOME VIRTUAL_ENV
+unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 mkdir -p "$HOME"
 
 # step NAME SECONDS COMMAND...: run it in the clone, say how long it took, end everything if it fails.
