@@ -159,7 +159,7 @@ def million_suite(size: Size, say: Say) -> list[Line]:
 
 
 def bytes_per_node(samples: Samples, case: Case) -> float:
-    return samples.median(case, "peak_bytes") / samples.rounds[case][0]["nodes"]
+    return samples.median(case, "peak_bytes") / float(samples.rounds[case][0]["nodes"])
 
 
 def recipes_suite(size: Size, say: Say) -> list[Line]:
