@@ -39,6 +39,15 @@ class Slots:
     def give_back(self, weight: int) -> None:
         self.used -= weight
 
+    def resize(self, size: int) -> None:
+        self.size = size
+
+    def is_out_of_reach(self, weight: int, held: int) -> bool:
+        """
+        Tell whether *weight* units can never be had while *held* units do not come back.
+        """
+        return held > 0 and held + weight > self.size
+
 
 class SharedSlots(Slots):
     """
@@ -66,6 +75,13 @@ class SharedSlots(Slots):
     def give_back(self, weight: int) -> None:
         self.used -= weight
         self.limit.release(weight)
+
+    def resize(self, size: int) -> None:
+        self.limit.resize(size)
+
+    def is_out_of_reach(self, weight: int, held: int) -> bool:
+        # What other runs hold will come back.
+        return held > 0 and held + weight > self.limit.size
 
 
 class Queue:

@@ -73,6 +73,9 @@ _ALL: Final = int(Join.ALL)
 _ANY: Final = int(Join.ANY)
 _ALL_DONE: Final = int(Join.ALL_DONE)
 
+# What a leader that has not started adds to `waiting` of an `any` node: more than successes can ever take away.
+LEADER: Final = 1 << 40
+
 # Flag bytes of nodes that wait in an ordinary queue; what `bytes.translate` leaves of them tells whether a plan has
 # others.
 _ORDINARY: Final = bytes(flags for flags in range(256) if not flags & (_WHEN | _CONTAINER))
@@ -134,6 +137,10 @@ class Scheduler:
         # Endings that must still come before the join rule holds. A node becomes ready when it reaches 0, and only
         # then.
         self.waiting = shape.waiting.copy()
+        for nodes in shape.followers.values():
+            for node in nodes:
+                if shape.join[node] == _ANY:
+                    self.waiting[node] += LEADER - 1
         self.ready_at: list[float] = [NEVER] * shape.count
         # Start of the first attempt.
         self.started_at: list[float] = [NEVER] * shape.count
@@ -156,10 +163,14 @@ class Scheduler:
         self._lent: dict[int, int] = {}
         # Ready to go on: took part in `lend` and waits for its slots again.
         self._returning: set[int] = set()
-        # Ready nodes whose condition held: they wait for slots, the others with a condition for its value.
+        # Nodes whose condition held: they wait for slots, the others with a condition for its value.
         self._judged: set[int] = set()
-        # Nothing can happen any more but the return of abandoned attempts, and a timer watches for how long.
-        self._starving = False
+        # Nodes whose condition is being evaluated by the caller.
+        self._before_judge: set[int] = set()
+        # The timer that watches for how long nothing can happen but the return of abandoned attempts; 0 while more can.
+        self._starvation = 0
+        # The timer of each node's backoff or grace.
+        self._alarm: dict[int, int] = {}
         # Attempts that did not end in time. Their slots stay charged until `returned`.
         self.abandoned: dict[tuple[int, int], Queue] = {}
         # Nodes of which some attempt was abandoned; never shrinks.
@@ -265,6 +276,13 @@ class Scheduler:
             self.queues.append(queue)
         return number
 
+    @property
+    def next_node(self) -> int:
+        """
+        The node that `enter` will return next; a listener is told of it before `enter` returns.
+        """
+        return self._vacant[-1] if self._vacant else len(self.state)
+
     def can_start(self) -> bool:
         """
         Tell whether `take` would return a node.
@@ -280,7 +298,7 @@ class Scheduler:
         Begin the run; the nodes in *given* have their output already.
         """
         if self.deadline is not None:
-            self.timers.set(now + self.deadline, DEADLINE_PASSES, NOTHING, 0, 1)
+            self.timers.set(now + self.deadline, DEADLINE_PASSES, NOTHING, 0)
         given = list(given)
         for node in given:
             self._finish(node, SUCCEEDED, OUTPUTS, now)
@@ -372,7 +390,7 @@ class Scheduler:
                     self._restarted_at[node] = now
                 if self.facts is not None:
                     self.facts.started(node, attempt, now)
-                if self._special and node in self.followers:
+                if self._special and attempt == 1 and node in self.followers:
                     self._lead(node, now)
                 return node
             if node in self._returning and self.key[node] == best:
@@ -392,8 +410,8 @@ class Scheduler:
         A mapped stage has started: the stages that are fed by its items may start too.
         """
         for follower in self.followers[node]:
-            self.waiting[follower] -= 1
-            if not self.waiting[follower] and self.state[follower] == PENDING:
+            self.waiting[follower] -= LEADER if self.join[follower] == _ANY else 1
+            if self.waiting[follower] <= 0 and self.state[follower] == PENDING:
                 self._become_ready(follower, now)
 
     def arm(self, node: int, attempt: int) -> None:
@@ -403,7 +421,7 @@ class Scheduler:
         """
         limit = self.attempt_limit(node)
         if limit is not None and self.state[node] == RUNNING and self.attempts[node] == attempt:
-            self._set_timer(self.attempt_started_at(node) + limit, ATTEMPT_EXPIRES, node, attempt)
+            self.timers.set(self.attempt_started_at(node) + limit, ATTEMPT_EXPIRES, node, attempt)
 
     def next_to_judge(self) -> int:
         """
@@ -413,17 +431,22 @@ class Scheduler:
         while judging.heap or judging.backlog:
             key = judging.pop()
             node = key & INDEX_MASK
-            if self.state[node] == READY and self.key[node] == key and node not in self._judged:
+            if self.state[node] == READY and self.key[node] == key:
+                self._before_judge.add(node)
                 return node
         return NOTHING
+
+    def _is_judged(self, node: int) -> bool:
+        return not self.flags[node] & _WHEN or node in self._judged
 
     def judged(self, node: int, verdict: bool | None, now: float) -> None:
         """
         Take the value of a node's condition: true lets it wait for its slots, false skips it, None (it raised) fails
         it.
         """
-        if self.state[node] != READY or node in self._judged:
+        if node not in self._before_judge:
             return
+        self._before_judge.discard(node)
         if verdict is None:
             self._finish(node, FAILED, ERROR, now)
             self._after_failure(node, now)
@@ -462,6 +485,8 @@ class Scheduler:
         self.reason[node] = reason
         self.ended_at[node] = now
         self.unfinished -= 1
+        if self.groups and node in self.groups:
+            self._end_groups(node, now)
         facts = self.facts
         if facts is not None:
             facts.ended(node, attempt, now)
@@ -508,17 +533,17 @@ class Scheduler:
         timed_out = self._expired.get(node) == attempt
         stopping = self._stopping(node)
         if not final and node not in self._falling:
-            if timed_out and self.flags[node] & _THREAD and not self.flags[node] & _REPEAT_SAFE:
-                # Its thread may still be at it, and twice at once is not safe.
+            if self.abandoned_nodes.get(node) == attempt and not self.flags[node] & _REPEAT_SAFE:
+                # Its thread or coroutine may still be at it, and twice at once is not safe.
                 retryable = False
             if retryable and stopping == NOT_STOPPING:
                 delay = self._backoff(node, attempt, now, after)
                 if delay is not None:
-                    self._release(node)
+                    self._release(node, now)
                     self._expired.pop(node, None)
                     self._interrupted.pop(node, None)
                     self.state[node] = BACKING_OFF
-                    self._set_timer(now + delay, BACKOFF_ENDS, node, attempt)
+                    self._set_alarm(now + delay, BACKOFF_ENDS, node, attempt)
                     if self.facts is not None:
                         self.facts.retrying(node, attempt, now, delay)
                     return RETRYING
@@ -527,8 +552,9 @@ class Scheduler:
                 # The fallback has the attempt's time again.
                 self._expired.pop(node, None)
                 self._restarted_at[node] = now
+                self.arm(node, attempt)
                 return FALLING_BACK
-        self._release(node)
+        self._release(node, now)
         self._finish(node, FAILED, TIMEOUT if timed_out else ERROR, now)
         self._after_failure(node, now)
         return FINAL
@@ -562,9 +588,15 @@ class Scheduler:
         """
         if self.state[node] != RUNNING or self.attempts[node] != attempt:
             return False
-        self._release(node)
-        self._finish(node, CANCELLED, self._cancel_reason(node), now)
-        self._spread(node, now)
+        reason = self._cancel_reason(node)
+        self._release(node, now)
+        if reason == STARVED:
+            # It did not get back the slots that it had lent, because abandoned attempts hold them.
+            self._finish(node, FAILED, STARVED, now)
+            self._after_failure(node, now)
+        else:
+            self._finish(node, CANCELLED, reason, now)
+            self._spread(node, now)
         return True
 
     def returned(self, node: int, attempt: int) -> None:
@@ -591,6 +623,7 @@ class Scheduler:
         self._expired.pop(node, None)
         self._interrupted.pop(node, None)
         self._falling.discard(node)
+        self._before_judge.discard(node)
         if state == CANCELLED:
             self.group_of.get(node, self.root).cancelled = True
         if self.facts is not None:
@@ -650,6 +683,9 @@ class Scheduler:
                 skipped.append(follower)
             elif state == RUNNING:
                 self._interrupt(follower, now, UPSTREAM)
+            elif state == BACKING_OFF:
+                self._finish(follower, CANCELLED, UPSTREAM, now)
+                skipped.append(follower)
         return skipped
 
     def _after_failure(self, node: int, now: float) -> None:
@@ -674,7 +710,8 @@ class Scheduler:
             return
         group.stopping = stopping
         group.reason = group.reason or reason
-        for node in self._members(group):
+        members = self._members(group)
+        for node in members:
             state = self.state[node]
             if state == RUNNING:
                 self._stop_running(node, now, reason, interrupt)
@@ -683,6 +720,11 @@ class Scheduler:
                 self._finish(node, FAILED, ERROR, now)
             elif state < FIRST_TERMINAL:
                 self._finish(node, CANCELLED, reason, now)
+        if group is not self.root:
+            # An item of a mapped stage has followers in the stage behind it, which may not stop.
+            for node in members:
+                if self.state[node] >= FIRST_TERMINAL:
+                    self._spread(node, now)
 
     def _members(self, group: Group) -> Sequence[int]:
         if group is not self.root:
@@ -710,7 +752,7 @@ class Scheduler:
         self.reason[node] = reason
         if not self.flags[node] & _CONTAINER:
             self.interrupts.append((node, attempt))
-            self._set_timer(now + self.grace, GRACE_ENDS, node, attempt)
+            self._set_alarm(now + self.grace, GRACE_ENDS, node, attempt)
         for group in list(self.groups.get(node, ())):
             self.stop(group, now, reason=reason)
             self.close(group)
@@ -735,10 +777,12 @@ class Scheduler:
 
     # ------------------------------------------------------------------ slots
 
-    def _release(self, node: int) -> None:
+    def _release(self, node: int, now: float) -> None:
         """
-        Give back the slots of an attempt that has ended.
+        Give back the slots of an attempt that has ended, and end what it still runs.
         """
+        if node in self.groups:
+            self._end_groups(node, now)
         if self.flags[node] & _CONTAINER:
             return
         if node in self._uncharged:
@@ -747,6 +791,14 @@ class Scheduler:
         self.free += 1
         self.active -= 1
         self._demand_queues[self.demand[node]].release()
+
+    def _end_groups(self, node: int, now: float) -> None:
+        """
+        A body has ended before what it had started with `open`: that ends with it.
+        """
+        for group in list(self.groups[node]):
+            self.stop(group, now)
+            self.close(group)
 
     def _forget_charge(self, node: int) -> None:
         self._uncharged.discard(node)
@@ -758,7 +810,7 @@ class Scheduler:
         Free the slots of a body that waits for what it runs itself: else a graph inside a node would wait for the
         node's own slot for ever.
         """
-        if self.state[node] != RUNNING or self.attempts[node] != attempt:
+        if self.state[node] != RUNNING or self.attempts[node] != attempt or self.flags[node] & _CONTAINER:
             return
         self._lent[node] = self._lent.get(node, 0) + 1
         if node in self._returning:
@@ -794,33 +846,34 @@ class Scheduler:
             self.free += size - self.max_concurrent
             self.max_concurrent = size
         else:
-            self.limits[name].size = size
+            self.limits[name].resize(size)
 
     # ------------------------------------------------------------------ time
 
-    def _set_timer(self, at: float, kind: int, node: int, attempt: int) -> None:
-        self.timers.set(at, kind, node, attempt, self.unfinished if self.unfinished < 64 else self._timer_bound())
-
-    def _timer_bound(self) -> int:
-        # Each running attempt has at most a timeout and a grace, each node backing off one timer.
-        return self.active + len(self._uncharged) + self.state.count(BACKING_OFF) + 2
+    def _set_alarm(self, at: float, kind: int, node: int, attempt: int) -> None:
+        """
+        Set a node's backoff or grace: it has one of the two at a time, and an older one means nothing any more.
+        """
+        self._alarm[node] = self.timers.set(at, kind, node, attempt)
 
     def _is_alive(self, timer: Timer) -> bool:
-        _, _, kind, node, attempt = timer
+        _, sequence, kind, node, attempt = timer
         if kind == DEADLINE_PASSES:
             return self.unfinished > 0
         if kind == STARVATION_ENDS:
-            return self._starving
+            return self._starvation == sequence
         if self.attempts[node] != attempt:
             return False
         state = self.state[node]
         if kind == BACKOFF_ENDS:
-            return state == BACKING_OFF
+            return state == BACKING_OFF and self._alarm.get(node) == sequence
         if state != RUNNING:
             return False
         if kind == ATTEMPT_EXPIRES:
             return self._expired.get(node) != attempt and self._interrupted.get(node) != attempt
-        return self._expired.get(node) == attempt or self._interrupted.get(node) == attempt
+        # The grace of an attempt whose fallback is being made instead is over.
+        is_ending = self._expired.get(node) == attempt or self._interrupted.get(node) == attempt
+        return is_ending and self._alarm.get(node) == sequence
 
     def tick(self, now: float) -> list[tuple[int, int]]:
         """
@@ -866,7 +919,7 @@ class Scheduler:
             self._give_up(node, attempt, given_up)
         else:
             self.interrupts.append((node, attempt))
-            self._set_timer(now + self.grace, GRACE_ENDS, node, attempt)
+            self._set_alarm(now + self.grace, GRACE_ENDS, node, attempt)
             for group in list(self.groups.get(node, ())):
                 self.stop(group, now, reason=TIMEOUT)
                 self.close(group)
@@ -886,39 +939,47 @@ class Scheduler:
 
     def look_for_starvation(self, now: float) -> None:
         """
-        Start to count the grace of a run in which nothing can happen unless an abandoned attempt returns. Called
-        when all is still.
+        Start to count the grace of a run in which nothing can happen unless an abandoned attempt returns, or stop
+        counting. Called whenever all is still.
         """
-        if self.abandoned and not self.active and not self._starving and not self.can_start() and self.unfinished:
-            self._starving = True
-            self._set_timer(now + self.grace, STARVATION_ENDS, NOTHING, 0)
+        if not self.abandoned:
+            return
+        if self.active or not self.unfinished or self.can_start():
+            self._starvation = 0
+        elif not self._starvation:
+            self._starvation = self.timers.set(now + self.grace, STARVATION_ENDS, NOTHING, 0)
 
     def _starve(self, now: float) -> None:
         """
         Fail what waits for slots that abandoned attempts hold: nobody else will give them back.
         """
-        self._starving = False
+        self._starvation = 0
         if self.active or self.can_start():
             return
+        held = self._held_by_abandoned()
         for node in range(len(self.state)):
-            waits = self.state[node] == READY or node in self._returning
-            if not waits or not self._is_held(self.queue_of(node)):
-                continue
             if self.state[node] == READY:
-                self._finish(node, FAILED, STARVED, now)
-                self._after_failure(node, now)
-            else:
+                if self._is_judged(node) and self._is_out_of_reach(self.queue_of(node), held):
+                    self._finish(node, FAILED, STARVED, now)
+                    self._after_failure(node, now)
+            elif node in self._returning and self._is_out_of_reach(self.queue_of(node), held):
                 # A body that waits for slots it will not get back: it has to end.
                 self._interrupt(node, now, STARVED)
 
-    def _is_held(self, queue: Queue) -> bool:
+    def _held_by_abandoned(self) -> dict[str, int]:
+        held: dict[str, int] = {}
+        for queue in self.abandoned.values():
+            for slots, weight in queue.needs:
+                held[slots.name] = held.get(slots.name, 0) + weight
+        return held
+
+    def _is_out_of_reach(self, queue: Queue, held: Mapping[str, int]) -> bool:
         """
         Tell whether abandoned attempts keep a slot that the nodes of *queue* wait for.
         """
-        if self.free <= 0:
+        if len(self.abandoned) >= self.max_concurrent:
             return True
-        held = {id(slots) for abandoned in self.abandoned.values() for slots, _ in abandoned.needs}
-        return any(id(slots) in held and not slots.fits(weight) for slots, weight in queue.needs)
+        return any(slots.is_out_of_reach(weight, held.get(slots.name, 0)) for slots, weight in queue.needs)
 
     # ------------------------------------------------------------------ growing
 
@@ -931,6 +992,9 @@ class Scheduler:
         if self._stopping(owner) == CANCELLING or self._expired.get(owner) == attempt:
             group.stopping = CANCELLING
             group.reason = self.reason[owner] or RUN
+        elif self._stopping(owner) == DRAINING and self.flags[owner] & _CONTAINER:
+            group.stopping = DRAINING
+            group.reason = RUN
         return group
 
     def close(self, group: Group) -> None:
@@ -971,13 +1035,14 @@ class Scheduler:
         Add one node to the run and return it. Its *upstream* may be nodes in any state; *order* breaks ties within
         its kind.
         """
+        if group.closed and group is not self.root:
+            raise InternalError(f"a group of node {group.owner} is closed, and no further node can enter it")
         self._own_lists()
         node = self._place(kind, upstream, join, order)
         self.unfinished += 1
         self.group_of[node] = group
         group.live[node] = None
-        if kind.priority:
-            self._lift(upstream, kind.priority)
+        self._lift(upstream, kind.priority)
         if group.stopping:
             self._finish(node, CANCELLED, group.reason or RUN, now)
             return node
@@ -1076,8 +1141,10 @@ class Scheduler:
             key = (self.key[node] & ((1 << PRIORITY_SHIFT) - 1)) - (priority << PRIORITY_SHIFT)
             self.key[node] = key
             if self.state[node] == READY:
-                unjudged = self.flags[node] & _WHEN and node not in self._judged and not self.attempts[node]
-                heappush((self.judging if unjudged else self.queue_of(node)).heap, key)
+                if self._is_judged(node):
+                    heappush(self.queue_of(node).heap, key)
+                elif node not in self._before_judge:
+                    heappush(self.judging.heap, key)
             elif node in self._returning:
                 heappush(self.queue_of(node).heap, key)
             reached.extend(self.upstream[node])
@@ -1091,7 +1158,12 @@ class Scheduler:
             raise InternalError(f"node {node} is {STATE_NAMES[self.state[node]]} and cannot be forgotten")
         if node in self.abandoned_nodes:
             return
+        for after in self.downstream[node]:
+            # Its index will mean another node.
+            self.upstream[after] = [before for before in self.upstream[after] if before != node]
+        self.attempts[node] = 0
         self.group_of.pop(node, None)
+        self._alarm.pop(node, None)
         self._restarted_at.pop(node, None)
         self._spent.pop(node, None)
         self._hope.pop(node, None)

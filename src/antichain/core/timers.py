@@ -13,6 +13,9 @@ GRACE_ENDS: Final = 2
 DEADLINE_PASSES: Final = 3
 STARVATION_ENDS: Final = 4
 
+# Fewer timers than this are never worth a purge.
+FEW: Final = 64
+
 # (instant, sequence number, kind, node, attempt)
 Timer = tuple[float, int, int, int, int]
 
@@ -22,27 +25,35 @@ class Timers:
     Keep timers by instant; equal instants fire in the order in which they were set.
     """
 
-    __slots__ = ("_heap", "_is_alive", "_sequence")
+    __slots__ = ("_heap", "_is_alive", "_purge_above", "_sequence")
 
     def __init__(self, is_alive: Callable[[Timer], bool]) -> None:
         # A timer is never removed when its reason goes away: it is dead from then on, and dropped when it surfaces.
         self._heap: list[Timer] = []
         self._is_alive = is_alive
         self._sequence = 0
+        # Invariant: at most twice what was alive at the last purge, so that dead timers cost no more than live ones.
+        self._purge_above = FEW
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def set(self, at: float, kind: int, node: int, attempt: int, alive: int) -> None:
+    def set(self, at: float, kind: int, node: int, attempt: int) -> int:
         """
-        Add a timer; *alive* is an upper bound of the timers that can still matter, so that dead ones never outnumber
-        them for long.
+        Add a timer and return its sequence number, which is never 0.
         """
         self._sequence += 1
         heappush(self._heap, (at, self._sequence, kind, node, attempt))
-        if len(self._heap) > 64 + 4 * alive:
-            self._heap = [timer for timer in self._heap if self._is_alive(timer)]
-            heapify(self._heap)
+        if len(self._heap) > self._purge_above:
+            self._purge()
+        return self._sequence
+
+    def _purge(self) -> None:
+        newest = self._sequence
+        # The newest is being set: whoever sets it has not said yet that it matters.
+        self._heap = [timer for timer in self._heap if timer[1] == newest or self._is_alive(timer)]
+        heapify(self._heap)
+        self._purge_above = max(FEW, 2 * len(self._heap))
 
     def next_at(self) -> float | None:
         """
