@@ -710,21 +710,23 @@ class Scheduler:
             return
         group.stopping = stopping
         group.reason = group.reason or reason
-        members = self._members(group)
-        for node in members:
+        finished = []
+        for node in self._members(group):
             state = self.state[node]
             if state == RUNNING:
                 self._stop_running(node, now, reason, interrupt)
             elif state == BACKING_OFF and not interrupt:
                 # It did fail, and a run that drains starts no further attempt.
+                group.failed = True
                 self._finish(node, FAILED, ERROR, now)
+                finished.append(node)
             elif state < FIRST_TERMINAL:
                 self._finish(node, CANCELLED, reason, now)
+                finished.append(node)
         if group is not self.root:
-            # An item of a mapped stage has followers in the stage behind it, which may not stop.
-            for node in members:
-                if self.state[node] >= FIRST_TERMINAL:
-                    self._spread(node, now)
+            # An item of a mapped stage has another one behind it, whose own stage may not stop.
+            for node in finished:
+                self._spread(node, now)
 
     def _members(self, group: Group) -> Sequence[int]:
         if group is not self.root:
@@ -1028,12 +1030,13 @@ class Scheduler:
         now: float,
         *,
         upstream: Sequence[int] = (),
+        leaders: Sequence[int] = (),
         join: int = _ALL,
         order: int = 0,
     ) -> int:
         """
-        Add one node to the run and return it. Its *upstream* may be nodes in any state; *order* breaks ties within
-        its kind.
+        Add one node to the run and return it. Its *upstream*, and the *leaders* that have to start before it, may be
+        nodes in any state; *order* breaks ties within its kind.
         """
         if group.closed and group is not self.root:
             raise InternalError(f"a group of node {group.owner} is closed, and no further node can enter it")
@@ -1042,11 +1045,11 @@ class Scheduler:
         self.unfinished += 1
         self.group_of[node] = group
         group.live[node] = None
-        self._lift(upstream, kind.priority)
+        self._lift([*upstream, *leaders], kind.priority)
         if group.stopping:
             self._finish(node, CANCELLED, group.reason or RUN, now)
             return node
-        self._count_upstream(node, upstream, now)
+        self._wait_for(node, upstream, leaders, now)
         return node
 
     def _own_lists(self) -> None:
@@ -1065,6 +1068,7 @@ class Scheduler:
         self.demand = list(self.demand)
         self.retry = dict(self.retry)
         self.timeout = dict(self.timeout)
+        self.followers = {leader: list(nodes) for leader, nodes in self.followers.items()}
 
     def _place(self, kind: "Kind", upstream: Sequence[int], join: int, order: int) -> int:
         node = self._vacant.pop() if self._vacant else len(self.state)
@@ -1103,7 +1107,7 @@ class Scheduler:
             self.timeout[node] = kind.timeout
         return node
 
-    def _count_upstream(self, node: int, upstream: Sequence[int], now: float) -> None:
+    def _wait_for(self, node: int, upstream: Sequence[int], leaders: Sequence[int], now: float) -> None:
         """
         Let a new node wait for those of its upstream that have not ended, and follow from those that have.
         """
@@ -1123,10 +1127,23 @@ class Scheduler:
         else:
             self.waiting[node] = len(upstream) - succeeded - (lost if join == _ALL_DONE else 0)
             doomed = join == _ALL and lost > 0
+        for leader in leaders:
+            doomed = self._follow(node, leader) or doomed
         if doomed:
             self._finish(node, SKIPPED, UPSTREAM, now)
         elif self.waiting[node] <= 0:
             self._become_ready(node, now)
+
+    def _follow(self, node: int, leader: int) -> bool:
+        """
+        Let a new node start once *leader* has, and end if that fails; True if it has failed already.
+        """
+        state = self.state[leader]
+        if state < FIRST_TERMINAL:
+            self.followers.setdefault(leader, []).append(node)
+            if not self.attempts[leader]:
+                self.waiting[node] += LEADER if self.join[node] == _ANY else 1
+        return state > SUCCEEDED
 
     def _lift(self, nodes: Iterable[int], priority: int) -> None:
         """
@@ -1172,6 +1189,7 @@ class Scheduler:
         self._judged.discard(node)
         self._own_downstream.discard(node)
         self.downstream[node] = []
+        self.followers.pop(node, None)
         self._vacant.append(node)
 
 
