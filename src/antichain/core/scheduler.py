@@ -236,6 +236,24 @@ class Scheduler:
         """
         return self._interrupted.get(node) == attempt
 
+    def is_falling_back(self, node: int) -> bool:
+        """
+        Tell whether the fallback of *node* is being made.
+        """
+        return node in self._falling
+
+    def is_charged(self, node: int) -> bool:
+        """
+        Tell whether the running attempt of *node* holds slots.
+        """
+        return not self.flags[node] & _CONTAINER and node not in self._uncharged
+
+    def timers_of(self, kind: int) -> list[int]:
+        """
+        Return the nodes that have a timer of that kind which still matters.
+        """
+        return self.timers.nodes(kind)
+
     def expires_at(self, node: int) -> float | None:
         """
         Return the instant at which the current attempt of *node* is to be over, if it has a timeout.
@@ -282,6 +300,12 @@ class Scheduler:
         The node that `enter` will return next; a listener is told of it before `enter` returns.
         """
         return self._vacant[-1] if self._vacant else len(self.state)
+
+    def demand_of(self, number: int) -> tuple[tuple[str, int], ...]:
+        """
+        Return the limits and weights of a demand.
+        """
+        return self._demand_queues[number].demand
 
     def can_start(self) -> bool:
         """
@@ -756,7 +780,8 @@ class Scheduler:
             self.interrupts.append((node, attempt))
             self._set_alarm(now + self.grace, GRACE_ENDS, node, attempt)
         for group in list(self.groups.get(node, ())):
-            self.stop(group, now, reason=reason)
+            # It is the body that starves, not what it runs.
+            self.stop(group, now, reason=RUN if reason == STARVED else reason)
             self.close(group)
 
     def _cancel_reason(self, node: int) -> int:

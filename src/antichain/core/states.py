@@ -69,3 +69,12 @@ REASON_NAMES: Final = (
     "deadline",
     "starved",
 )
+
+# Which reasons go with which terminal state.
+REASONS: Final[dict[int, frozenset[int]]] = {
+    SUCCEEDED: frozenset({OUTPUT, FALLBACK, OUTPUTS}),
+    FAILED: frozenset({ERROR, TIMEOUT, STARVED}),
+    SKIPPED: frozenset({UPSTREAM, CONDITION}),
+    # upstream: the stage that feeds a running one has ended; timeout: the time of the graph around it is up.
+    CANCELLED: frozenset({RUN, DEADLINE, UPSTREAM, TIMEOUT}),
+}

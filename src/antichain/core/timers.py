@@ -76,3 +76,9 @@ class Timers:
             if self._is_alive(timer):
                 return timer
         return None
+
+    def nodes(self, kind: int) -> list[int]:
+        """
+        Return the nodes that have a timer of that kind which still matters.
+        """
+        return [timer[3] for timer in self._heap if timer[2] == kind and self._is_alive(timer)]

@@ -1,0 +1,584 @@
+"""
+What always holds: the laws of the core, checked against it. Nothing here decides, and nothing here is needed for a run.
+
+`check` looks at one state from scratch. `LawfulScheduler` is the scheduler with every signal watched: it keeps books of
+its own and compares. It costs a few times what it watches, and is for tests, simulations and debugging.
+
+The laws, by number:
+
+1. A node becomes live only when its join rule holds; where every join is `all`, the live nodes form an antichain.
+2. The slots charged are those of the attempts that run, abandoned ones included, and no limit is passed.
+3. No ready node that fits is left waiting.
+4. An ending belongs to the current attempt; any other changes nothing, and what completed is not lost.
+5. Every node ends in one terminal state, with a reason, and that never changes; what waits is waiting for something.
+6. The best ready node that fits is taken, by one order that depends on nothing but the plan.
+7. Growth keeps all this, and an urgent newcomer lifts its unfinished ancestors.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NoReturn
+
+from antichain.core.capacity import SharedSlots
+from antichain.core.groups import CANCELLING, NOT_STOPPING, Group
+from antichain.core.scheduler import FALLING_BACK, LATE, NOTHING, Kind, Scheduler
+from antichain.core.states import (
+    BACKING_OFF,
+    FALLBACK,
+    FIRST_TERMINAL,
+    LIVE,
+    OUTPUT,
+    PENDING,
+    READY,
+    REASON_NAMES,
+    REASONS,
+    RUN,
+    RUNNING,
+    STATE_NAMES,
+    SUCCEEDED,
+    TRANSITIONS,
+)
+from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS
+from antichain.errors import InternalError
+from antichain.policies import Join
+from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, Flag, Shape
+
+# Signals between two looks at the whole state.
+DEEP_EVERY: Final = 64
+# How many signals a report tells.
+STORY: Final = 30
+
+_ALL: Final = int(Join.ALL)
+_ANY: Final = int(Join.ANY)
+_CONTAINER: Final = int(Flag.CONTAINER)
+_WHEN: Final = int(Flag.WHEN)
+# The state of an index that no node has.
+_VACANT: Final = 255
+
+
+def check(scheduler: Scheduler) -> None:
+    """
+    Check the laws that can be seen in one state, from scratch.
+
+    Raises:
+        InternalError: one does not hold.
+    """
+    _check_nodes(scheduler)
+    _check_priorities(scheduler)
+    _check_charges(scheduler)
+    _check_groups(scheduler)
+    _check_timers(scheduler)
+
+
+def broken(law: int, message: str, story: Iterable[object] = ()) -> NoReturn:
+    """
+    Report a law that does not hold.
+    """
+    raise InternalError(f"law {law} is broken: {message}", story)
+
+
+def join_holds(scheduler: Scheduler, node: int) -> bool:
+    """
+    Tell whether the endings that *node* waits for have come.
+    """
+    state, upstream = scheduler.state, scheduler.upstream[node]
+    join = scheduler.join[node]
+    if join == _ALL:
+        return all(state[before] == SUCCEEDED for before in upstream)
+    if join == _ANY:
+        return not upstream or any(state[before] == SUCCEEDED for before in upstream)
+    return all(state[before] >= FIRST_TERMINAL for before in upstream)
+
+
+def can_still_hold(scheduler: Scheduler, node: int) -> bool:
+    """
+    Tell whether the join rule of *node* holds, or may hold one day.
+    """
+    state, upstream = scheduler.state, scheduler.upstream[node]
+    join = scheduler.join[node]
+    if join == _ALL:
+        return all(state[before] <= SUCCEEDED for before in upstream)
+    return join != _ANY or not upstream or any(state[before] <= SUCCEEDED for before in upstream)
+
+
+def _check_nodes(scheduler: Scheduler) -> None:
+    state, reason = scheduler.state, scheduler.reason
+    leaders = _leaders(scheduler)
+    for node, where in enumerate(state):
+        if where >= FIRST_TERMINAL:
+            if reason[node] not in REASONS[where]:
+                broken(5, f"node {node} is {STATE_NAMES[where]} with reason {REASON_NAMES[reason[node]]!r}")
+            continue
+        waits_for_start = any(not scheduler.attempts[leader] for leader in leaders.get(node, ()))
+        waits_for_start = waits_for_start and any(state[leader] < FIRST_TERMINAL for leader in leaders[node])
+        if where == PENDING:
+            if not can_still_hold(scheduler, node):
+                broken(5, f"node {node} is pending, but its join rule can never hold")
+            if join_holds(scheduler, node) and not waits_for_start:
+                broken(3, f"node {node} is pending, but all that it waits for has come")
+        elif not join_holds(scheduler, node) or waits_for_start:
+            broken(1, f"node {node} is {STATE_NAMES[where]}, but its join rule does not hold")
+    unfinished = sum(where < FIRST_TERMINAL for where in state)
+    if unfinished != scheduler.unfinished:
+        broken(5, f"{unfinished} nodes have no terminal state, {scheduler.unfinished} were counted")
+
+
+def _leaders(scheduler: Scheduler) -> dict[int, list[int]]:
+    leaders: dict[int, list[int]] = {}
+    for leader, nodes in scheduler.followers.items():
+        for node in nodes:
+            leaders.setdefault(node, []).append(leader)
+    return leaders
+
+
+def _check_priorities(scheduler: Scheduler) -> None:
+    state, priority, key = scheduler.state, scheduler.priority, scheduler.key
+    for node, urgency in enumerate(priority):
+        if state[node] >= FIRST_TERMINAL:
+            continue
+        if key[node] >> PRIORITY_SHIFT != -urgency or key[node] & INDEX_MASK != node:
+            broken(6, f"node {node} has priority {urgency}, but its key says {-(key[node] >> PRIORITY_SHIFT)}")
+        for before in scheduler.upstream[node]:
+            if state[before] < FIRST_TERMINAL and priority[before] < urgency:
+                broken(7, f"node {before} has priority {priority[before]}, but node {node} behind it has {urgency}")
+
+
+def _check_charges(scheduler: Scheduler) -> None:
+    units = dict.fromkeys(scheduler.limits, 0)
+    charged = 0
+    for node, where in enumerate(scheduler.state):
+        if where == RUNNING and scheduler.is_charged(node):
+            charged += 1
+            for slots, weight in scheduler.queue_of(node).needs:
+                units[slots.name] += weight
+    if charged != scheduler.active:
+        broken(2, f"{charged} attempts hold slots, {scheduler.active} were counted")
+    for queue in scheduler.abandoned.values():
+        charged += 1
+        for slots, weight in queue.needs:
+            units[slots.name] += weight
+    if scheduler.max_concurrent - charged != scheduler.free:
+        broken(2, f"{charged} of {scheduler.max_concurrent} slots are held, but {scheduler.free} are called free")
+    for name, slots in scheduler.limits.items():
+        if slots.used != units[name]:
+            broken(2, f"{units[name]} units of limit {name!r} are held, {slots.used} were counted")
+
+
+def _check_groups(scheduler: Scheduler) -> None:
+    state = scheduler.state
+    for owner, groups in scheduler.groups.items():
+        for group in groups:
+            if group.owner != owner or (group.closed and not group.live):
+                broken(5, f"a group of node {owner} has ended and was not reported")
+            if state[owner] >= FIRST_TERMINAL and not group.closed:
+                broken(5, f"node {owner} is {STATE_NAMES[state[owner]]}, but a group of it is open")
+    for node, group in scheduler.group_of.items():
+        if (state[node] < FIRST_TERMINAL) != (node in group.live):
+            broken(5, f"node {node} is {STATE_NAMES[state[node]]}, which its group does not know")
+        _check_stopped(scheduler, group, node)
+    for node in range(scheduler.planned):
+        _check_stopped(scheduler, scheduler.root, node)
+
+
+def _check_stopped(scheduler: Scheduler, group: Group, node: int) -> None:
+    where = scheduler.state[node]
+    if group.stopping == NOT_STOPPING or where >= FIRST_TERMINAL:
+        return
+    if where != RUNNING:
+        broken(5, f"node {node} is {STATE_NAMES[where]}, but what it belongs to is stopping")
+    if group.stopping == CANCELLING and not scheduler.was_interrupted(node, scheduler.attempts[node]):
+        broken(5, f"node {node} runs, and was not asked to end although what it belongs to is cancelled")
+
+
+def _check_timers(scheduler: Scheduler) -> None:
+    backing_off, ending = set(scheduler.timers_of(BACKOFF_ENDS)), set(scheduler.timers_of(GRACE_ENDS))
+    for node, where in enumerate(scheduler.state):
+        if where == BACKING_OFF and node not in backing_off:
+            broken(5, f"node {node} backs off without an end")
+        elif where == RUNNING and not scheduler.flags[node] & _CONTAINER and node not in ending:
+            attempt = scheduler.attempts[node]
+            if scheduler.was_interrupted(node, attempt) or scheduler.has_expired(node, attempt):
+                broken(5, f"node {node} was asked to end, but nobody watches whether it does")
+
+
+class LawfulScheduler(Scheduler):
+    """
+    Check every law after every signal, with books of its own.
+    """
+
+    def __init__(self, shape: Shape, **options: Any) -> None:  # Any: those of Scheduler
+        super().__init__(shape, **options)
+        # Inside a signal: the scheduler calls its own methods, and is between two states.
+        self._busy = False
+        self._signals = 0
+        self._story: list[tuple[object, ...]] = []
+        # The states and reasons that the last signal left.
+        self._seen = bytes(self.state)
+        self._seen_reason = bytes(self.reason)
+        # The attempt that runs and holds slots, by node; and the abandoned ones that still do.
+        self._holding: dict[int, int] = {}
+        self._left_behind: dict[tuple[int, int], int] = {}
+        self._units = dict.fromkeys(self.limits, 0)
+        self._running: dict[int, int] = {}
+        self._going_on: set[int] = set()
+        self._condition_held: set[int] = set()
+        # All nodes before each, as bits. Only while every join is `all` and no output was given.
+        self._before: list[int] | None = None
+        self._live = 0
+
+    # -- the signals
+
+    def start(self, now: float, given: Iterable[int] = ()) -> None:
+        given = list(given)
+        if not given and not any(self.join):
+            self._before = ancestors(self.upstream, self.downstream)
+        self._enter_signal("start", now, given)
+        super().start(now, given)
+        self._leave_signal("start")
+
+    def take(self, now: float) -> int:
+        expected = self._best()
+        self._enter_signal("take", now)
+        taken = super().take(now)
+        node = taken if taken >= NOTHING else -2 - taken
+        self._story[-1] += (taken,)
+        if node != expected:
+            if expected == NOTHING:
+                broken(2, f"node {node} was taken, although it is not ready or does not fit", self._story)
+            law, what = (3, "nothing") if node == NOTHING else (6, f"node {node}")
+            broken(law, f"{what} was taken, although node {expected} is ready, fits and comes first", self._story)
+        if node != NOTHING:
+            self._hold(node, resumes=taken < NOTHING)
+        self._leave_signal("take")
+        return taken
+
+    def judged(self, node: int, verdict: bool | None, now: float) -> None:
+        counts = node < len(self.state) and self.state[node] == READY and node not in self._condition_held
+        self._enter_signal("judged", now, node, verdict)
+        super().judged(node, verdict, now)
+        if counts and verdict and self.flags[node] & _WHEN:
+            self._condition_held.add(node)
+        self._leave_signal("judged")
+
+    def ended(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
+        is_current = self._running.get(node) == attempt
+        in_time = not self.has_expired(node, attempt) and (reason == FALLBACK) == self.is_falling_back(node)
+        self._enter_signal("ended", now, node, attempt, REASON_NAMES[reason])
+        counted = super().ended(node, attempt, now, reason)
+        self._judge_ending(node, attempt, counted, is_current, due=is_current and in_time)
+        self._leave_signal("ended")
+        return counted
+
+    def failed(
+        self,
+        node: int,
+        attempt: int,
+        now: float,
+        *,
+        retryable: bool = False,
+        after: float | None = None,
+        final: bool = False,
+    ) -> int:
+        is_current = self._running.get(node) == attempt
+        self._enter_signal("failed", now, node, attempt)
+        verdict = super().failed(node, attempt, now, retryable=retryable, after=after, final=final)
+        if verdict != FALLING_BACK:
+            self._judge_ending(node, attempt, verdict != LATE, is_current, due=is_current)
+        elif not is_current:
+            broken(4, f"attempt {attempt} of node {node} is not current, and falls back", self._story)
+        self._leave_signal("failed")
+        return verdict
+
+    def cancelled(self, node: int, attempt: int, now: float) -> bool:
+        is_current = self._running.get(node) == attempt
+        self._enter_signal("cancelled", now, node, attempt)
+        counted = super().cancelled(node, attempt, now)
+        self._judge_ending(node, attempt, counted, is_current, due=is_current)
+        self._leave_signal("cancelled")
+        return counted
+
+    def returned(self, node: int, attempt: int) -> None:
+        self._enter_signal("returned", None, node, attempt)
+        super().returned(node, attempt)
+        demand = self._left_behind.pop((node, attempt), None)
+        if demand is not None:
+            self._count(demand, -1)
+        self._leave_signal("returned")
+
+    def lend(self, node: int, attempt: int) -> None:
+        self._enter_signal("lend", None, node, attempt)
+        super().lend(node, attempt)
+        if self._running.get(node) == attempt:
+            self._going_on.discard(node)
+            self._let_go(node)
+        self._leave_signal("lend")
+
+    def reclaim(self, node: int, attempt: int) -> bool:
+        self._enter_signal("reclaim", None, node, attempt)
+        has_to_wait = super().reclaim(node, attempt)
+        if has_to_wait:
+            if self._running.get(node) != attempt:
+                broken(4, f"attempt {attempt} of node {node} is not current, and gets slots back", self._story)
+            self._going_on.add(node)
+        self._leave_signal("reclaim")
+        return has_to_wait
+
+    def resize(self, name: str | None, size: int) -> None:
+        self._enter_signal("resize", None, name, size)
+        super().resize(name, size)
+        self._leave_signal("resize")
+
+    def stop(self, group: Group, now: float, *, reason: int = RUN, interrupt: bool = True) -> None:
+        if self._busy:
+            super().stop(group, now, reason=reason, interrupt=interrupt)
+            return
+        self._enter_signal("stop", now, group.owner, REASON_NAMES[reason], interrupt)
+        super().stop(group, now, reason=reason, interrupt=interrupt)
+        self._leave_signal("stop")
+
+    def cancel(self, now: float, reason: int = RUN) -> None:
+        if self._busy:
+            super().cancel(now, reason)
+            return
+        self._enter_signal("cancel", now, REASON_NAMES[reason])
+        super().cancel(now, reason)
+        self._leave_signal("cancel")
+
+    def tick(self, now: float) -> list[tuple[int, int]]:
+        self._enter_signal("tick", now)
+        given_up = super().tick(now)
+        self._story[-1] += (given_up,)
+        for node, attempt in given_up:
+            if self._running.get(node) != attempt:
+                broken(4, f"attempt {attempt} of node {node} is not current, and was given up", self._story)
+            if self._holding.pop(node, None) is not None:
+                self._left_behind[node, attempt] = self.demand[node]
+            self._going_on.discard(node)
+        self._leave_signal("tick")
+        return given_up
+
+    def close(self, group: Group) -> None:
+        if self._busy:
+            super().close(group)
+            return
+        self._enter_signal("close", None, group.owner)
+        super().close(group)
+        self._leave_signal("close")
+
+    def enter(
+        self,
+        group: Group,
+        kind: Kind,
+        now: float,
+        *,
+        upstream: Sequence[int] = (),
+        leaders: Sequence[int] = (),
+        join: int = _ALL,
+        order: int = 0,
+    ) -> int:
+        self._enter_signal("enter", now, group.owner, list(upstream), list(leaders), join)
+        node = super().enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
+        self._story[-1] += (node,)
+        seen = bytearray(self._seen)
+        seen.extend(bytes([_VACANT]) * (len(self.state) - len(seen)))
+        if seen[node] != _VACANT:
+            broken(7, f"node {node} entered where another node is {STATE_NAMES[seen[node]]}", self._story)
+        seen[node] = PENDING
+        self._seen = bytes(seen)
+        self._seen_reason += bytes(len(self.state) - len(self._seen_reason))
+        self._know_ancestors(node, upstream, join)
+        self._leave_signal("enter")
+        return node
+
+    def forget(self, node: int) -> None:
+        self._enter_signal("forget", None, node)
+        super().forget(node)
+        if node not in self.group_of:
+            seen = bytearray(self._seen)
+            seen[node] = _VACANT
+            self._seen = bytes(seen)
+            self._condition_held.discard(node)
+        self._leave_signal("forget")
+
+    # -- the books
+
+    def _enter_signal(self, name: str, now: float | None, *details: object) -> None:
+        self._busy = True
+        self._story.append((name, now, *details))
+        del self._story[:-STORY]
+
+    def _leave_signal(self, name: str) -> None:
+        self._busy = False
+        self._signals += 1
+        self._compare(name)
+        self._compare_charges()
+        if self._signals % DEEP_EVERY == 0 or name == "start" or not self.unfinished:
+            check(self)
+
+    def _judge_ending(self, node: int, attempt: int, counted: bool, is_current: bool, *, due: bool) -> None:
+        if counted and not is_current:
+            broken(4, f"attempt {attempt} of node {node} is not current, and its ending counted", self._story)
+        if due and not counted:
+            broken(4, f"the ending of the current attempt {attempt} of node {node} was lost", self._story)
+        if counted:
+            del self._running[node]
+            self._let_go(node)
+            self._going_on.discard(node)
+        elif bytes(self.state) != self._seen:
+            broken(4, f"a late ending of attempt {attempt} of node {node} changed something", self._story)
+
+    def _hold(self, node: int, *, resumes: bool) -> None:
+        if resumes:
+            self._going_on.discard(node)
+        else:
+            self._running[node] = self.attempts[node]
+        if not self.flags[node] & _CONTAINER:
+            self._holding[node] = self.attempts[node]
+            self._count(self.demand[node], 1)
+
+    def _let_go(self, node: int) -> None:
+        if self._holding.pop(node, None) is not None:
+            self._count(self.demand[node], -1)
+
+    def _count(self, demand: int, sign: int) -> None:
+        for name, weight in self.demand_of(demand):
+            self._units[name] += sign * weight
+
+    def _best(self) -> int:
+        """
+        Find the node that has to be taken next, by looking at every node that could be.
+        """
+        best, found = None, NOTHING
+        fitting: dict[int, bool] = {}
+        for node in self._candidates():
+            if self.flags[node] & _CONTAINER:
+                fits = True
+            else:
+                demand = self.demand[node]
+                if demand not in fitting:
+                    fitting[demand] = self._fits(demand)
+                fits = fitting[demand]
+            if fits and (best is None or self.key[node] < best):
+                best, found = self.key[node], node
+        return found
+
+    def _candidates(self) -> Iterator[int]:
+        state = self.state
+        node = state.find(READY)
+        while node >= 0:
+            if not self.flags[node] & _WHEN or node in self._condition_held:
+                yield node
+            node = state.find(READY, node + 1)
+        yield from self._going_on
+
+    def _fits(self, demand: int) -> bool:
+        if len(self._holding) + len(self._left_behind) >= self.max_concurrent:
+            return False
+        for name, weight in self.demand_of(demand):
+            slots = self.limits[name]
+            used, size = self._units[name], slots.size
+            if isinstance(slots, SharedSlots):
+                used, size = slots.limit.used, slots.limit.size
+            if used + weight > size:
+                return False
+        return True
+
+    def _compare_charges(self) -> None:
+        held = len(self._holding) + len(self._left_behind)
+        if self.max_concurrent - held != self.free or len(self._holding) != self.active:
+            broken(2, f"{held} slots are held, {self.max_concurrent - self.free} are counted", self._story)
+        for name, slots in self.limits.items():
+            if slots.used != self._units[name]:
+                broken(2, f"{self._units[name]} of {name!r} are held, {slots.used} are counted", self._story)
+
+    def _compare(self, signal: str) -> None:
+        """
+        Look at each node whose state has changed.
+        """
+        seen, state = self._seen, bytes(self.state)
+        if seen != state:
+            self._seen = state
+            changes = int.from_bytes(seen, "little") ^ int.from_bytes(state, "little")
+            changed = []
+            while changes:
+                node = ((changes & -changes).bit_length() - 1) >> 3
+                changed.append(node)
+                changes &= ~(255 << (node << 3))
+            for node in changed:
+                self._judge_change(signal, node, seen[node], state[node])
+            self._judge_antichain(changed)
+        reason = bytes(self.reason)
+        if reason != self._seen_reason:
+            self._judge_reasons(self._seen_reason, reason, seen)
+            self._seen_reason = reason
+
+    def _judge_change(self, signal: str, node: int, before: int, after: int) -> None:
+        if before == _VACANT:
+            return
+        if not is_allowed(signal, before, after):
+            what = f"node {node} went from {STATE_NAMES[before]} to {STATE_NAMES[after]} by {signal!r}"
+            broken(5, what, self._story)
+        if after in LIVE and before not in LIVE and not join_holds(self, node):
+            broken(1, f"node {node} became {STATE_NAMES[after]} before its join rule held", self._story)
+        if after >= FIRST_TERMINAL and self.reason[node] not in REASONS[after]:
+            what = f"node {node} is {STATE_NAMES[after]} with reason {REASON_NAMES[self.reason[node]]!r}"
+            broken(5, what, self._story)
+        if after >= FIRST_TERMINAL and (node in self._running or self.ended_at[node] != self.ended_at[node]):
+            broken(5, f"node {node} is {STATE_NAMES[after]}, but its attempt has not ended", self._story)
+
+    def _judge_reasons(self, old: bytes, new: bytes, seen: bytes) -> None:
+        for node, (was, is_now) in enumerate(zip(old, new, strict=True)):
+            if was != is_now and FIRST_TERMINAL <= seen[node] < _VACANT:
+                broken(5, f"the reason of node {node}, which had ended, has changed", self._story)
+
+    def _judge_antichain(self, changed: Sequence[int]) -> None:
+        before = self._before
+        if before is None:
+            return
+        for node in changed:
+            bit = 1 << node
+            self._live = self._live | bit if self.state[node] in LIVE else self._live & ~bit
+        for node in changed:
+            if self.state[node] in LIVE and before[node] & self._live:
+                others = [other for other in range(len(before)) if before[node] & self._live & (1 << other)]
+                broken(1, f"node {node} is live together with nodes {others} before it", self._story)
+
+    def _know_ancestors(self, node: int, upstream: Sequence[int], join: int) -> None:
+        if self._before is None:
+            return
+        if join != _ALL or node < len(self._before):
+            # Not an antichain any more, or an index with a past.
+            self._before = None
+            return
+        mask = 0
+        for other in upstream:
+            mask |= self._before[other] | (1 << other)
+        self._before.append(mask)
+
+
+def is_allowed(signal: str, before: int, after: int) -> bool:
+    """
+    Tell whether one signal may bring a node from one state to another.
+    """
+    if after == RUNNING:
+        return before == READY and signal == "take"
+    if after in TRANSITIONS[before]:
+        return True
+    # A node that became ready because another one starved may starve in the same breath.
+    return signal == "tick" and before in (PENDING, BACKING_OFF) and after in TRANSITIONS[READY]
+
+
+def ancestors(upstream: Sequence[Sequence[int]], downstream: Sequence[Sequence[int]]) -> list[int]:
+    """
+    Return all nodes before each, as bits.
+    """
+    masks = [0] * len(upstream)
+    missing = [len(nodes) for nodes in upstream]
+    found = [node for node, number in enumerate(missing) if not number]
+    for node in found:  # grows while it is read
+        reached = masks[node] | (1 << node)
+        for after in downstream[node]:
+            masks[after] |= reached
+            missing[after] -= 1
+            if not missing[after]:
+                found.append(after)
+    return masks
