@@ -21,7 +21,7 @@ __all__ = [
 SHOWN_FAULTS = 20
 SHOWN_CHARACTERS = 80
 # Above this many names a search for the nearest one costs more than it helps.
-SEARCHED_NAMES = 20_000
+SEARCHED_NAMES = 5_000
 
 
 class AntichainError(Exception):

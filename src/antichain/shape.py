@@ -9,12 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
+from itertools import pairwise
 
 from antichain.policies.failure import Join
 from antichain.policies.retry import Retry
 from antichain.policies.timeout import Timeout
 
-__all__ = ["INDEX_MASK", "Flag", "Shape", "order", "order_key", "rank", "shape_of"]
+__all__ = [
+    "INDEX_MASK",
+    "Flag",
+    "Shape",
+    "critical_path_of",
+    "depth_of",
+    "levels_of",
+    "order",
+    "order_key",
+    "rank",
+    "shape_of",
+    "waiting_of",
+    "width_of",
+    "with_start_edges",
+]
 
 INDEX_BITS = 32
 SUCCESSOR_BITS = 24
@@ -54,7 +69,8 @@ class Shape:
     """
 
     count: int = 0
-    # Direct neighbours, each once, in definition order. Invariant: v in downstream[u] exactly if u in upstream[v].
+    # Direct neighbours, each once: upstream as written, downstream in definition order.
+    # Invariant: v in downstream[u] exactly if u in upstream[v].
     upstream: list[Sequence[int]] = field(default_factory=list)
     downstream: list[list[int]] = field(default_factory=list)
     # Endings (and starts of leaders) that must come before the join rule holds.
@@ -244,3 +260,141 @@ def with_start_edges(shape: Shape) -> tuple[Sequence[Sequence[int]], Sequence[Se
         for node in nodes:
             upstream[node] = [*upstream[node], leader]
     return upstream, downstream
+
+
+# -- what a shape says about its graph
+
+
+def levels_of(shape: Shape) -> list[int]:
+    """
+    Return the level of each node: the longest distance from a source, in edges.
+    """
+    upstream, downstream = with_start_edges(shape)
+    levels = [0] * shape.count
+    for node in order(upstream, downstream):
+        for before in upstream[node]:
+            if levels[before] >= levels[node]:
+                levels[node] = levels[before] + 1
+    return levels
+
+
+def depth_of(shape: Shape) -> int:
+    """
+    Return the number of nodes on the longest path.
+    """
+    return max(levels_of(shape), default=-1) + 1
+
+
+def critical_path_of(shape: Shape) -> list[int]:
+    """
+    Return the nodes on the longest path by cost; among equals the first by definition.
+    """
+    if not shape.count:
+        return []
+    remaining = shape.remaining
+    _, downstream = with_start_edges(shape)
+    node = max(range(shape.count), key=lambda each: (remaining[each], -each))
+    path = [node]
+    while downstream[node]:
+        node = max(downstream[node], key=lambda each: (remaining[each], -each))
+        path.append(node)
+    return path
+
+
+# Up to so many nodes and edges the width is exact.
+EXACT_WIDTH = 20_000
+
+
+def width_of(shape: Shape) -> int:
+    """
+    Return the size of the largest antichain; in graphs above EXACT_WIDTH, that of the largest level, which is one.
+    """
+    if not shape.count:
+        return 0
+    sizes: dict[int, int] = {}
+    for level in levels_of(shape):
+        sizes[level] = sizes.get(level, 0) + 1
+    at_least = max(sizes.values())
+    if shape.count + sum(map(len, shape.upstream)) > EXACT_WIDTH:
+        return at_least
+    return _Cover(shape).shrink(at_least)
+
+
+class _Cover:
+    """
+    Cover all nodes with as few chains as possible: by Dilworth's theorem, as many as the largest antichain has nodes.
+
+    Chains are a flow through the graph, at least 1 through each node. One chain less is a way, in the residual graph,
+    from where a chain ends to where one begins.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.upstream = shape.upstream
+        self.downstream = shape.downstream
+        # Chains along each edge, by its end and its start; through each node; that begin and that end there.
+        self.flow: list[dict[int, int]] = [{} for _ in range(shape.count)]
+        self.through = [1] * shape.count
+        self.begins = [1] * shape.count
+        self.ends = [1] * shape.count
+        self.chains = shape.count
+        for node in order(self.upstream, self.downstream):
+            for before in self.upstream[node]:
+                if self.ends[before]:
+                    self.ends[before] = self.begins[node] = 0
+                    self.flow[node][before] = 1
+                    self.chains -= 1
+                    break
+
+    def shrink(self, at_least: int) -> int:
+        """
+        Remove chains until there is no way to, or only *at_least* are left; return how many that are.
+        """
+        improved = True
+        while improved and self.chains > at_least:
+            improved = False
+            # A state is 2 * node (before the node) or 2 * node + 1 (behind it). What led nowhere in this pass still
+            # leads nowhere: the last pass, which improves nothing, sees every state afresh.
+            seen = bytearray(2 * len(self.through))
+            for node, ends in enumerate(self.ends):
+                if ends and not seen[2 * node + 1] and self._improve(2 * node + 1, seen):
+                    improved = True
+        return self.chains
+
+    def _improve(self, start: int, seen: bytearray) -> bool:
+        seen[start] = 1
+        path = [(start, iter(self._next(start)))]
+        while path:
+            state, following = path[-1]
+            if not state & 1 and self.begins[state >> 1]:
+                self._apply([each for each, _ in path])
+                return True
+            for after in following:
+                if not seen[after]:
+                    seen[after] = 1
+                    path.append((after, iter(self._next(after))))
+                    break
+            else:
+                path.pop()
+        return False
+
+    def _next(self, state: int) -> list[int]:
+        node = state >> 1
+        if state & 1:
+            found = [2 * after for after in self.downstream[node]]
+            if self.through[node] > 1:
+                found.append(2 * node)
+            return found
+        return [2 * node + 1, *(2 * before + 1 for before, flow in self.flow[node].items() if flow)]
+
+    def _apply(self, path: list[int]) -> None:
+        self.ends[path[0] >> 1] -= 1
+        self.begins[path[-1] >> 1] -= 1
+        self.chains -= 1
+        for state, after in pairwise(path):
+            here, there = state >> 1, after >> 1
+            if here == there:
+                self.through[here] += 1 if after & 1 else -1
+            elif state & 1:
+                self.flow[there][here] = self.flow[there].get(here, 0) + 1
+            else:
+                self.flow[here][there] -= 1

@@ -17,7 +17,7 @@ from antichain.policies.node import (
     policies_of,
     settled,
 )
-from antichain.policies.options import RUN_OPTIONS, RunOptions, check_options, split_options
+from antichain.policies.options import RUN_OPTIONS, GraphOptions, RunOptions, check_options, split_options
 from antichain.policies.retry import Backoff, Retry, as_retry, retry_after
 from antichain.policies.timeout import Timeout, as_timeout
 
@@ -26,6 +26,7 @@ __all__ = [
     "RUN_OPTIONS",
     "UNSET",
     "Backoff",
+    "GraphOptions",
     "Join",
     "Limit",
     "NodePolicies",

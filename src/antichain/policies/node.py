@@ -202,17 +202,25 @@ def _as_when(value: object) -> Callable[..., Any] | None:
 
 
 def _as_runner(value: object) -> RunnerName | None:
-    if value is None or value == "loop" or value == "thread":
-        return value
-    later = ", and 'process', Dask and Ray come with a later release" if not isinstance(value, str) else ""
-    if value == "process":
-        later = "; 'process' comes with a later release"
+    match value:
+        case None:
+            return None
+        case "loop":
+            return "loop"
+        case "thread":
+            return "thread"
+    later = "; 'process', Dask and Ray come with a later release" if value == "process" else ""
     raise _bad("runner", value, f"must be 'loop' or 'thread'{later}")
 
 
 def _as_repeat(value: object) -> Repeat | None:
-    if value is None or value == "safe" or value == "never":
-        return value
+    match value:
+        case None:
+            return None
+        case "safe":
+            return "safe"
+        case "never":
+            return "never"
     raise _bad("repeat", value, "must be 'safe' (an attempt of unknown outcome may run again) or 'never'")
 
 

@@ -11,16 +11,15 @@ from antichain.policies.failure import OnError, as_on_error
 from antichain.policies.limits import Limit, as_size
 from antichain.policies.timeout import seconds
 
-__all__ = ["RUN_OPTIONS", "RunOptions", "check_options", "split_options"]
+__all__ = ["RUN_OPTIONS", "GraphOptions", "RunOptions", "check_options", "split_options"]
 
 
-class RunOptions(TypedDict, total=False):
+class GraphOptions(TypedDict, total=False):
     """
-    What ``Graph(…)``, ``run``, ``arun``, ``astream`` and their aliases take besides inputs.
+    The run options that ``Graph(…)`` takes for all its runs, besides ``limits``.
     """
 
     max_concurrent: int | None
-    limits: Mapping[str, int | Limit] | None
     deadline: float | None
     on_error: OnError
     grace: float
@@ -35,7 +34,15 @@ class RunOptions(TypedDict, total=False):
     isolation: Literal["context", "task"]
 
 
-RUN_OPTIONS: frozenset[str] = frozenset(RunOptions.__annotations__)
+class RunOptions(GraphOptions, total=False):
+    """
+    What ``run``, ``arun``, ``astream`` and their aliases take besides inputs.
+    """
+
+    limits: Mapping[str, int | Limit] | None
+
+
+RUN_OPTIONS: frozenset[str] = frozenset({*GraphOptions.__annotations__, *RunOptions.__annotations__})
 LATER = {
     "store": "durable runs come with a later release; run without it",
     "tracer": "tracing comes with a later release; until then listeners= see every event",
