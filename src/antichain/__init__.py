@@ -1,5 +1,88 @@
 """
-Run a graph of functions as parallel as its dependencies allow.
+antichain executes a graph of nodes as parallel as their dependencies allow.
+
+Reading map, in the order in which data flows: `graph` (what the user wrote) → `plan` (checked and indexed) → `core` (decides, purely) →
+`driver` (carries: the one file that knows both the core and asyncio) → `run` (wires them) → `record` (what became of it).
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from antichain.context import Context as Context
+    from antichain.core.facts import Chunk as Chunk
+    from antichain.core.facts import NodeEnded as NodeEnded
+    from antichain.core.facts import NodeReady as NodeReady
+    from antichain.core.facts import NodeRetrying as NodeRetrying
+    from antichain.core.facts import NodeStarted as NodeStarted
+    from antichain.core.facts import RunEnded as RunEnded
+    from antichain.core.facts import RunStarted as RunStarted
+    from antichain.errors import AntichainError as AntichainError
+    from antichain.errors import GraphError as GraphError
+    from antichain.errors import InternalError as InternalError
+    from antichain.errors import NodeFailed as NodeFailed
+    from antichain.errors import NodeTimeout as NodeTimeout
+    from antichain.errors import RunFailed as RunFailed
+    from antichain.errors import RunnerError as RunnerError
+    from antichain.errors import RunTimeout as RunTimeout
+    from antichain.executors import GraphNode as GraphNode
+    from antichain.executors import ParallelGraphExecutor as ParallelGraphExecutor
+    from antichain.executors import ParallelStepExecutor as ParallelStepExecutor
+    from antichain.executors import Step as Step
+    from antichain.gathering import amap as amap
+    from antichain.gathering import gather as gather
+    from antichain.gathering import map as map
+    from antichain.graph import Graph as Graph
+    from antichain.graph import Node as Node
+    from antichain.graph import value as value
+    from antichain.growth import Outcome as Outcome
+    from antichain.plan import Plan as Plan
+    from antichain.policies import Backoff as Backoff
+    from antichain.policies import Limit as Limit
+    from antichain.policies import Policies as Policies
+    from antichain.policies import Retry as Retry
+    from antichain.policies import Timeout as Timeout
+    from antichain.record import NodeRecord as NodeRecord
+    from antichain.record import RunResult as RunResult
+    from antichain.simulation import Estimate as Estimate
+
+# Where each public name lives; it is imported when it is first used.
+_HOMES = {
+    "context": ("Context",),
+    "core.facts": ("Chunk", "NodeEnded", "NodeReady", "NodeRetrying", "NodeStarted", "RunEnded", "RunStarted"),
+    "errors": (
+        "AntichainError",
+        "GraphError",
+        "InternalError",
+        "NodeFailed",
+        "NodeTimeout",
+        "RunFailed",
+        "RunnerError",
+        "RunTimeout",
+    ),
+    "executors": ("GraphNode", "ParallelGraphExecutor", "ParallelStepExecutor", "Step"),
+    "gathering": ("amap", "gather", "map"),
+    "graph": ("Graph", "Node", "value"),
+    "growth": ("Outcome",),
+    "plan": ("Plan",),
+    "policies": ("Backoff", "Limit", "Policies", "Retry", "Timeout"),
+    "record": ("NodeRecord", "RunResult"),
+    "simulation": ("Estimate",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
 __version__ = "0.1.0"
+__all__ = sorted([*_HOME, "__version__"])
+
+
+# Any: any public name.
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'antichain' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"antichain.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

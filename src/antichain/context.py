@@ -1,0 +1,84 @@
+"""
+What a node may know of the run it is in: the object that a parameter annotated `Context` receives.
+"""
+
+from collections.abc import Awaitable
+from typing import Any, ClassVar, Protocol
+
+
+class Door(Protocol):
+    """
+    What a context needs of the run behind it; the driver is one.
+    """
+
+    run_id: str
+
+    def is_cancelled(self, node: int, attempt: int) -> bool: ...
+    def emit(self, node: int, attempt: int, chunk: object) -> None: ...
+    def run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Awaitable[Any]: ...
+
+
+class Context:
+    """
+    Tell a running node who it is, and let it emit chunks and run more graph.
+
+    Example:
+        >>> async def fetch(url: str, ctx: Context) -> str:
+        ...     ctx.emit(f"attempt {ctx.attempt}")
+        ...     return await http_get(url, idempotency_key=ctx.idempotency_key)
+    """
+
+    __antichain_context__: ClassVar[bool] = True
+    __slots__ = ("_door", "_node", "attempt", "deadline", "node_id")
+
+    def __init__(self, door: Door, node: int, node_id: str, attempt: int, deadline: float | None) -> None:
+        self._door = door
+        self._node = node
+        self.node_id = node_id
+        # Numbered from 1.
+        self.attempt = attempt
+        # The instant, on `time.monotonic`'s clock, at which this attempt has to be over; None if it has no timeout.
+        self.deadline = deadline
+
+    @property
+    def run_id(self) -> str:
+        """
+        The run's id.
+        """
+        return self._door.run_id
+
+    @property
+    def cancelled(self) -> bool:
+        """
+        True once this attempt is to end: a function in a thread, which cannot be interrupted, should look at it from time to time.
+        """
+        return self._door.is_cancelled(self._node, self.attempt)
+
+    @property
+    def idempotency_key(self) -> str:
+        """
+        The same text for every attempt of this node in this run: hand it to services that ignore what they have seen.
+        """
+        return f"{self._door.run_id}:{self.node_id}"
+
+    def emit(self, chunk: object) -> None:
+        """
+        Tell the run's listeners a part of the output; works from threads too.
+        """
+        self._door.emit(self._node, self.attempt, chunk)
+
+    # Any: the value of whatever is run.
+    def run(self, runnable: object, /, **inputs: Any) -> Awaitable[Any]:
+        """
+        Run a graph, or call a function, as part of this run, and return its result: `await ctx.run(graph, question=…)`.
+
+        What it runs shares the run's limits, events and cancellation. While it runs, this node's slots are free for others.
+
+        Raises:
+            RunnerError: the node is a plain function in a thread; use `async def`.
+            RunFailed: a node of the graph failed. A function's own exception is raised as it is.
+        """
+        return self._door.run_inside(self._node, self.attempt, runnable, inputs)
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.node_id!r}, attempt {self.attempt}, run {self.run_id}>"

@@ -1,0 +1,1083 @@
+"""
+Carry a run: the only file that knows both the core and asyncio. It is the loop runner, and owns the tasks and values of one run.
+
+How bodies are awaited. There is no task for a body that does not suspend: a *worker* task takes ready nodes and awaits their bodies in
+place. Before each body it makes sure that a *standby* is scheduled. The loop runs the standby only when the worker gives up control, which
+is when the body suspends, and then the standby becomes the worker. So a run has as many tasks as suspended bodies, plus one.
+
+What keeps nodes apart although they share a worker: a worker that finds its context variables changed, or that was cancelled, retires
+after the body that did it.
+"""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from contextvars import copy_context
+from dataclasses import dataclass
+from types import CoroutineType
+from typing import Any, Final, TypeVar
+
+from antichain.context import Context
+from antichain.core.facts import FactStream, Listener
+from antichain.core.groups import COLLECT, Group
+from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, Kind, Scheduler
+from antichain.core.states import DEADLINE, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, SUCCEEDED
+from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
+from antichain.binding import MISSING, Binding
+from antichain.growth import Container, Grown, MappedStage, Queued, call_inside, open_container
+from antichain.plan import Plan
+from antichain.policies import Limit, retry_after
+from antichain.record import RunResult, status_of
+from antichain.resources import Resources
+from antichain.runnable import CallKind
+from antichain.runners.threads import RETURNED, YIELDED, Call, Threads
+from antichain.shape import Flag
+
+T = TypeVar("T")
+
+# A run of bodies that do not suspend gives the loop a turn after so many nodes, or seconds.
+SLICE_NODES: Final = 256
+SLICE_SECONDS: Final = 0.001
+
+# What `_general` returns for an attempt that goes on elsewhere.
+_LAUNCHED: Final = object()
+
+_COROUTINE0: Final = int(CallKind.COROUTINE0)
+_COROUTINE1: Final = int(CallKind.COROUTINE1)
+_COROUTINEN: Final = int(CallKind.COROUTINEN)
+_INLINE0: Final = int(CallKind.INLINE0)
+_INLINE1: Final = int(CallKind.INLINE1)
+_GENERAL: Final = int(CallKind.GENERAL)
+_TIMED: Final = int(Flag.TIMED)
+_CONTAINER: Final = int(Flag.CONTAINER)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    The options of one run, with what holds where nothing was said.
+    """
+
+    run_id: str
+    max_concurrent: int | None = None
+    limits: Mapping[str, int | Limit] | None = None
+    deadline: float | None = None
+    on_error: str = "cancel"
+    grace: float = 5.0
+    outputs: Mapping[str, Any] | None = None
+    seed: int | None = None
+    listeners: tuple[Listener, ...] = ()
+    isolation: str = "context"
+    # Whether the result tells what became of each instance of a mapped stage.
+    keeps_instances: bool = True
+
+
+class Seat:
+    """
+    Say which attempt a task is in the body of.
+    """
+
+    __slots__ = ("attempt", "node", "task")
+
+    def __init__(self, task: "asyncio.Task[Any]", node: int = NOTHING, attempt: int = 0) -> None:
+        self.task = task
+        self.node = node
+        self.attempt = attempt
+
+
+class Driver:
+    """
+    Execute one run of a plan in the running event loop.
+    """
+
+    def __init__(self, plan: Plan, settings: Settings, inputs: Mapping[str, Any]) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.run_id = settings.run_id
+        self.core = Scheduler(
+            plan.shape,
+            max_concurrent=settings.max_concurrent,
+            limits=settings.limits,
+            on_error=settings.on_error,
+            deadline=settings.deadline,
+            grace=settings.grace,
+            rng=random.Random(settings.seed),
+        )
+        # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
+        self.values = plan.fill(inputs)
+        # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
+        self.errors: dict[int, BaseException] = {}
+        # Names by node, and what is known of the nodes that came while the run went on.
+        self.names: list[str] = list(plan.ids) if settings.listeners else plan.ids
+        self.grown: dict[int, Grown] = {}
+        self.containers: dict[int, Container] = {}
+        # Every mapped stage, in the order in which they started.
+        self.stages: list[MappedStage] = []
+        # Names of grown nodes; the last one of a name counts.
+        self.grown_index: dict[str, int] = {}
+        # Records of map instances whose nodes have been forgotten.
+        self.archives: list[Mapping[str, Any]] = []
+        self.facts: FactStream | None = None
+
+        self.started_at = 0.0
+        self.ended_at = 0.0
+        self.was_cancelled = False
+        # What a signal asked for: "once" to end, "twice" to end now.
+        self.interrupt: str | None = None
+        # What went wrong while resources were closed.
+        self.resource_errors: list[BaseException] = []
+        self.resources = Resources(plan.resources, self._spawn)
+        self._threads: Threads | None = None
+        self._thread_id = 0
+        # Nodes by upstream, where outputs are dropped after their last reader.
+        self._drops_outputs = plan.targets is not None
+        self._targets = frozenset(plan.index[name] for name in plan.targets or ())
+
+        # A standby is scheduled and has not begun. Invariant: while a worker awaits a body in place, one is.
+        self._standby = False
+        # The worker whose body has not been seen to suspend. Whoever else runs knows by it that the body did.
+        self._inline: Seat | None = None
+        # Who is in the body of a running attempt, for those that have suspended.
+        self._hosts: dict[int, Seat] = {}
+        # Every task of this run; nothing else keeps them alive.
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # Attempts that were asked to end, for functions in threads to see.
+        self._asked: set[tuple[int, int]] = set()
+        # Bodies that wait to get their slots back.
+        self._resumptions: dict[int, asyncio.Future[None]] = {}
+        # How often each name was used inside a node.
+        self._paths: dict[str, int] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
+        self._watched: list[Limit] = []
+        self._crash: BaseException | None = None
+
+    # ------------------------------------------------------------------ the run
+
+    async def run(self) -> None:
+        """
+        Execute the plan to its end; what became of it is in `result()`. Cancelling the caller ends the run and then raises.
+        """
+        self._begin()
+        try:
+            await self._wait()
+        finally:
+            await self._clean_up()
+        if self._crash is not None:
+            raise self._crash
+
+    def _begin(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._finished: asyncio.Future[None] = self.loop.create_future()
+        is_plain = type(self.loop).time is asyncio.BaseEventLoop.time
+        # The loop's own clock without the detour; a loop with another clock (virtual time) is asked.
+        self.clock: Callable[[], float] = time.monotonic if is_plain else self.loop.time
+        self._thread_id = threading.get_ident()
+        self._base = copy_context()
+        self._watch_shared_limits()
+        now = self.started_at = self.clock()
+        self._open_facts(now)
+        given = self._give_outputs()
+        self.core.start(now, given)
+        self._turn()
+
+    def _open_facts(self, now: float) -> None:
+        if not self.settings.listeners:
+            return
+        core = self.core
+        self.facts = FactStream(
+            self.run_id, self.settings.listeners, self.names, (core.state, core.reason), self.errors.get, self._output_of,
+            core.abandoned_nodes,
+        )
+        self.facts.run_started(self.plan.name, self.plan.shape.count, now)
+        core.facts = self.facts
+
+    def _output_of(self, node: int) -> Any:
+        if self.core.state[node] != SUCCEEDED:
+            return None
+        if node < self.core.planned:
+            return self.values[node]
+        return self.grown[node].output
+
+    def _give_outputs(self) -> list[int]:
+        given = []
+        for name, value in (self.settings.outputs or {}).items():
+            node = self.plan.index.get(name)
+            # A node that the targets do not need is not in the plan; its output is not needed either.
+            if node is not None:
+                self.values[node] = value
+                given.append(node)
+        return given
+
+    async def _wait(self) -> None:
+        while not self.core.has_ended and self._crash is None:
+            if self._finished.done():
+                self._finished = self.loop.create_future()
+            try:
+                if self.was_cancelled:
+                    # Tasks may have been cancelled from outside before they began: nobody but this one would notice.
+                    await asyncio.wait({self._finished}, timeout=0.05)
+                    self._heal()
+                else:
+                    await self._finished
+            except asyncio.CancelledError:
+                self.was_cancelled = True
+                self.cancel()
+        self.ended_at = self.clock()
+
+    def cancel(self, reason: int = RUN) -> None:
+        """
+        Start nothing more and ask everything that runs to end.
+        """
+        self.core.cancel(self.clock(), reason)
+        self._turn()
+
+    def cancel_from_outside(self) -> None:
+        """
+        The same for a signal or another thread, which has no task to cancel: the loop calls it.
+        """
+        self._note_suspension()
+        self.was_cancelled = True
+        self.cancel()
+
+    def _heal(self) -> None:
+        """
+        Record the attempts whose tasks ended without a word, because they were cancelled before their first step.
+        """
+        self._tasks = {task for task in self._tasks if not task.done()}
+        if self._standby and not self._tasks:
+            self._standby = False
+        for node, seat in list(self._hosts.items()):
+            if seat.task.done():
+                del self._hosts[node]
+                self._attempt_failed(node, seat.attempt, asyncio.CancelledError())
+        self._turn()
+
+    def _end(self) -> None:
+        if not self._finished.done():
+            self._finished.set_result(None)
+
+    async def _clean_up(self) -> None:
+        """
+        Leave nothing behind. A cancellation that arrives now waits until this is done.
+        """
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for limit in self._watched:
+            limit.unwatch(self._on_shared_limit)
+        stop_at = self.clock() + self.settings.grace
+        self.resource_errors = await self._undisturbed(self.resources.close(self.settings.grace))
+        while self._tasks and self.clock() < stop_at:
+            self._inline = None
+            waiting = [task for task in self._tasks if not task.done()]
+            if not waiting:
+                break
+            await self._undisturbed(asyncio.wait(waiting, timeout=0.05))
+            for task in waiting:
+                # What is still here has nothing to do any more.
+                if not task.done() and self.core.has_ended:
+                    self._kill(task)
+        if self._threads is not None:
+            self._threads.close()
+        for (node, attempt) in list(self.core.abandoned):
+            self.core.returned(node, attempt)
+        if self.facts is not None:
+            self.facts.run_ended(self.status, self.clock())
+
+    async def _undisturbed(self, work: Awaitable[T]) -> T:
+        """
+        Await *work* to its end even if the caller is cancelled meanwhile; remember that it was.
+        """
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                self.was_cancelled = True
+        return task.result()
+
+    @property
+    def status(self) -> str:
+        return status_of(self.core)
+
+    @property
+    def timed_out(self) -> bool:
+        """
+        Tell whether the run's deadline ended it.
+        """
+        return self.core.status_reason == DEADLINE
+
+    def result(self) -> RunResult:
+        """
+        Return what became of the run.
+        """
+        index: Mapping[str, int] = self.plan.index
+        if self.grown_index:
+            index = {**index, **self.grown_index}
+        return RunResult(
+            run_id=self.run_id,
+            name=self.plan.name,
+            status=self.status,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
+            scheduler=self.core,
+            names=self.names,
+            index=index,
+            values=self.values,
+            errors=self.errors,
+            shown=self.plan.ids if self.plan.targets is None else self.plan.targets,
+            more=self.archives,
+        )
+
+    # ------------------------------------------------------------------ workers
+
+    def _stand_by(self) -> None:
+        """
+        Schedule somebody who notices if the body that is about to be awaited suspends.
+        """
+        self._standby = True
+        if self.core.can_start():
+            self._start_worker()
+        else:
+            self.loop.call_soon(self._on_suspension, context=self._base)
+
+    def _start_worker(self) -> None:
+        self._standby = True
+        # From the caller's context, not from that of whoever happens to run now.
+        task = self.loop.create_task(self._work(), context=self._base.copy())
+        self._tasks.add(task)
+
+    def _on_suspension(self) -> None:
+        self._standby = False
+        self._note_suspension()
+        self._turn()
+
+    def _note_suspension(self) -> None:
+        """
+        Somebody else runs: so the body that was awaited in place has suspended, and needs a host and a timer.
+        """
+        seat = self._inline
+        if seat is None:
+            return
+        self._inline = None
+        node = seat.node
+        self._hosts[node] = seat
+        if self.core.flags[node] & _TIMED:
+            self.core.arm(node, seat.attempt)
+            self._set_alarm()
+
+    async def _work(self) -> None:
+        """
+        Take ready nodes and await their bodies in place, until there is none, or until this task is not clean any more.
+        """
+        self._standby = False
+        self._note_suspension()
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            await self._take_and_await(task)
+        except BaseException as error:
+            # Not a node's: those are caught where they are awaited.
+            self._report_crash(error)
+            raise
+        finally:
+            self._tasks.discard(task)
+        self._turn()
+
+    async def _take_and_await(self, task: "asyncio.Task[Any]") -> None:
+        core, plan, values, clock, base = self.core, self.plan, self.values, self.clock, self._base
+        planned, attempts, judging = core.planned, core.attempts, core.judging
+        kinds, functions, arguments = plan.kinds, plan.functions, plan.arguments
+        take, ended, is_cancelled = core.take, core.ended, task.cancelling
+        own_tasks = self.settings.isolation == "task"
+        seat = Seat(task)
+        now = clock()
+        slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
+        while True:
+            if judging.heap or judging.backlog:
+                self._judge()
+            node = take(now)
+            if node < 0:
+                if node == NOTHING:
+                    break
+                self._resume(-2 - node)
+                continue
+            attempt = attempts[node]
+            kind = kinds[node] if node < planned else _GENERAL
+            if own_tasks and kind <= _COROUTINEN:
+                self._start_alone(node, attempt, self._call_planned(node))
+                continue
+            if not self._standby:
+                self._stand_by()
+            seat.node = node
+            seat.attempt = attempt
+            self._inline = seat
+            try:
+                if kind == _COROUTINE0:
+                    value = await functions[node]()
+                elif kind == _COROUTINEN:
+                    value = await functions[node](*arguments[node](values))
+                elif kind == _COROUTINE1:
+                    value = await functions[node](values[arguments[node]])
+                elif kind == _GENERAL:
+                    value = await self._general(node, attempt)
+                else:
+                    if kind == _INLINE0:
+                        value = functions[node]()
+                    elif kind == _INLINE1:
+                        value = functions[node](values[arguments[node]])
+                    else:
+                        value = functions[node](*arguments[node](values))
+                    if value.__class__ is CoroutineType:
+                        value = await value
+            except BaseException as error:
+                # Whatever a node raises is the node's failure, and nothing more.
+                if self._leave(seat):
+                    now = clock()
+                self._attempt_failed(node, attempt, error)
+                if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
+                    raise
+                # A fresh worker goes on: this one may be cancelled, closed or changed.
+                break
+            now = clock()
+            if self._inline is not seat:
+                self._leave(seat)
+            if value is not _LAUNCHED:
+                if node < planned:
+                    values[node] = value
+                    if not ended(node, attempt, now):
+                        self._ended_too_late(node, attempt)
+                    elif self._drops_outputs:
+                        self._drop_inputs(node)
+                else:
+                    self._grown_ended(node, attempt, value, now)
+            try:
+                if copy_context() != base or is_cancelled():
+                    break
+            except BaseException:
+                # A context variable's own `__eq__` raised: taken as changed.
+                break
+            slice_nodes -= 1
+            if not slice_nodes or now > slice_ends:
+                self._inline = None
+                await asyncio.sleep(0)
+                self._note_suspension()
+                now = clock()
+                slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
+        self._inline = None
+
+    def _leave(self, seat: Seat) -> None:
+        """
+        The body of *seat* is over.
+        """
+        if self._inline is seat:
+            self._inline = None
+            return
+        # Somebody else ran since, so it had suspended; and if somebody is in place now, that one has suspended too.
+        self._note_suspension()
+        self._hosts.pop(seat.node, None)
+
+    def _turn(self) -> None:
+        """
+        Do what the core has decided, until it wants nothing more but time and endings.
+        """
+        core = self.core
+        while True:
+            if core.interrupts:
+                self._interrupt()
+            elif core.completed:
+                self._container_ended(core.completed.pop())
+            elif core.judging.heap or core.judging.backlog:
+                self._judge()
+            else:
+                break
+        if not core.unfinished:
+            self._end()
+            return
+        if not self._standby:
+            if core.can_start():
+                self._start_worker()
+            elif not core.active and core.abandoned:
+                core.look_for_starvation(self.clock())
+        self._set_alarm()
+
+    def _interrupt(self) -> None:
+        self._note_suspension()
+        attempts = self.core.interrupts.copy()
+        self.core.interrupts.clear()
+        for node, attempt in attempts:
+            self._asked.add((node, attempt))
+            seat = self._hosts.get(node)
+            if seat is not None and seat.attempt == attempt:
+                seat.task.cancel()
+
+    def _judge(self) -> None:
+        """
+        Evaluate the conditions of the nodes whose join rule holds.
+        """
+        while (node := self.core.next_to_judge()) != NOTHING:
+            try:
+                verdict = bool(self._condition_of(node))
+            except BaseException as error:
+                self._note_error(node, 1, error)
+                self.core.judged(node, None, self.clock())
+                self._child_failed(node)
+            else:
+                self.core.judged(node, verdict, self.clock())
+
+    def _condition_of(self, node: int) -> object:
+        binding, values = self._binding_of(node)
+        condition = binding.when
+        assert condition is not None
+        args, kwargs = condition.arguments(values)
+        return condition.function(*args, **kwargs)
+
+    def _binding_of(self, node: int) -> tuple[Binding, list[Any]]:
+        """
+        Return how a node that needs more than a plain call is called, and the values it reads.
+        """
+        if node < self.core.planned:
+            return self.plan.arguments[node], self.values
+        grown = self.grown[node]
+        assert grown.binding is not None
+        return grown.binding, grown.values
+
+    # ------------------------------------------------------------------ bodies that need more than a call
+
+    def _call_planned(self, node: int) -> Coroutine[Any, Any, Any]:
+        function, source = self.plan.functions[node], self.plan.arguments[node]
+        kind = self.plan.kinds[node]
+        if kind == _COROUTINE0:
+            return function()  # type: ignore[no-any-return]
+        if kind == _COROUTINE1:
+            return function(self.values[source])  # type: ignore[no-any-return]
+        return function(*source(self.values))  # type: ignore[no-any-return]
+
+    async def _general(self, node: int, attempt: int) -> Any:
+        """
+        Await a body that is not just a coroutine function of plain values, or hand it to whoever executes it.
+        """
+        grown = None if node < self.core.planned else self.grown[node]
+        if grown is not None and grown.quick is not None:
+            return await grown.quick()
+        if self.core.flags[node] & _CONTAINER:
+            binding = None if grown is not None and grown.opens is not None else self._binding_of(node)[0]
+            open_container(self, node, attempt, grown, binding)
+            return _LAUNCHED
+        binding, values = self._binding_of(node)
+        if grown is not None and grown.position >= 0:
+            values[grown.slot] = grown.item
+        args, kwargs = binding.arguments(values)
+        if binding.context is not None:
+            kwargs[binding.context] = self.context_of(node, attempt)
+        for name in binding.resources:
+            if name not in kwargs:
+                kwargs[name] = await self.resources.get(name)
+        return await self._call(node, attempt, binding, args, kwargs)
+
+    async def _call(self, node: int, attempt: int, binding: Binding, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        function, style = binding.function, binding.style
+        if style == "coroutine":
+            return await function(*args, **kwargs)
+        if style == "invoke":
+            return await function.ainvoke(*args, **kwargs)
+        if style == "async_generator":
+            chunks = []
+            async with aclosing(function(*args, **kwargs)) as generator:
+                async for chunk in generator:
+                    chunks.append(chunk)
+                    self.emit(node, attempt, chunk)
+            return chunks
+        if style == "inline":
+            value = function(*args, **kwargs)
+            return await value if isinstance(value, CoroutineType) else value
+        if style == "invoke_thread":
+            function = function.invoke
+        self._submit(Call(node, attempt, function, args, kwargs, self._base.copy(), style == "thread_generator"))
+        return _LAUNCHED
+
+    def _submit(self, call: Call) -> None:
+        if self._threads is None:
+            self._threads = Threads(lambda: self.loop.call_soon_threadsafe(self._on_threads))
+        self._threads.submit(call)
+        if self.core.flags[call.node] & _TIMED:
+            self.core.arm(call.node, call.attempt)
+            self._set_alarm()
+
+    def _on_threads(self) -> None:
+        self._note_suspension()
+        assert self._threads is not None
+        now = self.clock()
+        for node, attempt, kind, value in self._threads.take_back():
+            if kind == YIELDED:
+                self._tell_chunk(node, attempt, value)
+            elif self.core.abandoned_nodes.get(node) == attempt:
+                self.core.returned(node, attempt)
+            elif kind != RETURNED:
+                self._attempt_failed(node, attempt, value)
+            elif isinstance(value, CoroutineType):
+                # A plain function gave a coroutine (`lambda: fetch(url)`): the value is what that returns.
+                self._start_alone(node, attempt, value)
+            else:
+                self._succeeded(node, attempt, value, now)
+        self._turn()
+
+    def _start_alone(self, node: int, attempt: int, body: Coroutine[Any, Any, Any], *, reason: int | None = None) -> None:
+        """
+        Await *body* for a running attempt in a task of its own; with *reason*, it is the attempt's fallback.
+        """
+        task = self.loop.create_task(self._await_alone(node, attempt, body, reason), context=self._base.copy())
+        self._tasks.add(task)
+        self._hosts[node] = Seat(task, node, attempt)
+        self.core.arm(node, attempt)
+        self._set_alarm()
+
+    async def _await_alone(self, node: int, attempt: int, body: Coroutine[Any, Any, Any], reason: int | None) -> None:
+        self._note_suspension()
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            try:
+                value = await body
+            except BaseException as error:
+                self._note_suspension()
+                self._hosts.pop(node, None)
+                self._attempt_failed(node, attempt, error, is_fallback=reason is not None)
+                if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
+                    raise
+            else:
+                self._note_suspension()
+                self._hosts.pop(node, None)
+                self._succeeded(node, attempt, value, self.clock(), reason)
+        except BaseException as error:
+            self._report_crash(error)
+            raise
+        finally:
+            self._tasks.discard(task)
+        self._turn()
+
+    # ------------------------------------------------------------------ endings
+
+    def _succeeded(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
+        if node >= self.core.planned:
+            self._grown_ended(node, attempt, value, now, reason)
+            return
+        self.values[node] = value
+        ended = self.core.ended(node, attempt, now) if reason is None else self.core.ended(node, attempt, now, reason)
+        if not ended:
+            self._ended_too_late(node, attempt)
+        elif self._drops_outputs:
+            self._drop_inputs(node)
+
+    def _grown_ended(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
+        grown = self.grown[node]
+        grown.output = value
+        ended = self.core.ended(node, attempt, now) if reason is None else self.core.ended(node, attempt, now, reason)
+        if not ended:
+            self._ended_too_late(node, attempt)
+            return
+        grown.owner.child_succeeded(self, node, grown, value)
+        if self.core.completed:
+            self._turn()
+
+    def _ended_too_late(self, node: int, attempt: int) -> None:
+        """
+        The body returned, but the attempt is not current any more, or its time was up.
+        """
+        core = self.core
+        if node < core.planned and core.state[node] < FIRST_TERMINAL:
+            self.values[node] = MISSING
+        if core.abandoned_nodes.get(node) == attempt:
+            core.returned(node, attempt)
+        elif core.has_expired(node, attempt):
+            self._attempt_failed(node, attempt, TimeoutError())
+        self._turn()
+
+    def _attempt_failed(self, node: int, attempt: int, error: BaseException, *, is_fallback: bool = False) -> None:
+        """
+        Let the core decide what the failure of an attempt means, and make the fallback's value if that is what it says.
+        """
+        core, now = self.core, self.clock()
+        if core.state[node] != RUNNING or core.attempts[node] != attempt:
+            core.returned(node, attempt)
+            return
+        if isinstance(error, asyncio.CancelledError) and core.was_interrupted(node, attempt):
+            core.cancelled(node, attempt, now)
+            self._child_cancelled(node)
+            return
+        error = self._note_error(node, attempt, error)
+        retry = core.retry.get(node)
+        retryable, after = False, None
+        if retry is not None and not is_fallback:
+            try:
+                retryable = retry.retryable(error)
+                after = retry_after(error, time.time()) if retryable else None
+            except Exception as broken:
+                error.add_note(f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
+        verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
+        if verdict == FALLING_BACK:
+            self._fall_back(node, attempt, error)
+        elif verdict == FINAL:
+            self._child_failed(node)
+        elif verdict == LATE:
+            raise InternalError(f"node {self.names[node]!r}: the failure of its current attempt {attempt} was refused")
+
+    def _note_error(self, node: int, attempt: int, error: BaseException) -> BaseException:
+        """
+        Keep the error under its node, in the form in which users see it.
+        """
+        core, name = self.core, self.names[node]
+        if core.has_expired(node, attempt):
+            error = self._timeout_of(node, attempt, error)
+        elif not isinstance(error, Exception):
+            error = NodeFailed.wrapping(error, node=name, attempt=attempt)
+        error.add_note(f"node {name!r}, attempt {attempt}")
+        self.errors[node] = error
+        return error
+
+    def _timeout_of(self, node: int, attempt: int, error: BaseException) -> NodeTimeout:
+        core = self.core
+        limit = core.attempt_limit(node) or 0.0
+        own = core.timeout[node].attempt
+        clock = "attempt" if own is not None and own <= limit else "total"
+        timeout = NodeTimeout(
+            node=self.names[node],
+            attempt=attempt,
+            clock=clock,
+            limit=own if clock == "attempt" else core.timeout[node].total,
+            elapsed=self.clock() - core.attempt_started_at(node),
+        )
+        if not isinstance(error, asyncio.CancelledError) and type(error) is not TimeoutError:
+            timeout.__cause__ = error
+        return timeout
+
+    def _fall_back(self, node: int, attempt: int, error: BaseException) -> None:
+        fallback = self._fallback_of(node)
+        try:
+            value = fallback(error) if callable(fallback) else fallback
+        except BaseException as broken:
+            broken.__context__ = error
+            self._attempt_failed(node, attempt, broken, is_fallback=True)
+            return
+        if isinstance(value, CoroutineType):
+            self._start_alone(node, attempt, value, reason=FALLBACK)
+        else:
+            self._succeeded(node, attempt, value, self.clock(), FALLBACK)
+
+    def _fallback_of(self, node: int) -> Any:
+        return self.plan.arguments[node].fallback if node < self.core.planned else self.grown[node].fallback
+
+    def _child_failed(self, node: int) -> None:
+        if node >= self.core.planned:
+            grown = self.grown[node]
+            grown.owner.child_failed(self, node, grown, self.errors[node])
+
+    def _child_cancelled(self, node: int) -> None:
+        if node >= self.core.planned:
+            grown = self.grown[node]
+            grown.owner.child_cancelled(self, node, grown)
+
+    def _drop_inputs(self, node: int) -> None:
+        """
+        Drop the outputs that no unfinished node will read, when only those of the targets are wanted.
+        """
+        core, state = self.core, self.core.state
+        for before in (*core.upstream[node], node):
+            if before < core.planned and before not in self._targets:
+                if all(state[after] >= FIRST_TERMINAL for after in core.downstream[before]):
+                    self.values[before] = None
+
+    # ------------------------------------------------------------------ growth
+
+    def _container_ended(self, group: Group) -> None:
+        """
+        All that a container brought into the run has ended: so has the container.
+        """
+        node, core, now = group.owner, self.core, self.clock()
+        container = self.containers.get(node)
+        if container is None or container.group is not group:
+            # Of a running body (`ctx.run`), which waits for its own.
+            return
+        del self.containers[node]
+        attempt = group.attempt
+        if core.state[node] != RUNNING or core.attempts[node] != attempt:
+            return
+        container.archive(self)
+        if core.was_interrupted(node, attempt):
+            core.cancelled(node, attempt, now)
+            self._child_cancelled(node)
+        elif core.has_expired(node, attempt):
+            self._attempt_failed(node, attempt, TimeoutError())
+        elif (error := container.error()) is not None:
+            self._attempt_failed(node, attempt, error)
+        elif group.stopping:
+            core.cancelled(node, attempt, now)
+            self._child_cancelled(node)
+        else:
+            self._succeeded(node, attempt, container.output(), now)
+
+    def enter(
+        self,
+        group: Group,
+        kind: Kind,
+        name: str,
+        grown: Grown,
+        *,
+        now: float,
+        upstream: Sequence[int] = (),
+        leaders: Sequence[int] = (),
+        join: int = 0,
+        order: int = 0,
+    ) -> int:
+        """
+        Bring a node into the run.
+        """
+        if self.names is self.plan.ids:
+            self.names = list(self.plan.ids)
+        # Known before the core speaks of it.
+        node = self.core.next_node
+        if node == len(self.names):
+            self.names.append(name)
+        else:
+            self.names[node] = name
+        self.grown[node] = grown
+        if grown.position < 0:
+            self.grown_index[name] = node
+        return self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
+
+    def forget(self, node: int) -> None:
+        """
+        Drop what is known of a grown node that has ended.
+        """
+        self.errors.pop(node, None)
+        if node not in self.core.abandoned_nodes:
+            del self.grown[node]
+            self.core.forget(node)
+
+    def path_inside(self, node: int, name: str) -> str:
+        """
+        Name what the body of *node* runs: the second of a name is told apart by a number.
+        """
+        path = f"{self.names[node]}/{name}"
+        count = self._paths.get(path, 0) + 1
+        self._paths[path] = count
+        return path if count == 1 else f"{path}#{count}"
+
+    def read(
+        self,
+        source: Any,
+        queued: Queued,
+        window: int,
+        on_items: Callable[[], object],
+        on_error: Callable[[BaseException], object],
+    ) -> Callable[[], object]:
+        """
+        Read an async iterator into *queued*, never more than *window* items ahead; call the returned function once some are taken.
+        """
+        room = asyncio.Event()
+        room.set()
+
+        async def pull() -> None:
+            position = -1
+            try:
+                iterator = aiter(source)
+                try:
+                    async for item in iterator:
+                        position += 1
+                        queued.queue.append((position, item))
+                        if len(queued.queue) >= window:
+                            room.clear()
+                        on_items()
+                        await room.wait()
+                finally:
+                    close = getattr(iterator, "aclose", None)
+                    if close is not None:
+                        await close()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                on_error(error)
+                return
+            queued.is_complete = True
+            on_items()
+
+        task = self._spawn(pull())
+        queued.cancel = task.cancel
+        return lambda: room.set() if len(queued.queue) < window else None
+
+    def turn(self) -> None:
+        """
+        Go on after something has changed that no node did.
+        """
+        self._note_suspension()
+        self._turn()
+
+    def turn_soon(self) -> None:
+        """
+        The same, where the core is in the middle of something.
+        """
+        self.loop.call_soon(self.turn, context=self._base)
+
+    def run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Awaitable[Any]:
+        """
+        Run a graph or a function for the body of *node*; see `Context.run`.
+        """
+        if threading.get_ident() != self._thread_id:
+            raise RunnerError(
+                f"node {self.names[node]!r} called ctx.run from a thread, where nothing can be awaited. "
+                "Write the node as `async def`, so that it runs on the loop."
+            )
+        return self._run_inside(node, attempt, runnable, inputs)
+
+    async def _run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Any:
+        core = self.core
+        if core.state[node] != RUNNING or core.attempts[node] != attempt:
+            raise RunnerError(f"attempt {attempt} of node {self.names[node]!r} is over: it cannot run anything more.")
+        inside = call_inside(self, node, runnable, inputs)
+        group = core.open(node, attempt, COLLECT)
+        inside.enter(self, group, inputs)
+        core.close(group)
+        core.lend(node, attempt)
+        self._turn()
+        try:
+            while not inside.future.done():
+                await asyncio.wait({inside.future})
+        except asyncio.CancelledError:
+            core.stop(group, self.clock())
+            self._turn()
+            await self._undisturbed_future(inside.future)
+            raise
+        if core.reclaim(node, attempt):
+            resumption = self._resumptions[node] = self.loop.create_future()
+            self._turn()
+            await resumption
+        return inside.future.result()
+
+    async def _undisturbed_future(self, future: "asyncio.Future[Any]") -> None:
+        while not future.done():
+            try:
+                await asyncio.wait({future})
+            except asyncio.CancelledError:
+                # Asked again: what it waits for has been asked too, and is given up once its grace is over.
+                continue
+        if not future.cancelled():
+            future.exception()
+
+    def _resume(self, node: int) -> None:
+        resumption = self._resumptions.pop(node, None)
+        if resumption is not None and not resumption.done():
+            resumption.set_result(None)
+
+    # ------------------------------------------------------------------ what nodes see
+
+    def context_of(self, node: int, attempt: int) -> Context:
+        expires_at = self.core.expires_at(node)
+        return Context(self, node, self.names[node], attempt, expires_at)
+
+    def is_cancelled(self, node: int, attempt: int) -> bool:
+        return (node, attempt) in self._asked
+
+    def emit(self, node: int, attempt: int, chunk: object) -> None:
+        if self.facts is None:
+            return
+        if threading.get_ident() == self._thread_id:
+            self._tell_chunk(node, attempt, chunk)
+        elif self._threads is not None:
+            self._threads.tell_chunk(node, attempt, chunk)
+
+    def _tell_chunk(self, node: int, attempt: int, chunk: object) -> None:
+        # What an attempt says after its end is nobody's business any more.
+        if self.facts is not None and self.core.state[node] == RUNNING and self.core.attempts[node] == attempt:
+            self.facts.chunk(node, attempt, self.clock(), chunk)
+
+    # ------------------------------------------------------------------ time
+
+    def _set_alarm(self) -> None:
+        at = self.core.next_at()
+        if at is None or (self._alarm is not None and self._alarm_at <= at):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self.loop.call_at(at, self._on_alarm, context=self._base)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._note_suspension()
+        # Timers of the loop may fire up to its resolution early.
+        for node, attempt in self.core.tick(max(self.clock(), self._alarm_at)):
+            self._given_up(node, attempt)
+        self._turn()
+
+    def _given_up(self, node: int, attempt: int) -> None:
+        """
+        The body of an attempt did not end in time: go on without it.
+        """
+        self._asked.add((node, attempt))
+        if self.core.has_expired(node, attempt):
+            self._attempt_failed(node, attempt, TimeoutError())
+        else:
+            self.core.cancelled(node, attempt, self.clock())
+            self._child_cancelled(node)
+        seat = self._hosts.pop(node, None)
+        if seat is not None and seat.attempt == attempt:
+            self._kill(seat.task)
+
+    def _kill(self, task: "asyncio.Task[Any]") -> None:
+        """
+        End a body that swallows its cancellation: close its coroutine under the task, which then fails and retires.
+        """
+        coroutine = task.get_coro()
+        body = getattr(coroutine, "cr_await", None)
+        if isinstance(body, CoroutineType):
+            try:
+                body.close()
+            except (RuntimeError, ValueError):
+                # It awaits something while it is closed, or it is running: nothing can end it. It is reported as abandoned.
+                pass
+            except BaseException as error:
+                # A `finally` of the user's raised; the node has its verdict already.
+                self.loop.call_exception_handler({"message": "a node raised while it was closed", "exception": error})
+        task.cancel()
+
+    # ------------------------------------------------------------------ the rest
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """
+        Start a task that belongs to this run.
+        """
+        task = self.loop.create_task(work, context=self._base.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _watch_shared_limits(self) -> None:
+        for limit in (self.settings.limits or {}).values():
+            if isinstance(limit, Limit):
+                limit.watch(self._on_shared_limit)
+                self._watched.append(limit)
+
+    def _on_shared_limit(self) -> None:
+        """
+        A limit shared with other runs has slots again, or was resized. Called in any thread.
+        """
+        try:
+            self.loop.call_soon_threadsafe(self._on_change)
+        except RuntimeError:
+            # The loop was closed since: this run needs nothing any more.
+            return
+
+    def _on_change(self) -> None:
+        self._note_suspension()
+        self._turn()
+
+    def _report_crash(self, error: BaseException) -> None:
+        """
+        Our own code failed: end the run with that, rather than wait for ever.
+        """
+        if self._crash is None:
+            self._crash = error
+        self._end()

@@ -1,0 +1,195 @@
+"""
+One call for many items: `map`, `amap` and `gather`, each a graph with a single mapped stage.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
+
+from antichain.driver import Driver, Settings
+from antichain.errors import RunFailed, RunTimeout
+from antichain.graph import Graph
+from antichain.growth import MappedStage, Outcome
+from antichain.plan import prepare
+from antichain.policies import NODE_POLICIES, Limit, NodePolicies
+from antichain.run import drive, run_driver, settle
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# The one node of such a graph, and the run input that brings its items.
+_NODE = "map"
+_ITEMS = "items"
+
+
+class MapOptions(NodePolicies, total=False):
+    """
+    What `map` and `amap` take by name: policies of each item's call, and options of the run.
+    """
+
+    key: Callable[[Any], object] | None
+    window: int | None
+    max_concurrent: int | None
+    limits: Mapping[str, int | Limit] | None
+    deadline: float | None
+    on_error: Literal["cancel", "drain", "continue"]
+    grace: float
+    run_id: str | None
+    seed: int | None
+    listeners: Iterable[Callable[[Any], object]] | None
+    progress: bool
+    isolation: Literal["context", "task"]
+
+
+Items = Iterable[T] | AsyncIterable[T]
+
+
+@overload
+async def amap(
+    function: Callable[[T], Awaitable[R]], items: Items[T], *, outcomes: Literal[False] = False, **options: Unpack[MapOptions]
+) -> list[R]: ...
+@overload
+async def amap(
+    function: Callable[[T], R], items: Items[T], *, outcomes: Literal[False] = False, **options: Unpack[MapOptions]
+) -> list[R]: ...
+@overload
+async def amap(
+    function: Callable[[T], Any], items: Items[T], *, outcomes: Literal[True], **options: Unpack[MapOptions]
+) -> list[Outcome]: ...
+async def amap(
+    function: Callable[[Any], Any], items: Items[Any], *, outcomes: bool = False, **options: Unpack[MapOptions]
+) -> list[Any]:
+    """
+    Call *function* for each item, several at once, and return the values in the order of the items.
+
+    Coroutine functions run on the loop, plain functions in threads. Items are read only as far ahead as a bounded window:
+    twice `max_concurrent`, or `window=`.
+
+    Args:
+        function: called with one item.
+        items: a list, any iterable, or an async iterator; it may be endless only if something stops the run.
+        outcomes: return an Outcome for each item, in which failures are kept beside values, instead of failing.
+        options: node policies for each call (`retry`, `timeout` in seconds, `uses`, …) and run options (`max_concurrent`, …).
+
+    Raises:
+        RunFailed: a call failed; `.outcomes` keeps what became of every item that was taken.
+        RunTimeout: `deadline` passed; likewise.
+    """
+    driver = _driver(function, items, outcomes, options)
+    try:
+        return (await drive(driver))[_NODE]  # type: ignore[no-any-return]
+    except (RunFailed, RunTimeout, asyncio.CancelledError) as error:
+        raise _with_outcomes(error, driver) from None
+
+
+@overload
+def map(
+    function: Callable[[T], Awaitable[R]], items: Items[T], *, outcomes: Literal[False] = False, **options: Unpack[MapOptions]
+) -> list[R]: ...
+@overload
+def map(
+    function: Callable[[T], R], items: Items[T], *, outcomes: Literal[False] = False, **options: Unpack[MapOptions]
+) -> list[R]: ...
+@overload
+def map(
+    function: Callable[[T], Any], items: Items[T], *, outcomes: Literal[True], **options: Unpack[MapOptions]
+) -> list[Outcome]: ...
+def map(
+    function: Callable[[Any], Any], items: Items[Any], *, outcomes: bool = False, **options: Unpack[MapOptions]
+) -> list[Any]:
+    """
+    Call *function* for each item, several at once, and return the values in the order of the items; see `amap`.
+
+    Example:
+        >>> antichain.map(str.upper, ["a", "b"], max_concurrent=2)
+        ['A', 'B']
+    """
+    driver = _driver(function, items, outcomes, options)
+    try:
+        return run_driver(driver)[_NODE]  # type: ignore[no-any-return]
+    except (RunFailed, RunTimeout, KeyboardInterrupt) as error:
+        raise _with_outcomes(error, driver) from None
+
+
+async def gather(
+    *awaitables: Awaitable[Any],
+    max_concurrent: int | None = None,
+    timeout: float | None = None,
+    return_exceptions: bool = False,
+    deadline: float | None = None,
+    limits: Mapping[str, int | Limit] | None = None,
+    uses: str | Mapping[str, int] | None = None,
+    grace: float = 5.0,
+) -> list[Any]:
+    """
+    Await all *awaitables*, at most *max_concurrent* at once, and return their values in order: `asyncio.gather` with limits and no leaks.
+
+    After the first failure the others are cancelled and awaited, and the failure is raised as it is. There are no retries: an
+    awaitable can be awaited once.
+
+    Args:
+        awaitables: coroutines, tasks, futures. Coroutines that never start are closed.
+        timeout: seconds for each awaitable, from its start.
+        return_exceptions: return exceptions in place of values instead of raising the first.
+        deadline: seconds for all of them.
+        limits: sizes of named limits, of which each awaitable takes what *uses* says.
+    """
+    options: dict[str, Any] = {"timeout": timeout} if timeout is not None else {}
+    if uses is not None:
+        options["uses"] = uses
+    options.update(max_concurrent=max_concurrent, deadline=deadline, limits=limits, grace=grace)
+    driver = _driver(_await, awaitables, return_exceptions, options)
+    try:
+        values = (await drive(driver))[_NODE]
+    except RunFailed as failure:
+        errors = _stage_of(driver).errors
+        raise (errors or failure.exceptions)[0] from None
+    finally:
+        for awaitable in awaitables:
+            _discard(awaitable)
+    if return_exceptions:
+        return [outcome.value if outcome.ok else outcome.error for outcome in values]
+    return values  # type: ignore[no-any-return]
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _discard(awaitable: Awaitable[Any]) -> None:
+    """
+    Let go of an awaitable that may never have been awaited.
+    """
+    if inspect.iscoroutine(awaitable):
+        if inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED:
+            awaitable.close()
+    elif isinstance(awaitable, asyncio.Future) and not awaitable.done():
+        awaitable.cancel()
+
+
+def _driver(
+    function: Callable[[Any], Any], items: Iterable[Any] | AsyncIterable[Any], outcomes: bool, options: Mapping[str, Any]
+) -> Driver:
+    """
+    Make the run of a graph whose one node is mapped over the items.
+    """
+    policies = {name: value for name, value in options.items() if name in NODE_POLICIES}
+    mapped = {name: options[name] for name in ("key", "window", "max_concurrent") if options.get(name) is not None}
+    rest = {name: value for name, value in options.items() if name not in policies and name not in ("key", "window")}
+    graph = Graph(getattr(function, "__name__", "map"), limits=rest.pop("limits", None))
+    graph.map(_NODE, function, over=_ITEMS, outcomes=outcomes, **mapped, **policies)
+    plan, inputs, chosen = prepare(graph, {_ITEMS: items}, rest)
+    return Driver(plan, settle(plan, chosen, keeps_instances=False), inputs)
+
+
+def _stage_of(driver: Driver) -> MappedStage:
+    return driver.stages[0]
+
+
+def _with_outcomes(error: Any, driver: Driver) -> Any:
+    """
+    Keep on the exception what became of every item that was taken.
+    """
+    error.outcomes = _stage_of(driver).outcomes() if driver.stages else []
+    return error

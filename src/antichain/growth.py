@@ -1,0 +1,744 @@
+"""
+Nodes that enter while a run goes on: nested graphs, mapped stages, and what a body runs itself. No clock and no task: the driver has those.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from antichain.core.groups import COLLECT, Group
+from antichain.core.scheduler import Kind
+from antichain.core.states import FAILED, REASON_NAMES, STATE_NAMES
+from antichain.errors import Fault, GraphError, RunnerError, RunFailed, shown
+from antichain.graph import Graph
+from antichain.binding import MISSING, Binding, MapSpec
+from antichain.plan import Plan, check_inputs
+from antichain.policies import UNSET
+from antichain.record import NodeRecord, RunResult
+from antichain.runnable import CallKind
+from antichain.shape import DEFAULT_COST, Flag, order, with_start_edges
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from antichain.driver import Driver
+
+_CONTAINER: Final = int(Flag.CONTAINER)
+# How many items a map without any limit keeps in flight.
+OPEN_WINDOW: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What became of one item: its value, or its error.
+
+    Example:
+        >>> [outcome.value for outcome in antichain.map(fetch, urls, outcomes=True) if outcome.ok]
+    """
+
+    key: str
+    state: str
+    value: Any = None
+    error: BaseException | None = None
+
+    @property
+    def ok(self) -> bool:
+        """
+        Tell whether there is a value.
+        """
+        return self.state == "succeeded"
+
+    def unwrap(self) -> Any:
+        """
+        Return the value, or raise the error.
+        """
+        if self.error is not None and not self.ok:
+            raise self.error
+        if not self.ok:
+            raise RunnerError(f"item {self.key!r} was {self.state}: it has neither a value nor an error.")
+        return self.value
+
+
+class Grown:
+    """
+    What the driver knows of a node that came while the run went on.
+    """
+
+    __slots__ = ("binding", "fallback", "item", "local", "opens", "output", "owner", "plan", "position", "quick", "slot", "values")
+
+    def __init__(self, owner: Owner, plan: Plan, local: int, values: list[Any]) -> None:
+        # Told when the node has ended.
+        self.owner = owner
+        # Where its call is described, and under which index there.
+        self.plan = plan
+        self.local = local
+        # What its arguments are taken from.
+        self.values = values
+        self.binding: Binding | None = None
+        # Makes its coroutine, where nothing has to be bound.
+        self.quick: Callable[[], Coroutine[Any, Any, Any]] | None = None
+        self.fallback: Any = UNSET
+        self.output: Any = None
+        # Of an instance of a mapped stage.
+        self.position = -1
+        self.item: Any = None
+        # Where its item is to be while its arguments are made.
+        self.slot = -1
+        # The container that starts with it, where that is known before.
+        self.opens: Container | None = None
+
+
+class Owner:
+    """
+    Whoever brought nodes into the run, and wants to know how each of them ended.
+    """
+
+    def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None: ...
+    def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None: ...
+    def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None: ...
+
+
+class Container(Owner):
+    """
+    A node that charges no slot and ends when all that it brought into the run has ended.
+    """
+
+    group: Group
+
+    def __init__(self) -> None:
+        # Failures of its children, in the order in which they came.
+        self.errors: list[BaseException] = []
+
+    def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
+        self.errors.append(error)
+
+    def error(self) -> BaseException | None:
+        """
+        Return what the container fails with, if it does: its child's own error where there is one.
+        """
+        errors = [error for error in self.errors if isinstance(error, Exception)]
+        if len(errors) > 1:
+            return ExceptionGroup(f"{len(errors)} failures inside", errors)
+        return errors[0] if errors else None
+
+    def output(self) -> Any:
+        """
+        Return the value of the container, all of whose children have ended well.
+        """
+        raise NotImplementedError
+
+    def archive(self, driver: Driver) -> None:
+        """
+        Keep what is worth keeping once all children have ended.
+        """
+
+
+    def open(self, driver: Driver, node: int) -> None:
+        """
+        Let the first children enter.
+        """
+        raise NotImplementedError
+
+
+def open_container(driver: Driver, node: int, attempt: int, grown: Grown | None, binding: Binding | None) -> None:
+    """
+    Start the container *node*; *grown* if it came while the run went on.
+    """
+    values = driver.values if grown is None else grown.values
+    mode = driver.core.root.mode
+    container: Container
+    if grown is not None and grown.opens is not None:
+        container = grown.opens
+    else:
+        assert binding is not None
+        if binding.map is not None:
+            siblings = None if grown is None else grown.owner
+            container = MappedStage(driver, node, binding.map, values, siblings)
+            mode = COLLECT if binding.map.outcomes else mode
+        else:
+            assert binding.subplan is not None
+            if grown is not None and grown.position >= 0:
+                values[grown.slot] = grown.item
+            _, inputs = binding.arguments(values)
+            container = NestedGraph(binding.subplan, inputs)
+    driver.containers[node] = container
+    container.group = driver.core.open(node, attempt, mode)
+    container.open(driver, node)
+
+
+# ---------------------------------------------------------------------- nested graphs
+
+
+class NestedGraph(Container):
+    """
+    A graph inside the run: its nodes are `outer/inner`, its output is that of its single sink, else a dict of its sinks.
+    """
+
+    def __init__(self, plan: Plan, inputs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.plan = plan
+        self.values = plan.fill(inputs)
+        # Nodes of the run by index in the plan.
+        self.nodes: list[int] = []
+
+    def open(self, driver: Driver, node: int) -> None:
+        core, shape, plan, group = driver.core, self.plan.shape, self.plan, self.group
+        prefix, now = driver.names[node], driver.clock()
+        after = _remaining_after(driver, node)
+        self.nodes = [-1] * shape.count
+        for local in order(*with_start_edges(shape)):
+            kind = Kind(
+                demand=core.demand_number(shape.demands[shape.demand[local]]),
+                flags=shape.flags[local],
+                priority=max(shape.priority[local], core.priority[node]),
+                remaining=shape.remaining[local] + after,
+                retry=shape.retry.get(local),
+                timeout=shape.timeout.get(local),
+            )
+            leaders = [leader for leader, nodes in shape.followers.items() if local in nodes]
+            grown = Grown(self, plan, local, self.values)
+            if plan.kinds[local] == CallKind.GENERAL:
+                grown.binding = plan.arguments[local]
+                grown.fallback = grown.binding.fallback
+            else:
+                grown.quick = _quick(plan, local, self.values)
+            child = driver.enter(
+                group,
+                kind,
+                f"{prefix}/{plan.ids[local]}",
+                grown,
+                upstream=[self.nodes[before] for before in shape.upstream[local]],
+                leaders=[self.nodes[leader] for leader in leaders],
+                join=shape.join[local],
+                order=local,
+                now=now,
+            )
+            self.nodes[local] = child
+        core.close(group)
+
+    def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
+        self.values[grown.local] = value
+
+    def output(self) -> Any:
+        shape = self.plan.shape
+        wanted = self.plan.targets or [
+            self.plan.ids[local]
+            for local in range(shape.count)
+            if not shape.downstream[local] and local not in shape.followers
+        ]
+        outputs = {name: self.values[self.plan.index[name]] for name in wanted}
+        if len(outputs) == 1:
+            return next(iter(outputs.values()))
+        return {name: value for name, value in outputs.items() if value is not MISSING}
+
+
+def _quick(plan: Plan, local: int, values: list[Any]) -> Callable[[], Coroutine[Any, Any, Any]] | None:
+    """
+    Make the call of a node of a nested graph that needs no binding.
+    """
+    kind, function, source = plan.kinds[local], plan.functions[local], plan.arguments[local]
+    if kind == CallKind.COROUTINE0:
+        return function  # type: ignore[no-any-return]
+    if kind == CallKind.COROUTINE1:
+        return lambda: function(values[source])
+    if kind == CallKind.COROUTINEN:
+        return lambda: function(*source(values))
+
+    async def inline() -> Any:
+        if kind == CallKind.INLINE0:
+            value = function()
+        elif kind == CallKind.INLINE1:
+            value = function(values[source])
+        else:
+            value = function(*source(values))
+        return await value if isinstance(value, Coroutine) else value
+
+    return inline
+
+
+def _remaining_after(driver: Driver, node: int) -> float:
+    """
+    Return the seconds of path that follow a container; what it contains is at least as urgent.
+    """
+    if node < driver.core.planned:
+        shape = driver.plan.shape
+        return max((shape.remaining[after] for after in shape.downstream[node]), default=0.0)
+    return 0.0
+
+
+# ---------------------------------------------------------------------- what a body runs itself
+
+
+class Inside(Owner):
+    """
+    A graph or a function that a running body asked for; its end is the body's to wait for.
+    """
+
+    def __init__(self, driver: Driver, node: int, name: str, plan: Plan, *, is_graph: bool) -> None:
+        self.future: asyncio.Future[Any] = driver.loop.create_future()
+        self._node = node
+        self._name = name
+        self._plan = plan
+        self._is_graph = is_graph
+        self._nested: NestedGraph | None = None
+
+    def enter(self, driver: Driver, group: Group, inputs: Mapping[str, Any]) -> None:
+        """
+        Bring the graph, as a container, into the run.
+        """
+        core = driver.core
+        kind = Kind(flags=_CONTAINER, priority=core.priority[self._node], remaining=_remaining_after(driver, self._node))
+        grown = Grown(self, self._plan, 0, [])
+        nested = self._nested = NestedGraph(self._plan, inputs)
+        grown.opens = nested
+        driver.enter(group, kind, self._name, grown, now=driver.clock())
+
+    def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
+        if not self.future.done():
+            self.future.set_result(self._result(driver) if self._is_graph else value)
+
+    def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
+        if self.future.done():
+            return
+        if not self._is_graph:
+            self.future.set_exception(error)
+            return
+        assert self._nested is not None
+        errors = [each for each in self._nested.errors if isinstance(each, Exception)] or [error]
+        text = f"{len(errors)} failure{'s' * (len(errors) != 1)} in graph {self._plan.name!r}"
+        self.future.set_exception(RunFailed(text, errors, self._result(driver)))  # type: ignore[arg-type]
+
+    def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
+        if not self.future.done():
+            self.future.cancel()
+
+    def _result(self, driver: Driver) -> RunResult:
+        nested, core, plan = self._nested, driver.core, self._plan
+        assert nested is not None
+        index = {name: nested.nodes[local] for local, name in enumerate(plan.ids)} if nested.nodes else {}
+        nodes = list(index.values())
+        failed = any(core.state[node] == FAILED for node in nodes)
+        return RunResult(
+            run_id=driver.run_id,
+            name=plan.name,
+            status="failed" if failed else "succeeded",
+            started_at=min((core.ready_at[node] for node in nodes), default=0.0),
+            ended_at=max((core.ended_at[node] for node in nodes), default=0.0),
+            scheduler=core,
+            names=dict(zip(nodes, plan.ids, strict=True)),  # type: ignore[arg-type]
+            index=index,
+            values=dict(zip(nodes, nested.values, strict=False)),  # type: ignore[arg-type]
+            errors=driver.errors,
+            shown=plan.ids if plan.targets is None else plan.targets,
+        )
+
+
+def call_inside(driver: Driver, node: int, runnable: object, inputs: Mapping[str, Any]) -> Inside:
+    """
+    Prepare what `Context.run` was asked for.
+
+    Raises:
+        GraphError: the graph, its inputs or its options are wrong; nothing of it has run.
+    """
+    is_graph = isinstance(runnable, Graph)
+    if isinstance(runnable, Graph):
+        graph, name = runnable, runnable.name
+    else:
+        # Its parameters are run inputs, so a node needs an id that no parameter has.
+        name = getattr(runnable, "__name__", type(runnable).__name__)
+        graph = Graph(name)
+        graph.add(f"{name}()", runnable)
+    plan = graph.plan()
+    faults = check_inputs(plan, inputs)
+    faults += [
+        Fault("nested-options", f"graph {plan.name!r} sets {option}=, but it runs inside a run, whose options hold.")
+        for option in plan.options
+    ]
+    if faults:
+        raise GraphError(faults, plan.name)
+    return Inside(driver, node, driver.path_inside(node, name), plan, is_graph=is_graph)
+
+
+# ---------------------------------------------------------------------- mapped stages
+
+
+class Items:
+    """
+    Where a mapped stage takes its items from.
+    """
+
+    has_ended = False
+
+    def next(self) -> tuple[int, Any] | None:
+        """
+        Return the next item and its position, or None if there is none now.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """
+        Let go of the source.
+        """
+
+
+class Iterated(Items):
+    """
+    Items of a list or an iterator, never read further than asked.
+    """
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._iterator: Iterator[Any] = iter(items)
+        self._position = -1
+
+    def next(self) -> tuple[int, Any] | None:
+        for item in self._iterator:
+            self._position += 1
+            return self._position, item
+        self.has_ended = True
+        return None
+
+    def close(self) -> None:
+        close = getattr(self._iterator, "close", None)
+        if close is not None:
+            close()
+
+
+class Queued(Items):
+    """
+    Items that somebody else puts here as they come: an async iterator, or another stage.
+    """
+
+    def __init__(self) -> None:
+        self.queue: deque[tuple[int, Any]] = deque()
+        # No further item will be put.
+        self.is_complete = False
+        # Ends whoever puts them.
+        self.cancel: Callable[[], object] | None = None
+
+    def next(self) -> tuple[int, Any] | None:
+        if self.queue:
+            return self.queue.popleft()
+        self.has_ended = self.is_complete
+        return None
+
+    def close(self) -> None:
+        if self.cancel is not None:
+            self.cancel()
+
+
+class MappedStage(Container):
+    """
+    One instance of a node for each item, at most a window of them in the run at once; the output is the list of theirs, in order.
+    """
+
+    def __init__(
+        self, driver: Driver, node: int, spec: MapSpec, values: list[Any], siblings: Owner | None = None
+    ) -> None:
+        super().__init__()
+        self._driver = driver
+        self._spec = spec
+        self._name = driver.names[node]
+        self._values = values
+        # Who knows the stage that this one follows, if it is not the run itself.
+        self._siblings = siblings
+        self._results: list[Any] = []
+        self._keys: list[str] | None = None if spec.key is None else []
+        self._known_keys: set[str] = set()
+        # Instances in the run.
+        self._live: dict[int, Grown] = {}
+        self._window = self._window_of(driver, spec)
+        self._is_refilling = False
+        self._items: Items = Iterated(())
+        # Stages fed by the items of this one: those count against its window until they have taken them.
+        self._followers: list[MappedStage] = []
+        self._wakes_reader: Callable[[], object] | None = None
+        self._records = InstanceRecords(self._name, self._keys)
+
+    @staticmethod
+    def _window_of(driver: Driver, spec: MapSpec) -> int:
+        if spec.window is not None:
+            return spec.window
+        sizes = [size for size in (spec.max_concurrent, driver.settings.max_concurrent) if size is not None]
+        # As many again wait ready, so that no slot is idle between one item and the next.
+        return 2 * min(sizes) if sizes else OPEN_WINDOW
+
+    def open(self, driver: Driver, node: int) -> None:
+        core, spec = driver.core, self._spec
+        policies = spec.policies
+        cost = DEFAULT_COST if policies.cost is None else policies.cost
+        self._kind = Kind(
+            demand=core.demand_number(spec.demand),
+            flags=int(spec.flags),
+            priority=max(policies.priority, core.priority[node]),
+            remaining=cost + _remaining_after(driver, node),
+            retry=policies.retry,
+            timeout=policies.timeout,
+        )
+        driver.stages.append(self)
+        self._is_simple = spec.takes_item_only and spec.binding.style == "coroutine"
+        try:
+            self._items = self._source(driver)
+        except BaseException as error:
+            self._fail(error)
+            return
+        self._refill()
+
+    def _source(self, driver: Driver) -> Items:
+        leader = self._spec.leader
+        if leader is not None:
+            siblings = self._siblings
+            stage = driver.containers.get(siblings.nodes[leader] if isinstance(siblings, NestedGraph) else leader)
+            if isinstance(stage, MappedStage):
+                return stage.feed(self)
+        source = self._spec.over.get(self._values)
+        if hasattr(source, "__aiter__"):
+            queued = Queued()
+            self._wakes_reader = driver.read(source, queued, self._window, self._on_items, self._fail)
+            return queued
+        if isinstance(source, (str, bytes)) or not isinstance(source, Iterable):
+            what = f"map {self._name!r} is to run over {shown(source)}, which is no list and no (async) iterator of items"
+            raise GraphError(Fault("bad-map", f"{what}: let it run over a list, or over a node that returns one.", self._name))
+        return Iterated(source)
+
+    def feed(self, follower: MappedStage) -> Items:
+        """
+        Let *follower* take the items of this stage as each of them is ready.
+        """
+        queued = Queued()
+        for position, value in enumerate(self._results):
+            if value is not MISSING:
+                queued.queue.append((position, value))
+        self._followers.append(follower)
+        return queued
+
+    def _on_items(self) -> None:
+        self._refill()
+        self._driver.turn()
+
+    def _refill(self) -> None:
+        """
+        Take items while the window has room, and close when there are no more.
+        """
+        if self._is_refilling or self.group.closed:
+            return
+        # Entering an instance may end it at once, and lead back here.
+        self._is_refilling = True
+        try:
+            while not self.group.stopping and self._has_room():
+                taken = self._items.next()
+                if taken is None:
+                    break
+                self._enter(*taken)
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self._is_refilling = False
+        if self._wakes_reader is not None:
+            self._wakes_reader()
+        if (self._items.has_ended and not self.group.closed) or self.group.stopping:
+            self._close()
+
+    def _has_room(self) -> bool:
+        waiting = max((len(follower.queued) for follower in self._followers), default=0)
+        return len(self._live) + waiting < self._window
+
+    @property
+    def queued(self) -> deque[tuple[int, Any]]:
+        """
+        The items that have come and were not taken.
+        """
+        items = self._items
+        return items.queue if isinstance(items, Queued) else deque()
+
+    def _enter(self, position: int, item: Any) -> None:
+        key = self._key_of(position, item)
+        while len(self._results) <= position:
+            self._results.append(MISSING)
+            if self._keys is not None:
+                self._keys.append("")
+        if self._keys is not None:
+            self._keys[position] = key
+        spec, driver = self._spec, self._driver
+        grown = Grown(self, driver.plan, -1, self._values)
+        grown.position, grown.item = position, item
+        grown.fallback = spec.binding.fallback
+        if self._is_simple:
+            function = spec.binding.function
+            grown.quick = lambda: function(item)
+        else:
+            grown.binding, grown.slot = spec.binding, spec.item_slot
+        self._live[driver.core.next_node] = grown
+        driver.enter(self.group, self._kind, f"{self._name}[{key}]", grown, order=position, now=driver.clock())
+
+    def _key_of(self, position: int, item: Any) -> str:
+        if self._spec.key is None:
+            return str(position)
+        key = str(self._spec.key(item))
+        if key in self._known_keys:
+            raise GraphError(
+                Fault(
+                    "id-collision",
+                    f"map {self._name!r}: two items have the key {key!r} (the second is item {position}, {shown(item)}). "
+                    "key= must tell all items apart.",
+                    self._name,
+                )
+            )
+        self._known_keys.add(key)
+        return key
+
+    def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
+        self._settle(driver, node, grown, Outcome(self._key(grown), "succeeded", value) if self._spec.outcomes else value)
+
+    def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
+        if self._spec.outcomes:
+            self._settle(driver, node, grown, Outcome(self._key(grown), "failed", None, error))
+            return
+        self.errors.append(error)
+        self._settle(driver, node, grown, MISSING)
+
+    def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
+        if self._spec.outcomes:
+            self._settle(driver, node, grown, Outcome(self._key(grown), "cancelled", None, driver.errors.get(node)))
+            return
+        self._settle(driver, node, grown, MISSING)
+
+    def _key(self, grown: Grown) -> str:
+        return str(grown.position) if self._keys is None else self._keys[grown.position]
+
+    def _settle(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
+        """
+        Keep what became of an instance, forget its node, and take the next item.
+        """
+        position = grown.position
+        self._results[position] = value
+        self._live.pop(node, None)
+        if driver.settings.keeps_instances:
+            self._records.keep(driver, node, position)
+        driver.forget(node)
+        if value is not MISSING:
+            for follower in self._followers:
+                follower.queued.append((position, value))
+                follower._refill()
+        self._refill()
+
+    def _fail(self, error: BaseException) -> None:
+        """
+        End the stage because its items cannot be had.
+        """
+        self.errors.append(error if isinstance(error, Exception) else RunnerError(f"{type(error).__name__}: {error}"))
+        driver = self._driver
+        driver.core.stop(self.group, driver.clock())
+        self._close()
+        driver.turn_soon()
+
+    def _close(self) -> None:
+        self._items.close()
+        self._driver.core.close(self.group)
+
+    def output(self) -> list[Any]:
+        return self._results
+
+    def outcomes(self) -> list[Outcome]:
+        """
+        Return what became of every item that was taken, whatever became of the stage.
+        """
+        if self._spec.outcomes:
+            return self._results
+        return [
+            Outcome(str(at) if self._keys is None else self._keys[at], "cancelled")
+            if value is MISSING
+            else Outcome(str(at) if self._keys is None else self._keys[at], "succeeded", value)
+            for at, value in enumerate(self._results)
+        ]
+
+    def archive(self, driver: Driver) -> None:
+        for node, grown in list(self._live.items()):
+            # The core cancelled it before it ran.
+            self.child_cancelled(driver, node, grown)
+        for follower in self._followers:
+            items = follower._items
+            if isinstance(items, Queued):
+                items.is_complete = True
+                follower._refill()
+        if driver.settings.keeps_instances:
+            driver.archives.append(self._records)
+
+
+class InstanceRecords(Mapping[str, NodeRecord]):
+    """
+    Remember what became of a stage's instances, in some thirty bytes each.
+    """
+
+    def __init__(self, name: str, keys: list[str] | None) -> None:
+        self._prefix = f"{name}["
+        self._keys = keys
+        self._positions: dict[str, int] | None = None
+        self._state = bytearray()
+        self._reason = bytearray()
+        self._attempts = array("L")
+        self._ready = array("d")
+        self._started = array("d")
+        self._ended = array("d")
+        self._errors: dict[int, BaseException] = {}
+        self._abandoned: set[int] = set()
+
+    def keep(self, driver: Driver, node: int, position: int) -> None:
+        core = driver.core
+        while len(self._state) <= position:
+            self._state.append(0)
+            self._reason.append(0)
+            self._attempts.append(0)
+            self._ready.append(0.0)
+            self._started.append(0.0)
+            self._ended.append(0.0)
+        self._state[position] = core.state[node]
+        self._reason[position] = core.reason[node]
+        self._attempts[position] = core.attempts[node]
+        self._ready[position] = core.ready_at[node]
+        self._started[position] = core.started_at[node]
+        self._ended[position] = core.ended_at[node]
+        error = driver.errors.get(node)
+        if error is not None:
+            self._errors[position] = error
+        if node in core.abandoned_nodes:
+            self._abandoned.add(position)
+
+    def _position(self, name: str) -> int | None:
+        if not (name.startswith(self._prefix) and name.endswith("]")):
+            return None
+        key = name[len(self._prefix) : -1]
+        if self._keys is not None:
+            if self._positions is None:
+                self._positions = {known: at for at, known in enumerate(self._keys)}
+            return self._positions.get(key)
+        return int(key) if key.isdecimal() and str(int(key)) == key and int(key) < len(self._state) else None
+
+    def __getitem__(self, name: str) -> NodeRecord:
+        at = self._position(name)
+        if at is None or not self._state[at]:
+            raise KeyError(name)
+        attempts = self._attempts[at]
+        return NodeRecord(
+            name,
+            STATE_NAMES[self._state[at]],
+            REASON_NAMES[self._reason[at]],
+            attempts,
+            self._errors.get(at),
+            self._ready[at],
+            self._started[at] if attempts else None,
+            self._ended[at],
+            at in self._abandoned,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        for at, state in enumerate(self._state):
+            if state:
+                yield f"{self._prefix}{at if self._keys is None else self._keys[at]}]"
+
+    def __len__(self) -> int:
+        return len(self._state) - self._state.count(0)

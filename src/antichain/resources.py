@@ -1,0 +1,191 @@
+"""
+What a run opens once and closes at its end: each resource lives in one task, or one thread, that both opens and closes it.
+
+One owner, because cancel scopes and thread-bound objects (a database connection, an MCP session) must be left where they were entered.
+"""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import copy_context
+from typing import Any
+
+from antichain.errors import RunnerError
+
+# Any: resources are whatever their generator yields.
+Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
+
+
+class Resources:
+    """
+    Open the resources of one run before their first use and close them, last opened first, at its end.
+    """
+
+    def __init__(self, openers: Mapping[str, Callable[[], Any]], spawn: Spawn) -> None:
+        # By name, with all parameters filled in: each call makes a fresh generator.
+        self._openers = openers
+        self._spawn = spawn
+        # In the order of opening. Invariant: a resource is here from the moment its opening began until it was closed or failed to open.
+        self._owners: dict[str, _Owner] = {}
+
+    async def get(self, name: str) -> Any:
+        """
+        Return the resource, opening it if nobody has. An opening that fails fails this caller; the next one tries again.
+        """
+        owner = self._owners.get(name)
+        if owner is None:
+            generator = self._openers[name]()
+            owner = self._owners[name] = _Owner(name, generator)
+            owner.task = self._spawn(owner.own())
+        try:
+            # Several nodes may wait for one opening; the cancellation of one of them is not that of the others.
+            return await asyncio.shield(owner.opened)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            if self._owners.get(name) is owner:
+                del self._owners[name]
+            raise
+
+    async def close(self, grace: float) -> list[BaseException]:
+        """
+        Close what is open, each within *grace* seconds; returns what went wrong.
+        """
+        errors: list[BaseException] = []
+        for owner in reversed(list(self._owners.values())):
+            error = await owner.close(grace)
+            if error is not None:
+                error.add_note(f"while resource {owner.name!r} was closed")
+                errors.append(error)
+        self._owners.clear()
+        return errors
+
+
+class _Owner:
+    """
+    Open, hold and close one resource.
+    """
+
+    def __init__(self, name: str, generator: Any) -> None:
+        self.name = name
+        self._generator = generator
+        loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[Any] = loop.create_future()
+        # Nobody may be waiting any more when it fails.
+        self.opened.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._may_close = asyncio.Event()
+        self.task: asyncio.Task[Any] | None = None
+
+    async def own(self) -> None:
+        if inspect.isasyncgen(self._generator):
+            await self._own_async()
+        elif inspect.isgenerator(self._generator):
+            await self._own_in_thread()
+        else:
+            self._fail_to_open(
+                RunnerError(f"resource {self.name!r} is not a generator function: it must `yield` what it opens, once.")
+            )
+
+    def _fail_to_open(self, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            error = _as_exception(self.name, error)
+        if not self.opened.done():
+            self.opened.set_exception(error)
+
+    async def _own_async(self) -> None:
+        try:
+            value = await anext(self._generator)
+        except StopAsyncIteration:
+            self._fail_to_open(RunnerError(f"resource {self.name!r} ended without a `yield`."))
+            return
+        except BaseException as error:
+            self._fail_to_open(error)
+            return
+        self.opened.set_result(value)
+        await self._may_close.wait()
+        try:
+            await anext(self._generator)
+        except StopAsyncIteration:
+            return
+        await self._generator.aclose()
+        raise RunnerError(f"resource {self.name!r} yields more than once; what follows the second `yield` was not run.")
+
+    async def _own_in_thread(self) -> None:
+        loop = asyncio.get_running_loop()
+        may_close = threading.Event()
+        closed: asyncio.Future[None] = loop.create_future()
+        opened, generator, name = self.opened, self._generator, self.name
+
+        def tell(future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:
+            def settle() -> None:
+                if not future.done():
+                    if error is None:
+                        future.set_result(value)
+                    else:
+                        future.set_exception(_as_exception(name, error))
+
+            try:
+                loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                # The loop is closed: the run did not wait for this thread any longer.
+                return
+
+        def live() -> None:
+            try:
+                value = next(generator)
+            except StopIteration:
+                tell(opened, None, RunnerError(f"resource {name!r} ended without a `yield`."))
+                return
+            except BaseException as error:
+                tell(opened, None, error)
+                return
+            tell(opened, value, None)
+            may_close.wait()
+            try:
+                next(generator)
+            except StopIteration:
+                tell(closed, None, None)
+            except BaseException as error:
+                tell(closed, None, error)
+            else:
+                generator.close()
+                tell(closed, None, RunnerError(f"resource {name!r} yields more than once."))
+
+        threading.Thread(target=copy_context().run, args=(live,), name=f"antichain-resource-{name}", daemon=True).start()
+        try:
+            await asyncio.wait({opened})
+            if opened.exception() is not None:
+                return
+            await self._may_close.wait()
+        finally:
+            may_close.set()
+        await closed
+
+    async def close(self, grace: float) -> BaseException | None:
+        """
+        Close the resource, or give up after *grace* seconds; returns what went wrong.
+        """
+        task = self.task
+        assert task is not None
+        self._may_close.set()
+        if not self.opened.done():
+            # Nobody will use it any more, and its opening may never end.
+            task.cancel()
+        await asyncio.wait({task}, timeout=grace)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=min(grace, 1.0))
+            return RunnerError(f"resource {self.name!r} was not closed within {grace:g} s; it was left as it is.")
+        return None if task.cancelled() else task.exception()
+
+
+def _as_exception(name: str, error: BaseException) -> Exception:
+    """
+    Keep what is not an `Exception` (`SystemExit`, a cancellation of its own) from passing for one that we or the user asked for.
+    """
+    if isinstance(error, Exception):
+        return error
+    wrapped = RunnerError(f"resource {name!r} raised {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,361 @@
+"""
+Run a plan: wire it to a driver, an event loop, signals and listeners, and turn what became of it into a result or an exception.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextvars import copy_context
+from types import FrameType, TracebackType
+from typing import Any, Final
+
+from antichain.core.facts import Event, Listener
+from antichain.driver import Driver, Settings
+from antichain.errors import RunFailed, RunTimeout
+from antichain.graph import Graph
+from antichain.plan import Plan
+from antichain.policies import Limit
+from antichain.record import RunResult
+
+# How long a loop that we opened waits, at its end, for tasks that nodes have left behind.
+LEFTOVER_SECONDS: Final = 1.0
+# Said to whoever calls `run` where `arun` is meant, once something has failed.
+LOOP_HINT: Final = (
+    "run() was called inside a running event loop, so the graph ran on a loop of its own in another thread. "
+    "Objects bound to the caller's loop (clients, locks, queues) do not work there: use `await graph.arun(…)`."
+)
+
+
+# ---------------------------------------------------------------------- options
+
+
+def settle(plan: Plan, options: Mapping[str, Any], *, keeps_instances: bool = True) -> Settings:
+    """
+    Settle the options of a run: what the call says, else the graph, else what holds without a word.
+    """
+    chosen = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
+    listeners: tuple[Listener, ...] = tuple(chosen.get("listeners") or ())
+    if chosen.get("progress"):
+        from antichain.views.progress import PlainProgress
+
+        listeners = (PlainProgress(), *listeners)
+    return Settings(
+        run_id=chosen.get("run_id") or uuid.uuid4().hex[:16],
+        max_concurrent=chosen.get("max_concurrent"),
+        limits={"thread": default_threads(), **plan.limits_with(chosen.get("limits") or {})},
+        deadline=chosen.get("deadline"),
+        on_error=chosen.get("on_error", "cancel"),
+        grace=chosen.get("grace", 5.0),
+        outputs=chosen.get("outputs"),
+        seed=chosen.get("seed"),
+        listeners=listeners,
+        isolation=chosen.get("isolation", "context"),
+        keeps_instances=keeps_instances,
+    )
+
+
+def default_threads() -> int:
+    """
+    Return how many threads a run has unless `limits={"thread": n}` says otherwise: as many as `concurrent.futures` would take.
+    """
+    return min(32, (os.cpu_count() or 1) + 4)
+
+
+# ---------------------------------------------------------------------- running
+
+
+async def arun_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> RunResult:
+    """
+    Run *plan* in the running loop.
+    """
+    return await drive(Driver(plan, settle(plan, options), inputs))
+
+
+async def drive(driver: Driver) -> RunResult:
+    """
+    Let *driver* execute its run, and return its result or raise what it came to.
+
+    Raises:
+        RunFailed: a node failed. RunTimeout: the run's deadline passed. Both keep everything that completed in ``.result``.
+        CancelledError: the caller was cancelled; it carries ``.result`` too.
+    """
+    await driver.run()
+    result = driver.result()
+    if driver.was_cancelled:
+        raise _with_result(asyncio.CancelledError(), result)
+    return conclude(driver, result)
+
+
+def conclude(driver: Driver, result: RunResult) -> RunResult:
+    """
+    Return the result of a run that went well, or at least in part; raise otherwise.
+    """
+    if driver.timed_out:
+        unfinished = [name for name, node in result.nodes.items() if node.state == "cancelled"]
+        raise RunTimeout(driver.settings.deadline or 0.0, result, unfinished)
+    if result.status == "failed" or driver.resource_errors:
+        errors = [*_own_errors(result), *driver.resource_errors]
+        count = len(errors)
+        raise RunFailed(f"{count} failure{'s' * (count != 1)} in graph {driver.plan.name!r}", errors, result)
+    return result
+
+
+def _own_errors(result: RunResult) -> list[Exception]:
+    """
+    List each failure once: a container fails with the error of what failed inside it.
+    """
+    seen: dict[int, Exception] = {}
+    for error in result.errors.values():
+        for each in error.exceptions if isinstance(error, RunFailed) else (error,):
+            if isinstance(each, Exception):
+                seen.setdefault(id(each), each)
+    return list(seen.values())
+
+
+def _with_result(error: Any, result: RunResult) -> BaseException:
+    error.result = result
+    return error  # type: ignore[no-any-return]
+
+
+def run_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> RunResult:
+    """
+    Run *plan* to its end from ordinary code; inside a running loop it runs on a loop of its own, in a helper thread.
+    """
+    return run_driver(Driver(plan, settle(plan, options), inputs))
+
+
+def run_driver(driver: Driver) -> RunResult:
+    """
+    Execute a run on a fresh event loop.
+    """
+    run = _Run(driver)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run.here()
+    return run.in_thread()
+
+
+class _Run:
+    """
+    Own the loop of one synchronous run, and pass Ctrl-C and SIGTERM on to it.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._signal: int | None = None
+
+    def here(self) -> RunResult:
+        with _Signals(self._on_signal):
+            result, error = self._execute()
+        return self._conclude(result, error)
+
+    def in_thread(self) -> RunResult:
+        outcome: list[tuple[RunResult | None, BaseException | None]] = []
+        context = copy_context()
+        thread = threading.Thread(
+            target=context.run, args=(lambda: outcome.append(self._execute()),), name="antichain-run", daemon=True
+        )
+        thread.start()
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            self._on_signal(signal.SIGINT, None)
+            thread.join()
+        result, error = outcome[0]
+        if error is not None:
+            error.add_note(LOOP_HINT)
+        return self._conclude(result, error)
+
+    def _execute(self) -> tuple[RunResult | None, BaseException | None]:
+        self._loop = asyncio.new_event_loop()
+        try:
+            if self._signal is not None:
+                return None, None
+            return self._loop.run_until_complete(drive(self._driver)), None
+        except BaseException as error:
+            return None, error
+        finally:
+            close_loop(self._loop)
+
+    def _conclude(self, result: RunResult | None, error: BaseException | None) -> RunResult:
+        if self._signal == signal.SIGINT:
+            raise _with_result(KeyboardInterrupt(), getattr(error, "result", None) or result) from error
+        if self._signal is not None:
+            # The nodes have cleaned up: now what the signal does anyway.
+            signal.raise_signal(self._signal)
+        if error is not None:
+            raise error
+        assert result is not None
+        return result
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            # The second one ends at once, wherever we are.
+            self._driver.interrupt = "twice"
+            raise KeyboardInterrupt
+        self._signal = number
+        self._driver.interrupt = "once"
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed: the run is over anyway
+                self._loop.call_soon_threadsafe(self._driver.cancel_from_outside)
+
+
+class _Signals:
+    """
+    Handle Ctrl-C and SIGTERM while a run goes on, where nobody else has asked to.
+    """
+
+    def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._handler = handler
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            if signal.getsignal(number) is default:
+                self._before[number] = signal.signal(number, self._handler)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """
+    Close a loop of ours without waiting for ever: what nodes left in it is cancelled and gets a moment to end.
+    """
+    try:
+        leftover = asyncio.all_tasks(loop)
+        for task in leftover:
+            task.cancel()
+        if leftover:
+            loop.run_until_complete(asyncio.wait(leftover, timeout=LEFTOVER_SECONDS))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        # `asyncio.to_thread` inside nodes: its threads end by themselves, and we do not wait for them.
+        executor = getattr(loop, "_default_executor", None)
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+    finally:
+        loop.close()
+
+
+# ---------------------------------------------------------------------- streaming
+
+
+async def astream_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> AsyncIterator[Event]:
+    """
+    Run *plan* and yield its events as they come. Leaving the loop cancels and awaits everything.
+
+    Raises what `arun_plan` raises, after the last event.
+    """
+    events: asyncio.Queue[Event | None] = asyncio.Queue()
+    listeners = [*(options.get("listeners") or ()), events.put_nowait]
+    run = asyncio.ensure_future(arun_plan(plan, inputs, {**options, "listeners": listeners}))
+    run.add_done_callback(lambda _: events.put_nowait(None))
+    try:
+        while (event := await events.get()) is not None:
+            yield event
+        await run
+    finally:
+        if not run.done():
+            run.cancel()
+        await asyncio.wait({run})
+        if not run.cancelled():
+            run.exception()
+
+
+def stream_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Iterable[Event]:
+    """
+    Run *plan* in a helper thread and yield its events; leaving the loop cancels and awaits everything.
+    """
+    import queue
+
+    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    listeners = [*(options.get("listeners") or ()), events.put]
+    driver = Driver(plan, settle(plan, {**options, "listeners": listeners}), inputs)
+    outcome: list[BaseException] = []
+    loop = asyncio.new_event_loop()
+
+    def execute() -> None:
+        try:
+            loop.run_until_complete(drive(driver))
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            close_loop(loop)
+            events.put(None)
+
+    thread = threading.Thread(target=copy_context().run, args=(execute,), name="antichain-run", daemon=True)
+    thread.start()
+    try:
+        while (event := events.get()) is not None:
+            yield event
+    finally:
+        if thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # it has just closed its loop
+                loop.call_soon_threadsafe(driver.cancel_from_outside)
+        thread.join()
+    if outcome:
+        raise outcome[0]
+
+
+# ---------------------------------------------------------------------- many runs
+
+
+async def abatch_plan(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[RunResult]:
+    """
+    Run *plan* once for each mapping of inputs, several at once, and return the results in order.
+
+    The named limits, threads among them, are shared by all of these runs; `max_concurrent` holds in each.
+
+    Raises:
+        RunFailed: what the first run that failed raised; the others were cancelled and awaited.
+    """
+    try:
+        return (await drive(_batch(plan, rows, options)))["runs"]  # type: ignore[no-any-return]
+    except RunFailed as failure:
+        raise failure.exceptions[0] from None
+
+
+def batch_plan(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[RunResult]:
+    """
+    The same from ordinary code.
+    """
+    try:
+        return run_driver(_batch(plan, rows, options))["runs"]  # type: ignore[no-any-return]
+    except RunFailed as failure:
+        raise failure.exceptions[0] from None
+
+
+def _batch(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Driver:
+    limits = {"thread": default_threads(), **plan.limits_with(options.get("limits") or {})}
+    shared = {name: size if isinstance(size, Limit) else Limit(size) for name, size in limits.items()}
+
+    async def run_one(row: Mapping[str, Any]) -> RunResult:
+        return await arun_plan(plan, row, {**options, "limits": shared})
+
+    graph = Graph(plan.name)
+    graph.map("runs", run_one, over=list(rows))
+    batch = graph.plan()
+    return Driver(batch, settle(batch, {}, keeps_instances=False), {})
+
+
+# ---------------------------------------------------------------------- estimates
+
+
+def estimate_plan(plan: Plan, *args: Any, **kwargs: Any) -> Any:
+    """
+    Play *plan* in virtual time; see `Plan.estimate`.
+    """
+    from antichain.simulation import estimate
+
+    return estimate(plan, *args, **kwargs)
