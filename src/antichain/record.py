@@ -328,7 +328,147 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         return self.ended_at - self.started_at
 
     @property
-    def critical_path(scheduler: Standing) -> list[int]:
+    def critical_path(self) -> tuple[str, ...]:
+        """
+        The nodes that the run waited for: back from the one that ended last, over the upstream that ended last.
+        """
+        if self._critical_path is None:
+            self._critical_path = tuple(self._names[node] for node in critical_path(self._scheduler))
+        return self._critical_path
+
+    # -- to show
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """
+        Return the whole result as data that `json.dumps` takes; values that JSON cannot hold are shown as text.
+        """
+        return {
+            "version": VERSION,
+            "run_id": self.run_id,
+            "name": self.name,
+            "status": self.status,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "makespan": self.makespan,
+            "critical_path": list(self.critical_path),
+            "outputs": {name: as_json(value) for name, value in self.items()},
+            "nodes": {name: node.to_dict() for name, node in self.nodes.items()},
+        }
+
+    def _counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for node in self.nodes.values():
+            counts[node.state] = counts.get(node.state, 0) + 1
+        return counts
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{number} {state}" for state, number in self._counts().items()) or "no nodes"
+        return f"<RunResult of {self.name!r}: {self.status} in {self.makespan:.3g} s; {counts}; run_id={self.run_id!r}>"
+
+    def _repr_html_(self) -> str:
+        rows = [_html_row(node) for node, _ in zip(self.nodes.values(), range(MAX_ROWS), strict=False)]
+        hidden = len(self.nodes) - len(rows)
+        if hidden:
+            rows.append(f"<tr><td colspan=6>… and {hidden} more</td></tr>")
+        head = "".join(f"<th>{title}</th>" for title in ("node", "state", "reason", "attempts", "seconds", "error"))
+        title = f"{self.name}: {self.status} in {self.makespan:.3g} s"
+        return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{''.join(rows)}</table>"
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        # A scheduler may share limits with other runs and stays at home: the copy holds the records themselves.
+        given = (self.run_id, self.name, self.status, self.started_at, self.ended_at)
+        return _restored, (given, dict(self), dict(self.nodes), self.critical_path)
+
+
+def _restored(
+    given: tuple[str, str, str, float, float],
+    outputs: dict[str, Any],  # Any: the nodes' values
+    nodes: dict[str, NodeRecord],
+    path: tuple[str, ...],
+) -> RunResult:
+    result = RunResult.__new__(RunResult)
+    result.run_id, result.name, result.status, result.started_at, result.ended_at = given
+    result._outputs, result._nodes, result._critical_path = (
+        outputs,
+        nodes,
+        path,
+    )  # its own parts: there is no other way in
+    return result
+
+
+class NodeRecords(Mapping[str, NodeRecord]):
+    """
+    Make the record of a node when it is asked for.
+    """
+
+    __slots__ = ("_errors", "_index", "_more", "_scheduler")
+
+    def __init__(
+        self,
+        scheduler: Standing,
+        index: Mapping[str, int],
+        errors: Mapping[int, BaseException],
+        more: Sequence[Mapping[str, NodeRecord]] = (),
+    ) -> None:
+        self._scheduler = scheduler
+        self._index = index
+        self._errors = errors
+        # Nodes that the scheduler has forgotten, or that ran elsewhere. The index has what is newer.
+        self._more = more
+
+    def __getitem__(self, key: str) -> NodeRecord:
+        node = self._index.get(key)
+        if node is not None:
+            return self._record(key, node)
+        for records in reversed(self._more):
+            if key in records:
+                return records[key]
+        raise KeyError(key)
+
+    def _record(self, key: str, node: int) -> NodeRecord:
+        run = self._scheduler
+        return NodeRecord(
+            id=key,
+            state=STATE_NAMES[run.state[node]],
+            reason=REASON_NAMES[run.reason[node]] if run.state[node] >= SUCCEEDED else "",
+            attempts=run.attempts[node],
+            error=self._errors.get(node),
+            ready_at=_instant(run.ready_at[node]),
+            started_at=_instant(run.started_at[node]),
+            ended_at=_instant(run.ended_at[node]),
+            abandoned=node in run.abandoned_nodes,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._index
+        if self._more:
+            yield from self._others()
+
+    def __len__(self) -> int:
+        return len(self._index) + (len(self._others()) if self._more else 0)
+
+    def _others(self) -> dict[str, None]:
+        return {key: None for records in self._more for key in records if key not in self._index}
+
+    @property
+    def has_abandoned(self) -> bool:
+        return bool(self._scheduler.abandoned_nodes) or bool(self._more)
+
+    def failed(self) -> Iterable[NodeRecord]:
+        """
+        List the records of nodes that have an error, and possibly others; cheaper than all.
+        """
+        if self._more or not self._errors:
+            return self.values() if self._more else ()
+        return [self._record(key, node) for key, node in self._index.items() if node in self._errors]
+
+
+def _instant(at: float) -> float | None:
+    # The scheduler marks what never happened with a number that is not equal to itself.
+    return at if at == at else None
+
+
+def critical_path(scheduler: Standing) -> list[int]:
     """
     Walk back from the node that ended last, over the upstream that ended last before each became ready.
     """

@@ -208,7 +208,8 @@ def simulate(
         >>> result.nodes["web"].attempts  # doctest: +SKIP
         2
     """
-    chosen = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
+    # Any: values of run options
+    chosen: dict[str, Any] = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
     if chosen.get("targets") is not None and plan.targets is None:
         plan = plan.pruned(chosen["targets"], chosen.get("outputs") or ())
     faults = [*check_options(options), *_unknown(plan, {**(outcomes or {}), **(chosen.get("outputs") or {})})]

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+from weakref import WeakSet
 
 # What became of a call.
 RETURNED = 0
@@ -49,7 +50,11 @@ class Threads:
     Own the worker threads of one run. All methods are for the loop's thread.
     """
 
+    # Everyone's, for a virtual clock, which must not jump while a call is out.
+    everywhere: ClassVar["WeakSet[Threads]"] = WeakSet()
+
     def __init__(self, wake: Callable[[], object]) -> None:
+        self.everywhere.add(self)
         # Asks the loop, from any thread, to call the driver back; raises RuntimeError once the loop is closed.
         self._wake = wake
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
@@ -58,6 +63,13 @@ class Threads:
         self._out = 0
         self.outcomes: deque[Outcome] = deque()
         self._is_waking = False
+
+    @property
+    def is_busy(self) -> bool:
+        """
+        Tell whether a call is out.
+        """
+        return self._out > 0
 
     def submit(self, call: Call) -> None:
         """

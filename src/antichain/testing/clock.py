@@ -1,32 +1,37 @@
 """
-An asyncio event loop whose clock jumps to the next timer when every task waits, so that a test of an hour takes no time.
+An asyncio event loop whose clock jumps to the next timer when every task waits, so that a test of an hour takes no
+time.
 
-The clock never jumps over real work: while a thread is out, it stands still and the loop waits for the thread. Threads
-are seen when they are started after the loop, as those of `run_in_executor`, `asyncio.to_thread` and a run's own are.
+The clock never jumps over real work: while a call is out in a thread (a plain node, `asyncio.to_thread`,
+`run_in_executor`) it stands still, and the loop waits for the thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import selectors
-import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+from antichain.runners.threads import Threads
+
+__all__ = ["Stuck", "VirtualClock", "VirtualLoop", "virtual_time"]
+
 T = TypeVar("T")
 
-# Seconds of real time between two looks at whether the threads that are out have come back.
+# Seconds of real time between two looks at whether the calls that are out have come back.
 PATIENCE: Final = 0.02
 
 
 class Stuck(RuntimeError):  # noqa: N818  # reads as a state
     """
-    Say that every task waits for something that cannot happen: no timer, no thread, no file is left.
+    Say that every task waits for something that cannot happen: no timer is set, and no call is out.
     """
 
 
-class VirtualSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc,unused-ignore]
+class VirtualSelector(selectors.SelectSelector):
     """
     Jump instead of waiting.
     """
@@ -35,7 +40,7 @@ class VirtualSelector(selectors.DefaultSelector):  # type: ignore[valid-type,mis
         super().__init__()
         # Seconds since the loop was made.
         self.now = 0.0
-        # Threads and the like that were asked for something and have not answered.
+        # Calls in executors that have not come back.
         self.out = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -45,15 +50,104 @@ class VirtualSelector(selectors.DefaultSelector):  # type: ignore[valid-type,mis
         Raises:
             Stuck: nothing is ready, and nothing ever will be.
         """
+        # Asked first: a call wakes the loop before it is no longer out, so what is ready afterwards is complete.
+        is_busy = self.out > 0 or any(threads.is_busy for threads in Threads.everywhere)
         ready = super().select(0)
-        if ready or timeout == 0:
+        if ready or (timeout is not None and timeout <= 0):
             return ready
-        if self.out:
+        if is_busy:
             return super().select(PATIENCE if timeout is None else min(timeout, PATIENCE))
         if timeout is None:
             raise Stuck(
-                "every task waits, and there is no timer, no thread and no file that could wake one: a deadlock, or"
+                "every task waits, and there is neither a timer nor a thread that could wake one: a deadlock, or"
                 " something waits for an event that nobody sets"
             )
         self.now += timeout
         return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """
+    Keep virtual time: `loop.time()` starts at 0 and moves only when every task waits.
+    """
+
+    _selector: VirtualSelector
+
+    def __init__(self) -> None:
+        self._virtual = VirtualSelector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        """
+        Return the seconds since the loop was made.
+        """
+        return self._virtual.now
+
+    # Any: whatever the function takes and returns.
+    def run_in_executor(  # type: ignore[override]
+        self, executor: concurrent.futures.Executor | None, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """
+        Run a function in a thread; until it comes back, the clock stands still.
+        """
+        self._virtual.out += 1
+        try:
+            future = super().run_in_executor(executor, func, *args)
+        except BaseException:
+            self._virtual.out -= 1
+            raise
+        future.add_done_callback(self._came_back)
+        return future
+
+    async def shutdown_default_executor(self, *timeout: float | None) -> None:
+        """
+        Wait for the threads of `run_in_executor` to end, in real time.
+        """
+        self._virtual.out += 1
+        try:
+            await super().shutdown_default_executor(*timeout)
+        finally:
+            self._virtual.out -= 1
+
+    def _came_back(self, future: asyncio.Future[Any]) -> None:
+        self._virtual.out -= 1
+
+
+class VirtualClock:
+    """
+    Run coroutines one after another on one virtual clock.
+    """
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+
+    @property
+    def now(self) -> float:
+        """
+        Seconds of virtual time so far.
+        """
+        return self._runner.get_loop().time()
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """
+        Run *main* to its end and return its value, as `asyncio.run` does.
+
+        Raises:
+            Stuck: everything waits, and nothing can happen any more.
+        """
+        return self._runner.run(main)
+
+
+@contextmanager
+def virtual_time() -> Iterator[VirtualClock]:
+    """
+    Give a clock that runs coroutines without waiting; `asyncio.Runner(loop_factory=VirtualLoop)` does it by hand.
+
+    Example:
+        >>> with virtual_time() as clock:
+        ...     clock.run(asyncio.sleep(3600))
+        ...     clock.now
+        3600.0
+    """
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        yield VirtualClock(runner)
