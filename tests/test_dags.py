@@ -311,3 +311,30 @@ def test_waves_would_not_pass() -> None:
         durations = {node["id"]: seconds(node) for node in dag["nodes"]}
         slower += wave_makespan(dag, durations) > span_of(dag, durations) * 1.01
     assert slower >= len(dags) // 2
+
+
+def a_wide_measured_graph() -> tuple[Dag, dict[str, float]]:
+    dag = max((dag for dag in read("wfcommons") if len(dag["nodes"]) <= 400), key=lambda dag: len(dag["nodes"]))
+    return dag, {node["id"]: seconds(node) for node in dag["nodes"]}
+
+
+def test_check_notices_a_limit_that_was_passed() -> None:
+    """The same check, one slot stricter than the run."""
+    dag, durations = a_wide_measured_graph()
+    result = simulate(build(dag).plan(), durations=durations, max_concurrent=3)
+    check_run(dag, result, 3, durations)
+    with pytest.raises(AssertionError):
+        check_run(dag, result, 2, durations)
+
+
+def test_check_notices_a_node_that_did_not_wait() -> None:
+    """The run knows one edge less than the check."""
+    dag, durations = a_wide_measured_graph()
+    result = simulate(build(dag).plan(), durations=durations)
+    last = max(dag["nodes"], key=lambda node: result.nodes[node["id"]].ended_at)
+    dag["nodes"][0]["deps"].append(last["id"])
+    try:
+        with pytest.raises(AssertionError, match="started before"):
+            check_run(dag, result, None, durations)
+    finally:
+        dag["nodes"][0]["deps"].pop()
