@@ -89,13 +89,18 @@ class Queue:
     Ready nodes of one demand, best key first; an entry whose node is no longer ready under that key is stale.
     """
 
-    __slots__ = ("backlog", "charged", "demand", "heap", "needs")
+    __slots__ = ("backlog", "charged", "demand", "heap", "needs", "slots", "weight")
 
     def __init__(
         self, demand: tuple[tuple[str, int], ...], needs: tuple[tuple[Slots, int], ...], *, charged: bool
     ) -> None:
         self.demand = demand
         self.needs = needs
+        # The only limit that is needed, if it is but one and this run's own: the hot path counts it in place.
+        self.slots: Slots | None = None
+        self.weight = 0
+        if len(needs) == 1 and type(needs[0][0]) is Slots:
+            self.slots, self.weight = needs[0]
         # Containers and judgements take no slot of `max_concurrent`.
         self.charged = charged
         self.heap: list[int] = []

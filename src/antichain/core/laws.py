@@ -194,7 +194,7 @@ def _check_timers(scheduler: Scheduler) -> None:
     for node, where in enumerate(scheduler.state):
         if where == BACKING_OFF and node not in backing_off:
             broken(5, f"node {node} backs off without an end")
-        elif where == RUNNING and not scheduler.flags[node] & _CONTAINER and node not in ending:
+        elif where == RUNNING and scheduler.has_body(node) and node not in ending:
             attempt = scheduler.attempts[node]
             if scheduler.was_interrupted(node, attempt) or scheduler.has_expired(node, attempt):
                 broken(5, f"node {node} was asked to end, but nobody watches whether it does")

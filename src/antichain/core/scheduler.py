@@ -13,7 +13,7 @@ evaluate), and `next_at()` (when to call `tick`).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heappush
+from heapq import heappop, heappush
 from random import Random
 from typing import Final, Protocol
 
@@ -180,8 +180,6 @@ class Scheduler:
         self.max_concurrent = UNLIMITED if max_concurrent is None else max_concurrent
         self.free = self.max_concurrent
         self.limits: dict[str, Slots] = open_slots(limits or {})
-        # Charged attempts that have not been abandoned: while there is one, something will happen.
-        self.active = 0
         # Nodes without a terminal state.
         self.unfinished = shape.count
         # Why the run as a whole stopped: the first of a failure (ERROR), a cancellation (RUN) and its DEADLINE.
@@ -193,10 +191,18 @@ class Scheduler:
         self.judging = Queue((), (), charged=False)
         # The queue of each demand, by the number that `demand` gives a node.
         self._demand_queues: list[Queue] = []
+        # The queue that all nodes wait in, if there is but one: nothing has to be compared.
+        self.sole: Queue | None = None
         self.demand = shape.demand
         for demand in shape.demands:
             self.demand_number(demand)
+        used = set(shape.demand)
+        self.queues = [queue for number, queue in enumerate(self._demand_queues) if number in used]
+        self.sole = self.queues[0] if len(self.queues) == 1 else None
         self._special = bool(shape.flags.translate(None, _ORDINARY))
+        # Only plain nodes, and nothing has happened to any of them but starts, endings, retries and failures: the hot
+        # methods need not ask for anything else. Once false, it stays so.
+        self._plain = not self._special
 
         self.timers = Timers(self._is_alive)
         self.interrupts: list[tuple[int, int]] = []
@@ -207,13 +213,20 @@ class Scheduler:
         self.groups: dict[int, list[Group]] = {}
         self.group_of: dict[int, Group] = {}
         # Indices that `forget` gave back.
-        self._vacant: list[int] = []
+        self.vacant: list[int] = []
 
     # ------------------------------------------------------------------ asking
 
     @property
     def has_ended(self) -> bool:
         return not self.unfinished
+
+    @property
+    def active(self) -> int:
+        """
+        Charged attempts that have not been abandoned: while there is one, something will happen.
+        """
+        return self.max_concurrent - self.free - len(self.abandoned)
 
     def next_at(self) -> float | None:
         """
@@ -291,15 +304,22 @@ class Scheduler:
             needs = tuple((self.limits[name], weight) for name, weight in demand)
             queue = Queue(demand, needs, charged=True)
             self._demand_queues.append(queue)
-            self.queues.append(queue)
         return number
+
+    def _use(self, queue: Queue) -> None:
+        """
+        Let `take` look at a queue in which no planned node waits.
+        """
+        if queue not in self.queues:
+            self.queues.append(queue)
+            self.sole = queue if len(self.queues) == 1 else None
 
     @property
     def next_node(self) -> int:
         """
         The node that `enter` will return next; a listener is told of it before `enter` returns.
         """
-        return self._vacant[-1] if self._vacant else len(self.state)
+        return self.vacant[-1] if self.vacant else len(self.state)
 
     def demand_of(self, number: int) -> tuple[tuple[str, int], ...]:
         """
@@ -313,7 +333,12 @@ class Scheduler:
         """
         if self.containers.heap or self.containers.backlog:
             return True
-        return self.free > 0 and any((queue.heap or queue.backlog) and queue.fits() for queue in self.queues)
+        if self.free <= 0:
+            return False
+        for queue in self.queues:
+            if (queue.heap or queue.backlog) and queue.fits():
+                return True
+        return False
 
     # ------------------------------------------------------------------ starting
 
@@ -374,6 +399,47 @@ class Scheduler:
         Returns `NOTHING` when none fits, and ``-2 - node`` for a body that gets its slots back and goes on (see
         `reclaim`).
         """
+        sole = self.sole
+        if sole is None or not self._plain:
+            return self._take_among(now)
+        if self.free <= 0:
+            return NOTHING
+        slots = sole.slots
+        if slots is not None and slots.used + sole.weight > slots.size:
+            return NOTHING
+        heap, backlog, state = sole.heap, sole.backlog, self.state
+        while True:
+            if backlog:
+                key = heappop(heap) if heap and heap[0] < backlog[-1] else backlog.pop()
+            elif heap:
+                key = heappop(heap)
+            else:
+                return NOTHING
+            node = key & INDEX_MASK
+            if state[node] == READY:
+                break
+            # A stale entry: the node was cancelled since.
+        if slots is not None:
+            slots.used += sole.weight
+        elif sole.needs and not sole.charge():
+            heappush(heap, key)
+            return NOTHING
+        self.free -= 1
+        state[node] = RUNNING
+        attempt = self.attempts[node] + 1
+        self.attempts[node] = attempt
+        if attempt == 1:
+            self.started_at[node] = now
+        else:
+            self._restarted_at[node] = now
+        if self.facts is not None:
+            self.facts.started(node, attempt, now)
+        return node
+
+    def _take_among(self, now: float) -> int:
+        """
+        The same where there are several demands, containers, bodies that wait to go on, or nodes that came later.
+        """
         while True:
             chosen = None
             best = 0
@@ -403,7 +469,6 @@ class Scheduler:
                         # A run that shares the limit was faster; its release will wake this one.
                         continue
                     self.free -= 1
-                    self.active += 1
                 chosen.pop()
                 self.state[node] = RUNNING
                 attempt = self.attempts[node] + 1
@@ -422,7 +487,6 @@ class Scheduler:
                     continue
                 chosen.pop()
                 self.free -= 1
-                self.active += 1
                 self._returning.discard(node)
                 self._uncharged.discard(node)
                 return -2 - node
@@ -490,27 +554,21 @@ class Scheduler:
         state = self.state
         if state[node] != RUNNING or self.attempts[node] != attempt:
             return False
-        if self._expired and self._expired.get(node) == attempt:
-            # Its time was up before it ended: `failed` is the only way on.
-            return False
-        if (reason == FALLBACK) != (node in self._falling):
-            return False
-        if self._special and self.flags[node] & _CONTAINER:
-            pass
-        elif self._uncharged and node in self._uncharged:
-            self._forget_charge(node)
-        else:
-            self.free += 1
-            self.active -= 1
-            demand = self.demand[node]
-            if demand:
-                self._demand_queues[demand].release()
+        if not self._plain or reason != OUTPUT:
+            return self._ended_otherwise(node, attempt, now, reason)
+        self.free += 1
+        demand = self.demand[node]
+        if demand:
+            queue = self._demand_queues[demand]
+            slots = queue.slots
+            if slots is not None:
+                slots.used -= queue.weight
+            else:
+                queue.release()
         state[node] = SUCCEEDED
-        self.reason[node] = reason
+        self.reason[node] = OUTPUT
         self.ended_at[node] = now
         self.unfinished -= 1
-        if self.groups and node in self.groups:
-            self._end_groups(node, now)
         facts = self.facts
         if facts is not None:
             facts.ended(node, attempt, now)
@@ -523,10 +581,36 @@ class Scheduler:
                 self.ready_at[follower] = now
                 if facts is not None:
                     facts.ready(follower, 1, now)
-                if self._special:
-                    heappush(self._waiting_room(follower).heap, self.key[follower])
-                else:
-                    heappush(self._demand_queues[self.demand[follower]].heap, self.key[follower])
+                heappush(self._demand_queues[self.demand[follower]].heap, self.key[follower])
+        return True
+
+    def _ended_otherwise(self, node: int, attempt: int, now: float, reason: int) -> bool:
+        """
+        The same where a container, a fallback, a timeout, an interruption or a group may be involved.
+        """
+        if self._expired and self._expired.get(node) == attempt:
+            # Its time was up before it ended: `failed` is the only way on.
+            return False
+        if (reason == FALLBACK) != (node in self._falling):
+            return False
+        if self._special and self.flags[node] & _CONTAINER:
+            pass
+        elif self._uncharged and node in self._uncharged:
+            self._forget_charge(node)
+        else:
+            self.free += 1
+            demand = self.demand[node]
+            if demand:
+                self._demand_queues[demand].release()
+        if self.groups:
+            self._end_groups(node, now)
+        self.state[node] = SUCCEEDED
+        self.reason[node] = reason
+        self.ended_at[node] = now
+        self.unfinished -= 1
+        if self.facts is not None:
+            self.facts.ended(node, attempt, now)
+        self._count_down(node, now)
         if self._interrupted:
             self._interrupted.pop(node, None)
         if self._falling:
@@ -572,6 +656,7 @@ class Scheduler:
                         self.facts.retrying(node, attempt, now, delay)
                     return RETRYING
             if self.flags[node] & _HAS_FALLBACK and stopping != CANCELLING:
+                self._plain = False
                 self._falling.add(node)
                 # The fallback has the attempt's time again.
                 self._expired.pop(node, None)
@@ -773,15 +858,28 @@ class Scheduler:
         attempt = self.attempts[node]
         if self._interrupted.get(node) == attempt:
             return
+        self._plain = False
         self._interrupted[node] = attempt
         # The reason means nothing to others before the node has ended.
         self.reason[node] = reason
-        if not self.flags[node] & _CONTAINER:
+        if self.has_body(node):
             self.interrupts.append((node, attempt))
             self._set_alarm(now + self.grace, GRACE_ENDS, node, attempt)
+        # It is the body that starves, not what it runs.
+        self._end_groups(node, now, RUN if reason == STARVED else reason)
+
+    def has_body(self, node: int) -> bool:
+        """
+        Tell whether there is something of the user's to end: of a container, only its fallback.
+        """
+        return not self.flags[node] & _CONTAINER or node in self._falling
+
+    def _end_groups(self, node: int, now: float, reason: int = RUN) -> None:
+        """
+        End what an attempt has brought into the run.
+        """
         for group in list(self.groups.get(node, ())):
-            # It is the body that starves, not what it runs.
-            self.stop(group, now, reason=RUN if reason == STARVED else reason)
+            self.stop(group, now, reason=reason)
             self.close(group)
 
     def _cancel_reason(self, node: int) -> int:
@@ -808,24 +906,15 @@ class Scheduler:
         """
         Give back the slots of an attempt that has ended, and end what it still runs.
         """
-        if node in self.groups:
-            self._end_groups(node, now)
+        # What it still runs ends with it.
+        self._end_groups(node, now)
         if self.flags[node] & _CONTAINER:
             return
         if node in self._uncharged:
             self._forget_charge(node)
             return
         self.free += 1
-        self.active -= 1
         self._demand_queues[self.demand[node]].release()
-
-    def _end_groups(self, node: int, now: float) -> None:
-        """
-        A body has ended before what it had started with `open`: that ends with it.
-        """
-        for group in list(self.groups[node]):
-            self.stop(group, now)
-            self.close(group)
 
     def _forget_charge(self, node: int) -> None:
         self._uncharged.discard(node)
@@ -839,6 +928,7 @@ class Scheduler:
         """
         if self.state[node] != RUNNING or self.attempts[node] != attempt or self.flags[node] & _CONTAINER:
             return
+        self._plain = False
         self._lent[node] = self._lent.get(node, 0) + 1
         if node in self._returning:
             # It asks for more before it got its slots back.
@@ -846,7 +936,6 @@ class Scheduler:
         elif node not in self._uncharged:
             self._uncharged.add(node)
             self.free += 1
-            self.active -= 1
             self.queue_of(node).release()
 
     def reclaim(self, node: int, attempt: int) -> bool:
@@ -936,20 +1025,15 @@ class Scheduler:
         if expires_at is None or expires_at > now:
             # The clock was started anew for its fallback.
             return
+        self._plain = False
         self._expired[node] = attempt
-        if self.flags[node] & _CONTAINER:
-            for group in list(self.groups.get(node, ())):
-                self.stop(group, now, reason=TIMEOUT)
-                self.close(group)
-        elif self.flags[node] & _THREAD and node not in self._falling:
+        if self.has_body(node):
             self.interrupts.append((node, attempt))
-            self._give_up(node, attempt, given_up)
-        else:
-            self.interrupts.append((node, attempt))
-            self._set_alarm(now + self.grace, GRACE_ENDS, node, attempt)
-            for group in list(self.groups.get(node, ())):
-                self.stop(group, now, reason=TIMEOUT)
-                self.close(group)
+            if self.flags[node] & _THREAD and node not in self._falling:
+                self._give_up(node, attempt, given_up)
+            else:
+                self._set_alarm(now + self.grace, GRACE_ENDS, node, attempt)
+        self._end_groups(node, now, TIMEOUT)
 
     def _give_up(self, node: int, attempt: int, given_up: list[tuple[int, int]]) -> None:
         """
@@ -959,10 +1043,9 @@ class Scheduler:
             return
         self.abandoned_nodes[node] = attempt
         given_up.append((node, attempt))
-        if node not in self._uncharged:
+        if self.is_charged(node):
             self.abandoned[node, attempt] = self.queue_of(node)
             self._uncharged.add(node)
-            self.active -= 1
 
     def look_for_starvation(self, now: float) -> None:
         """
@@ -1014,6 +1097,7 @@ class Scheduler:
         """
         Let the running attempt of *owner* bring nodes into the run.
         """
+        self._plain = False
         group = Group(owner, attempt, mode)
         self.groups.setdefault(owner, []).append(group)
         if self._stopping(owner) == CANCELLING or self._expired.get(owner) == attempt:
@@ -1084,6 +1168,7 @@ class Scheduler:
         if self._owns_lists:
             return
         self._owns_lists = True
+        self._plain = False
         self.upstream = list(self.upstream)
         self.downstream = list(self.downstream)
         self.join = bytearray(self.join)
@@ -1096,7 +1181,8 @@ class Scheduler:
         self.followers = {leader: list(nodes) for leader, nodes in self.followers.items()}
 
     def _place(self, kind: "Kind", upstream: Sequence[int], join: int, order: int) -> int:
-        node = self._vacant.pop() if self._vacant else len(self.state)
+        node = self.vacant.pop() if self.vacant else len(self.state)
+        self._use(self._demand_queues[kind.demand])
         key = order_key(kind.priority, kind.remaining, SUCCESSOR_MAX - min(order, SUCCESSOR_MAX), node)
         if node == len(self.state):
             self.state.append(PENDING)
@@ -1215,7 +1301,7 @@ class Scheduler:
         self._own_downstream.discard(node)
         self.downstream[node] = []
         self.followers.pop(node, None)
-        self._vacant.append(node)
+        self.vacant.append(node)
 
 
 @dataclass(frozen=True, slots=True)
