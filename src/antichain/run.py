@@ -116,7 +116,7 @@ def _own_errors(result: RunResult) -> list[Exception]:
     return list(seen.values())
 
 
-def _with_result(error: Any, result: RunResult) -> BaseException:
+def _with_result(error: Any, result: RunResult | None) -> BaseException:
     error.result = result
     return error  # type: ignore[no-any-return]
 
@@ -133,11 +133,8 @@ def run_driver(driver: Driver) -> RunResult:
     Execute a run on a fresh event loop.
     """
     run = _Run(driver)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return run.here()
-    return run.in_thread()
+    # Not by get_running_loop, whose RuntimeError would be the context of everything that the run raises.
+    return run.here() if asyncio._get_running_loop() is None else run.in_thread()
 
 
 class _Run:
@@ -188,7 +185,10 @@ class _Run:
             raise _with_result(KeyboardInterrupt(), getattr(error, "result", None) or result) from error
         if self._signal is not None:
             # The nodes have cleaned up: now what the signal does anyway.
-            signal.raise_signal(self._signal)
+            try:
+                signal.raise_signal(self._signal)
+            except BaseException as stop:
+                raise _with_result(stop, getattr(error, "result", None) or result) from error
         if error is not None:
             raise error
         assert result is not None
@@ -209,6 +209,8 @@ class _Run:
 class _Signals:
     """
     Handle Ctrl-C and SIGTERM while a run goes on, where nobody else has asked to.
+
+    A handler with a true attribute ``after_run`` has asked to be called once the nodes have cleaned up.
     """
 
     def __init__(self, handler: Callable[[int, FrameType | None], None]) -> None:
@@ -219,7 +221,8 @@ class _Signals:
         if threading.current_thread() is not threading.main_thread():
             return
         for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
-            if signal.getsignal(number) is default:
+            current = signal.getsignal(number)
+            if current is default or getattr(current, "after_run", False):
                 self._before[number] = signal.signal(number, self._handler)
 
     def __exit__(
