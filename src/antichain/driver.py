@@ -10,10 +10,11 @@ after the body that did it.
 """
 
 import asyncio
+import math
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
 from antichain.binding import MISSING, Binding
 from antichain.growth import Container, Grown, MappedStage, Queued, call_inside, open_container
 from antichain.plan import Plan
-from antichain.policies import Limit, retry_after
+from antichain.policies import Limit, Timeout, retry_after
 from antichain.record import RunResult, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -53,6 +54,8 @@ _INLINE1: Final = int(CallKind.INLINE1)
 _GENERAL: Final = int(CallKind.GENERAL)
 _TIMED: Final = int(Flag.TIMED)
 _CONTAINER: Final = int(Flag.CONTAINER)
+# What no task of the loop is in the body of.
+_ELSEWHERE: Final = _CONTAINER | int(Flag.THREAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +83,14 @@ class Seat:
     Say which attempt a task is in the body of.
     """
 
-    __slots__ = ("attempt", "node", "task")
+    __slots__ = ("armed", "attempt", "node", "task")
 
     def __init__(self, task: "asyncio.Task[Any]", node: int = NOTHING, attempt: int = 0) -> None:
         self.task = task
         self.node = node
         self.attempt = attempt
+        # The attempt whose timeout the core watches.
+        self.armed: tuple[int, int] | None = None
 
 
 class Driver:
@@ -152,6 +157,10 @@ class Driver:
         self._paths: dict[str, int] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
+        # The shortest timeout of any node, and the instant before which a body that has one may not start unless the alarm is
+        # moved forward: so bodies that end in time, which is nearly all of them, cost no timer.
+        self._shortest = _shortest_timeout(plan.shape.timeout.values())
+        self._covered_from = -math.inf if self._shortest is None else math.inf
         self._watched: list[Limit] = []
         self._crash: BaseException | None = None
 
@@ -334,140 +343,20 @@ class Driver:
 
     # ------------------------------------------------------------------ workers
 
-    def _stand_by(self) -> None:
-        """
-        Schedule somebody who notices if the body that is about to be awaited suspends.
-        """
-        self._standby = True
-        if self.core.can_start():
-            self._start_worker()
-        else:
-            self.loop.call_soon(self._on_suspension, context=self._base)
-
     def _start_worker(self) -> None:
         self._standby = True
         # From the caller's context, not from that of whoever happens to run now.
         task = self.loop.create_task(self._work(), context=self._base.copy())
         self._tasks.add(task)
 
-    def _on_suspension(self) -> None:
-        self._standby = False
-        self._note_suspension()
-        self._turn()
-
     def _note_suspension(self) -> None:
         """
-        Somebody else runs: so the body that was awaited in place has suspended, and needs a host and a timer.
+        Somebody else runs: so the body that was awaited in place has suspended, and is found under its host from now on.
         """
         seat = self._inline
-        if seat is None:
-            return
-        self._inline = None
-        node = seat.node
-        self._hosts[node] = seat
-        if self.core.flags[node] & _TIMED:
-            self.core.arm(node, seat.attempt)
-            self._set_alarm()
-
-    async def _work(self) -> None:
-        """
-        Take ready nodes and await their bodies in place, until there is none, or until this task is not clean any more.
-        """
-        self._standby = False
-        self._note_suspension()
-        task = asyncio.current_task()
-        assert task is not None
-        try:
-            await self._take_and_await(task)
-        except BaseException as error:
-            # Not a node's: those are caught where they are awaited.
-            self._report_crash(error)
-            raise
-        finally:
-            self._tasks.discard(task)
-        self._turn()
-
-    async def _take_and_await(self, task: "asyncio.Task[Any]") -> None:
-        core, plan, values, clock, base = self.core, self.plan, self.values, self.clock, self._base
-        planned, attempts, judging = core.planned, core.attempts, core.judging
-        kinds, functions, arguments = plan.kinds, plan.functions, plan.arguments
-        take, ended, is_cancelled = core.take, core.ended, task.cancelling
-        own_tasks = self.settings.isolation == "task"
-        seat = Seat(task)
-        now = clock()
-        slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
-        while True:
-            if judging.heap or judging.backlog:
-                self._judge()
-            node = take(now)
-            if node < 0:
-                if node == NOTHING:
-                    break
-                self._resume(-2 - node)
-                continue
-            attempt = attempts[node]
-            kind = kinds[node] if node < planned else _GENERAL
-            if own_tasks and kind <= _COROUTINEN:
-                self._start_alone(node, attempt, self._call_planned(node))
-                continue
-            if not self._standby:
-                self._stand_by()
-            seat.node = node
-            seat.attempt = attempt
-            self._inline = seat
-            try:
-                if kind == _COROUTINE0:
-                    value = await functions[node]()
-                elif kind == _COROUTINEN:
-                    value = await functions[node](*arguments[node](values))
-                elif kind == _COROUTINE1:
-                    value = await functions[node](values[arguments[node]])
-                elif kind == _GENERAL:
-                    value = await self._general(node, attempt)
-                else:
-                    if kind == _INLINE0:
-                        value = functions[node]()
-                    elif kind == _INLINE1:
-                        value = functions[node](values[arguments[node]])
-                    else:
-                        value = functions[node](*arguments[node](values))
-                    if value.__class__ is CoroutineType:
-                        value = await value
-            except BaseException as error:
-                # Whatever a node raises is the node's failure, and nothing more.
-                if self._leave(seat):
-                    now = clock()
-                self._attempt_failed(node, attempt, error)
-                if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
-                    raise
-                # A fresh worker goes on: this one may be cancelled, closed or changed.
-                break
-            now = clock()
-            if self._inline is not seat:
-                self._leave(seat)
-            if value is not _LAUNCHED:
-                if node < planned:
-                    values[node] = value
-                    if not ended(node, attempt, now):
-                        self._ended_too_late(node, attempt)
-                    elif self._drops_outputs:
-                        self._drop_inputs(node)
-                else:
-                    self._grown_ended(node, attempt, value, now)
-            try:
-                if copy_context() != base or is_cancelled():
-                    break
-            except BaseException:
-                # A context variable's own `__eq__` raised: taken as changed.
-                break
-            slice_nodes -= 1
-            if not slice_nodes or now > slice_ends:
-                self._inline = None
-                await asyncio.sleep(0)
-                self._note_suspension()
-                now = clock()
-                slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
-        self._inline = None
+        if seat is not None:
+            self._inline = None
+            self._hosts[seat.node] = seat
 
     def _leave(self, seat: Seat) -> None:
         """
@@ -480,6 +369,107 @@ class Driver:
         self._note_suspension()
         self._hosts.pop(seat.node, None)
 
+    async def _work(self) -> None:
+        """
+        Take ready nodes and await their bodies in place, until there is none, or until this task is not clean any more.
+        """
+        self._standby = False
+        self._note_suspension()
+        task = asyncio.current_task()
+        assert task is not None
+        core, plan, values, clock, base = self.core, self.plan, self.values, self.clock, self._base
+        planned, attempts = core.planned, core.attempts
+        kinds, functions, arguments = plan.kinds, plan.functions, plan.arguments
+        take, ended, can_start, is_cancelled = core.take, core.ended, core.can_start, task.cancelling
+        own_tasks = self.settings.isolation == "task"
+        seat = Seat(task)
+        now = clock()
+        slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
+        try:
+            while True:
+                if core.special and core.has_judgements:
+                    self._judge()
+                node = take(now)
+                if node < 0:
+                    if node == NOTHING:
+                        break
+                    self._resume(-2 - node)
+                    continue
+                attempt = attempts[node]
+                kind = kinds[node] if node < planned else _GENERAL
+                if own_tasks and not core.flags[node] & _ELSEWHERE:
+                    self._start_alone(node, attempt, self._body(node, attempt))
+                    continue
+                if now < self._covered_from:
+                    self._cover(now)
+                if not self._standby:
+                    # If the body suspends, the standby takes over: where nothing could start, there is nothing to take over.
+                    sole = core.sole
+                    if (sole is None or sole.heap or sole.backlog) and can_start():
+                        self._start_worker()
+                seat.node = node
+                seat.attempt = attempt
+                self._inline = seat
+                try:
+                    if kind == _COROUTINE0:
+                        value = await functions[node]()
+                    elif kind == _COROUTINEN:
+                        value = await functions[node](*arguments[node](values))
+                    elif kind == _COROUTINE1:
+                        value = await functions[node](values[arguments[node]])
+                    elif kind == _GENERAL:
+                        value = await self._general(node, attempt)
+                    else:
+                        if kind == _INLINE0:
+                            value = functions[node]()
+                        elif kind == _INLINE1:
+                            value = functions[node](values[arguments[node]])
+                        else:
+                            value = functions[node](*arguments[node](values))
+                        if value.__class__ is CoroutineType:
+                            value = await value
+                except BaseException as error:
+                    # Whatever a node raises is the node's failure, and nothing more.
+                    self._leave(seat)
+                    self._attempt_failed(node, attempt, error)
+                    if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
+                        raise
+                    # A fresh worker goes on: this one may be cancelled, closed or changed.
+                    break
+                now = clock()
+                if self._inline is not seat:
+                    self._leave(seat)
+                if value is not _LAUNCHED:
+                    if node < planned:
+                        values[node] = value
+                        if not ended(node, attempt, now):
+                            self._ended_too_late(node, attempt)
+                        elif self._drops_outputs:
+                            self._drop_inputs(node)
+                    else:
+                        self._grown_ended(node, attempt, value, now)
+                try:
+                    if copy_context() != base or is_cancelled():
+                        break
+                except BaseException:
+                    # A context variable's own `__eq__` raised: taken as changed.
+                    break
+                slice_nodes -= 1
+                if not slice_nodes or now > slice_ends:
+                    self._inline = None
+                    await asyncio.sleep(0)
+                    self._note_suspension()
+                    now = clock()
+                    slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
+        except BaseException as error:
+            # Not a node's: those are caught where they are awaited.
+            self._report_crash(error)
+            raise
+        finally:
+            self._inline = None
+            self._tasks.discard(task)
+        self._turn()
+
     def _turn(self) -> None:
         """
         Do what the core has decided, until it wants nothing more but time and endings.
@@ -490,7 +480,7 @@ class Driver:
                 self._interrupt()
             elif core.completed:
                 self._container_ended(core.completed.pop())
-            elif core.judging.heap or core.judging.backlog:
+            elif core.has_judgements:
                 self._judge()
             else:
                 break
@@ -547,14 +537,21 @@ class Driver:
 
     # ------------------------------------------------------------------ bodies that need more than a call
 
-    def _call_planned(self, node: int) -> Coroutine[Any, Any, Any]:
-        function, source = self.plan.functions[node], self.plan.arguments[node]
-        kind = self.plan.kinds[node]
-        if kind == _COROUTINE0:
-            return function()  # type: ignore[no-any-return]
-        if kind == _COROUTINE1:
-            return function(self.values[source])  # type: ignore[no-any-return]
-        return function(*source(self.values))  # type: ignore[no-any-return]
+    async def _body(self, node: int, attempt: int) -> Any:
+        """
+        Await the body of a node whose attempt has a task of its own.
+        """
+        plan = self.plan
+        if node >= self.core.planned or plan.kinds[node] == _GENERAL:
+            return await self._general(node, attempt)
+        function, source, kind = plan.functions[node], plan.arguments[node], plan.kinds[node]
+        if kind in (_COROUTINE0, _INLINE0):
+            value = function()
+        elif kind in (_COROUTINE1, _INLINE1):
+            value = function(self.values[source])
+        else:
+            value = function(*source(self.values))
+        return await value if isinstance(value, CoroutineType) else value
 
     async def _general(self, node: int, attempt: int) -> Any:
         """
@@ -566,6 +563,8 @@ class Driver:
         if self.core.flags[node] & _CONTAINER:
             binding = None if grown is not None and grown.opens is not None else self._binding_of(node)[0]
             open_container(self, node, attempt, grown, binding)
+            self.core.arm(node, attempt)
+            self._set_alarm()
             return _LAUNCHED
         binding, values = self._binding_of(node)
         if grown is not None and grown.position >= 0:
@@ -844,9 +843,17 @@ class Driver:
         else:
             self.names[node] = name
         self.grown[node] = grown
+        if kind.timeout is not None:
+            self._shorten(kind.timeout)
         if grown.position < 0:
             self.grown_index[name] = node
         return self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
+
+    def _shorten(self, timeout: Timeout) -> None:
+        shortest = _shortest_timeout((timeout,))
+        if shortest is not None and (self._shortest is None or shortest < self._shortest):
+            self._shortest = shortest
+            self._covered_from = math.inf if self._alarm is None else self._alarm_at - shortest
 
     def forget(self, node: int) -> None:
         """
@@ -995,20 +1002,39 @@ class Driver:
 
     # ------------------------------------------------------------------ time
 
+    def _cover(self, now: float) -> None:
+        """
+        A body with a timeout may be about to start: let the alarm ring no later than it could expire.
+        """
+        assert self._shortest is not None
+        self._move_alarm(now + self._shortest)
+
     def _set_alarm(self) -> None:
         at = self.core.next_at()
-        if at is None or (self._alarm is not None and self._alarm_at <= at):
-            return
+        if at is not None and (self._alarm is None or at < self._alarm_at):
+            self._move_alarm(at)
+
+    def _move_alarm(self, at: float) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = at
         self._alarm = self.loop.call_at(at, self._on_alarm, context=self._base)
+        if self._shortest is not None:
+            self._covered_from = at - self._shortest
 
     def _on_alarm(self) -> None:
         self._alarm = None
+        if self._shortest is not None:
+            self._covered_from = math.inf
         self._note_suspension()
+        core = self.core
+        for node, seat in self._hosts.items():
+            # Its timer is set only now that the alarm has rung while it runs.
+            if core.flags[node] & _TIMED and seat.armed != (node, seat.attempt):
+                seat.armed = (node, seat.attempt)
+                core.arm(node, seat.attempt)
         # Timers of the loop may fire up to its resolution early.
-        for node, attempt in self.core.tick(max(self.clock(), self._alarm_at)):
+        for node, attempt in core.tick(max(self.clock(), self._alarm_at)):
             self._given_up(node, attempt)
         self._turn()
 
@@ -1081,3 +1107,15 @@ class Driver:
         if self._crash is None:
             self._crash = error
         self._end()
+
+
+def _shortest_timeout(timeouts: Iterable[Timeout]) -> float | None:
+    """
+    Return the fewest seconds after its start at which any attempt can expire.
+    """
+    shortest = None
+    for timeout in set(timeouts):
+        for limit in (timeout.attempt, timeout.total):
+            if limit is not None and (shortest is None or limit < shortest):
+                shortest = limit
+    return shortest

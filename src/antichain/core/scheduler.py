@@ -199,10 +199,10 @@ class Scheduler:
         used = set(shape.demand)
         self.queues = [queue for number, queue in enumerate(self._demand_queues) if number in used]
         self.sole = self.queues[0] if len(self.queues) == 1 else None
-        self._special = bool(shape.flags.translate(None, _ORDINARY))
+        self.special = bool(shape.flags.translate(None, _ORDINARY))
         # Only plain nodes, and nothing has happened to any of them but starts, endings, retries and failures: the hot
         # methods need not ask for anything else. Once false, it stays so.
-        self._plain = not self._special
+        self._plain = not self.special
 
         self.timers = Timers(self._is_alive)
         self.interrupts: list[tuple[int, int]] = []
@@ -290,7 +290,7 @@ class Scheduler:
         """
         Return the queue in which *node* waits for its slots.
         """
-        if self._special and self.flags[node] & _CONTAINER:
+        if self.special and self.flags[node] & _CONTAINER:
             return self.containers
         return self._demand_queues[self.demand[node]]
 
@@ -326,6 +326,13 @@ class Scheduler:
         Return the limits and weights of a demand.
         """
         return self._demand_queues[number].demand
+
+    @property
+    def has_judgements(self) -> bool:
+        """
+        Tell whether `next_to_judge` may return a node.
+        """
+        return bool(self.judging.heap or self.judging.backlog)
 
     def can_start(self) -> bool:
         """
@@ -377,7 +384,7 @@ class Scheduler:
             queue.backlog.sort(reverse=True)
 
     def _waiting_room(self, node: int) -> Queue:
-        if self._special:
+        if self.special:
             flags = self.flags[node]
             if flags & _WHEN:
                 return self.judging
@@ -456,7 +463,7 @@ class Scheduler:
                         continue
                     if (chosen is None or head < best) and (not queue.needs or queue.fits()):
                         chosen, best = queue, head
-            if self._special:
+            if self.special:
                 first = self.containers.head()
                 if first is not None and (chosen is None or first < best):
                     chosen, best = self.containers, first
@@ -479,7 +486,7 @@ class Scheduler:
                     self._restarted_at[node] = now
                 if self.facts is not None:
                     self.facts.started(node, attempt, now)
-                if self._special and attempt == 1 and node in self.followers:
+                if self.special and attempt == 1 and node in self.followers:
                     self._lead(node, now)
                 return node
             if node in self._returning and self.key[node] == best:
@@ -593,7 +600,7 @@ class Scheduler:
             return False
         if (reason == FALLBACK) != (node in self._falling):
             return False
-        if self._special and self.flags[node] & _CONTAINER:
+        if self.special and self.flags[node] & _CONTAINER:
             pass
         elif self._uncharged and node in self._uncharged:
             self._forget_charge(node)
@@ -1211,7 +1218,7 @@ class Scheduler:
             self.priority[node] = kind.priority
             self.demand[node] = kind.demand
         if kind.flags & (_WHEN | _CONTAINER):
-            self._special = True
+            self.special = True
         if kind.retry is not None:
             self.retry[node] = kind.retry
         if kind.timeout is not None:
