@@ -85,8 +85,9 @@ class Seat:
 
     __slots__ = ("armed", "attempt", "node", "task")
 
-    def __init__(self, task: "asyncio.Task[Any]", node: int = NOTHING, attempt: int = 0) -> None:
-        self.task = task
+    task: "asyncio.Task[Any]"
+
+    def __init__(self, node: int = NOTHING, attempt: int = 0) -> None:
         self.node = node
         self.attempt = attempt
         # The attempt whose timeout the core watches.
@@ -186,6 +187,22 @@ class Driver:
         self.clock: Callable[[], float] = time.monotonic if is_plain else self.loop.time
         self._thread_id = threading.get_ident()
         self._base = copy_context()
+        core, plan = self.core, self.plan
+        self._kit = (
+            core,
+            core.take,
+            core.ended,
+            core.can_start,
+            core.attempts,
+            core.planned,
+            plan.kinds,
+            plan.functions,
+            plan.arguments,
+            self.values,
+            self.clock,
+            self._base,
+            self.settings.isolation == "task",
+        )
         self._watch_shared_limits()
         now = self.started_at = self.clock()
         self._open_facts(now)
@@ -345,9 +362,15 @@ class Driver:
 
     def _start_worker(self) -> None:
         self._standby = True
-        # From the caller's context, not from that of whoever happens to run now.
-        task = self.loop.create_task(self._work(), context=self._base.copy())
-        self._tasks.add(task)
+        self._open_task(self._work, Seat())
+
+    def _open_task(self, work: Callable[..., Coroutine[Any, Any, None]], seat: Seat, *args: Any) -> None:
+        """
+        Start a task that works in *seat*, in the caller's context and not in that of whoever happens to run now.
+        """
+        # Not `loop.create_task`: with an eager factory it would run the task in the middle of what we are doing.
+        seat.task = asyncio.Task(work(seat, *args), loop=self.loop, context=self._base.copy(), name="antichain")
+        self._tasks.add(seat.task)
 
     def _note_suspension(self) -> None:
         """
@@ -369,20 +392,15 @@ class Driver:
         self._note_suspension()
         self._hosts.pop(seat.node, None)
 
-    async def _work(self) -> None:
+    async def _work(self, seat: Seat) -> None:
         """
         Take ready nodes and await their bodies in place, until there is none, or until this task is not clean any more.
         """
         self._standby = False
         self._note_suspension()
-        task = asyncio.current_task()
-        assert task is not None
-        core, plan, values, clock, base = self.core, self.plan, self.values, self.clock, self._base
-        planned, attempts = core.planned, core.attempts
-        kinds, functions, arguments = plan.kinds, plan.functions, plan.arguments
-        take, ended, can_start, is_cancelled = core.take, core.ended, core.can_start, task.cancelling
-        own_tasks = self.settings.isolation == "task"
-        seat = Seat(task)
+        # A run of bodies that suspend starts as many workers: so these are unpacked, not looked up.
+        core, take, ended, can_start, attempts, planned, kinds, functions, arguments, values, clock, base, own_tasks = self._kit
+        is_cancelled = seat.task.cancelling
         now = clock()
         slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
         try:
@@ -439,6 +457,8 @@ class Driver:
                 now = clock()
                 if self._inline is not seat:
                     self._leave(seat)
+                    # Its suspension gave the loop a turn.
+                    slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
                 if value is not _LAUNCHED:
                     if node < planned:
                         values[node] = value
@@ -467,8 +487,9 @@ class Driver:
             raise
         finally:
             self._inline = None
-            self._tasks.discard(task)
-        self._turn()
+            self._tasks.discard(seat.task)
+        if not core.unfinished or core.wants_attention or (not self._standby and can_start()):
+            self._turn()
 
     def _turn(self) -> None:
         """
@@ -628,16 +649,14 @@ class Driver:
         """
         Await *body* for a running attempt in a task of its own; with *reason*, it is the attempt's fallback.
         """
-        task = self.loop.create_task(self._await_alone(node, attempt, body, reason), context=self._base.copy())
-        self._tasks.add(task)
-        self._hosts[node] = Seat(task, node, attempt)
+        seat = self._hosts[node] = Seat(node, attempt)
+        self._open_task(self._await_alone, seat, body, reason)
         self.core.arm(node, attempt)
         self._set_alarm()
 
-    async def _await_alone(self, node: int, attempt: int, body: Coroutine[Any, Any, Any], reason: int | None) -> None:
+    async def _await_alone(self, seat: Seat, body: Coroutine[Any, Any, Any], reason: int | None) -> None:
         self._note_suspension()
-        task = asyncio.current_task()
-        assert task is not None
+        node, attempt = seat.node, seat.attempt
         try:
             try:
                 value = await body
@@ -655,7 +674,7 @@ class Driver:
             self._report_crash(error)
             raise
         finally:
-            self._tasks.discard(task)
+            self._tasks.discard(seat.task)
         self._turn()
 
     # ------------------------------------------------------------------ endings

@@ -328,6 +328,14 @@ class Scheduler:
         return self._demand_queues[number].demand
 
     @property
+    def wants_attention(self) -> bool:
+        """
+        Tell whether the caller may have something to do besides taking nodes: see `interrupts`, `completed`, `judging`,
+        and `look_for_starvation`.
+        """
+        return bool(self.special or self.interrupts or self.completed or self.abandoned)
+
+    @property
     def has_judgements(self) -> bool:
         """
         Tell whether `next_to_judge` may return a node.
