@@ -22,9 +22,10 @@ from types import CoroutineType
 from typing import Any, Final, TypeVar
 
 from antichain.context import Context
+from antichain.core.capacity import open_slots
 from antichain.core.facts import FactStream, Listener
 from antichain.core.groups import COLLECT, Group
-from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, Kind, Scheduler
+from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, SUCCEEDED
 from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
 from antichain.binding import MISSING, Binding
@@ -52,6 +53,8 @@ _COROUTINEN: Final = int(CallKind.COROUTINEN)
 _INLINE0: Final = int(CallKind.INLINE0)
 _INLINE1: Final = int(CallKind.INLINE1)
 _GENERAL: Final = int(CallKind.GENERAL)
+# An instance of a mapped stage, called with its item.
+_ITEM: Final = _GENERAL + 1
 _TIMED: Final = int(Flag.TIMED)
 _CONTAINER: Final = int(Flag.CONTAINER)
 # What no task of the loop is in the body of.
@@ -99,9 +102,18 @@ class Driver:
     Execute one run of a plan in the running event loop.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, inputs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        inputs: Mapping[str, Any],
+        *,
+        begin: "Callable[[Driver], object] | None" = None,
+    ) -> None:
         self.plan = plan
         self.settings = settings
+        # Called once the run has begun, to let nodes enter that no plan has.
+        self._on_begin = begin
         self.run_id = settings.run_id
         self.core = Scheduler(
             plan.shape,
@@ -124,6 +136,8 @@ class Driver:
         self.stages: list[MappedStage] = []
         # Names of grown nodes; the last one of a name counts.
         self.grown_index: dict[str, int] = {}
+        # Nodes whose outputs are the result's.
+        self.shown: Sequence[str] = plan.ids if plan.targets is None else plan.targets
         # Records of map instances whose nodes have been forgotten.
         self.archives: list[Mapping[str, Any]] = []
         self.facts: FactStream | None = None
@@ -202,12 +216,15 @@ class Driver:
             self.clock,
             self._base,
             self.settings.isolation == "task",
+            self.grown,
         )
         self._watch_shared_limits()
         now = self.started_at = self.clock()
         self._open_facts(now)
         given = self._give_outputs()
         self.core.start(now, given)
+        if self._on_begin is not None:
+            self._on_begin(self)
         self._turn()
 
     def _open_facts(self, now: float) -> None:
@@ -354,7 +371,7 @@ class Driver:
             index=index,
             values=self.values,
             errors=self.errors,
-            shown=self.plan.ids if self.plan.targets is None else self.plan.targets,
+            shown=self.shown if self._on_begin is None else [name for name in self.shown if name in index],
             more=self.archives,
         )
 
@@ -399,7 +416,7 @@ class Driver:
         self._standby = False
         self._note_suspension()
         # A run of bodies that suspend starts as many workers: so these are unpacked, not looked up.
-        core, take, ended, can_start, attempts, planned, kinds, functions, arguments, values, clock, base, own_tasks = self._kit
+        core, take, ended, can_start, attempts, planned, kinds, functions, arguments, values, clock, base, own_tasks, all_grown = self._kit
         is_cancelled = seat.task.cancelling
         now = clock()
         slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
@@ -414,7 +431,11 @@ class Driver:
                     self._resume(-2 - node)
                     continue
                 attempt = attempts[node]
-                kind = kinds[node] if node < planned else _GENERAL
+                if node < planned:
+                    kind = kinds[node]
+                else:
+                    grown = all_grown[node]
+                    kind = _GENERAL if grown.function is None else _ITEM
                 if own_tasks and not core.flags[node] & _ELSEWHERE:
                     self._start_alone(node, attempt, self._body(node, attempt))
                     continue
@@ -435,6 +456,8 @@ class Driver:
                         value = await functions[node](*arguments[node](values))
                     elif kind == _COROUTINE1:
                         value = await functions[node](values[arguments[node]])
+                    elif kind == _ITEM:
+                        value = await grown.function(grown.item)
                     elif kind == _GENERAL:
                         value = await self._general(node, attempt)
                     else:
@@ -581,6 +604,8 @@ class Driver:
         grown = None if node < self.core.planned else self.grown[node]
         if grown is not None and grown.quick is not None:
             return await grown.quick()
+        if grown is not None and grown.function is not None:
+            return await grown.function(grown.item)
         if self.core.flags[node] & _CONTAINER:
             binding = None if grown is not None and grown.opens is not None else self._binding_of(node)[0]
             open_container(self, node, attempt, grown, binding)
@@ -692,7 +717,8 @@ class Driver:
 
     def _grown_ended(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
         grown = self.grown[node]
-        grown.output = value
+        if self.facts is not None:
+            grown.output = value
         ended = self.core.ended(node, attempt, now) if reason is None else self.core.ended(node, attempt, now, reason)
         if not ended:
             self._ended_too_late(node, attempt)
@@ -736,18 +762,20 @@ class Driver:
             except Exception as broken:
                 error.add_note(f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
-        if verdict == FALLING_BACK:
+        if verdict == RETRYING:
+            self._set_alarm()
+        elif verdict == FALLING_BACK:
             self._fall_back(node, attempt, error)
         elif verdict == FINAL:
             self._child_failed(node)
         elif verdict == LATE:
-            raise InternalError(f"node {self.names[node]!r}: the failure of its current attempt {attempt} was refused")
+            raise InternalError(f"node {self.name_of(node)!r}: the failure of its current attempt {attempt} was refused")
 
     def _note_error(self, node: int, attempt: int, error: BaseException) -> BaseException:
         """
         Keep the error under its node, in the form in which users see it.
         """
-        core, name = self.core, self.names[node]
+        core, name = self.core, self.name_of(node)
         if core.has_expired(node, attempt):
             error = self._timeout_of(node, attempt, error)
         elif not isinstance(error, Exception):
@@ -762,7 +790,7 @@ class Driver:
         own = core.timeout[node].attempt
         clock = "attempt" if own is not None and own <= limit else "total"
         timeout = NodeTimeout(
-            node=self.names[node],
+            node=self.name_of(node),
             attempt=attempt,
             clock=clock,
             limit=own if clock == "attempt" else core.timeout[node].total,
@@ -857,22 +885,56 @@ class Driver:
             self.names = list(self.plan.ids)
         # Known before the core speaks of it.
         node = self.core.next_node
+        self.grown[node] = grown
+        if grown.position >= 0:
+            name = grown.owner.name_of(grown) if self.facts is not None else ""
         if node == len(self.names):
             self.names.append(name)
         else:
             self.names[node] = name
-        self.grown[node] = grown
         if kind.timeout is not None:
             self._shorten(kind.timeout)
         if grown.position < 0:
             self.grown_index[name] = node
         return self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
 
+    def renew(self, node: int, key: str, position: int) -> None:
+        """
+        Use the node of an instance that has ended for the next one.
+        """
+        if self.facts is not None:
+            grown = self.grown[node]
+            self.names[node] = grown.owner.name_of(grown)
+        if self.errors:
+            self.errors.pop(node, None)
+        self.core.renew(node, self.clock(), position)
+
+    def name_of(self, node: int) -> str:
+        """
+        Return the id of a node; those of instances of mapped stages are made when somebody asks.
+        """
+        name = self.names[node]
+        if name or node < self.core.planned:
+            return name
+        grown = self.grown[node]
+        return grown.owner.name_of(grown) if grown.position >= 0 else name
+
     def _shorten(self, timeout: Timeout) -> None:
         shortest = _shortest_timeout((timeout,))
         if shortest is not None and (self._shortest is None or shortest < self._shortest):
             self._shortest = shortest
             self._covered_from = math.inf if self._alarm is None else self._alarm_at - shortest
+
+    def add_limits(self, limits: Mapping[str, int | Limit]) -> None:
+        """
+        Define those limits of a graph that enters which the run does not define; of the others, the run's hold.
+        """
+        for name, size in limits.items():
+            if name not in self.core.limits:
+                self.core.limits.update(open_slots({name: size}))
+                if isinstance(size, Limit):
+                    size.watch(self._on_shared_limit)
+                    self._watched.append(size)
 
     def forget(self, node: int) -> None:
         """
@@ -887,7 +949,7 @@ class Driver:
         """
         Name what the body of *node* runs: the second of a name is told apart by a number.
         """
-        path = f"{self.names[node]}/{name}"
+        path = f"{self.name_of(node)}/{name}"
         count = self._paths.get(path, 0) + 1
         self._paths[path] = count
         return path if count == 1 else f"{path}#{count}"
@@ -922,9 +984,9 @@ class Driver:
                     close = getattr(iterator, "aclose", None)
                     if close is not None:
                         await close()
-            except asyncio.CancelledError:
-                raise
             except BaseException as error:
+                if isinstance(error, asyncio.CancelledError) and task.cancelling():
+                    raise
                 on_error(error)
                 return
             queued.is_complete = True
@@ -953,7 +1015,7 @@ class Driver:
         """
         if threading.get_ident() != self._thread_id:
             raise RunnerError(
-                f"node {self.names[node]!r} called ctx.run from a thread, where nothing can be awaited. "
+                f"node {self.name_of(node)!r} called ctx.run from a thread, where nothing can be awaited. "
                 "Write the node as `async def`, so that it runs on the loop."
             )
         return self._run_inside(node, attempt, runnable, inputs)
@@ -961,7 +1023,7 @@ class Driver:
     async def _run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Any:
         core = self.core
         if core.state[node] != RUNNING or core.attempts[node] != attempt:
-            raise RunnerError(f"attempt {attempt} of node {self.names[node]!r} is over: it cannot run anything more.")
+            raise RunnerError(f"attempt {attempt} of node {self.name_of(node)!r} is over: it cannot run anything more.")
         inside = call_inside(self, node, runnable, inputs)
         group = core.open(node, attempt, COLLECT)
         inside.enter(self, group, inputs)
@@ -1001,7 +1063,7 @@ class Driver:
 
     def context_of(self, node: int, attempt: int) -> Context:
         expires_at = self.core.expires_at(node)
-        return Context(self, node, self.names[node], attempt, expires_at)
+        return Context(self, node, self.name_of(node), attempt, expires_at)
 
     def is_cancelled(self, node: int, attempt: int) -> bool:
         return (node, attempt) in self._asked

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from antichain.core.capacity import SharedSlots
 from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import Kind
 from antichain.core.states import FAILED, REASON_NAMES, STATE_NAMES
-from antichain.errors import Fault, GraphError, RunnerError, RunFailed, shown
+from antichain.errors import Fault, GraphError, RunnerError, RunFailed, shown, suggestion
 from antichain.graph import Graph
 from antichain.binding import MISSING, Binding, MapSpec
 from antichain.plan import Plan, check_inputs
@@ -69,7 +70,21 @@ class Grown:
     What the driver knows of a node that came while the run went on.
     """
 
-    __slots__ = ("binding", "fallback", "item", "local", "opens", "output", "owner", "plan", "position", "quick", "slot", "values")
+    __slots__ = (
+        "binding",
+        "fallback",
+        "function",
+        "item",
+        "local",
+        "opens",
+        "output",
+        "owner",
+        "plan",
+        "position",
+        "quick",
+        "slot",
+        "values",
+    )
 
     def __init__(self, owner: Owner, plan: Plan, local: int, values: list[Any]) -> None:
         # Told when the node has ended.
@@ -89,6 +104,8 @@ class Grown:
         self.item: Any = None
         # Where its item is to be while its arguments are made.
         self.slot = -1
+        # What is called with its item, where that is all there is to do.
+        self.function: Callable[[Any], Coroutine[Any, Any, Any]] | None = None
         # The container that starts with it, where that is known before.
         self.opens: Container | None = None
 
@@ -97,6 +114,12 @@ class Owner:
     """
     Whoever brought nodes into the run, and wants to know how each of them ended.
     """
+
+    def name_of(self, grown: Grown) -> str:
+        """
+        Return the name of an instance of a mapped stage, which is not made before it is asked for.
+        """
+        raise NotImplementedError
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None: ...
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None: ...
@@ -359,9 +382,30 @@ def call_inside(driver: Driver, node: int, runnable: object, inputs: Mapping[str
         Fault("nested-options", f"graph {plan.name!r} sets {option}=, but it runs inside a run, whose options hold.")
         for option in plan.options
     ]
+    driver.add_limits(plan.limits)
+    faults += limit_faults(driver, plan.uses)
     if faults:
         raise GraphError(faults, plan.name)
     return Inside(driver, node, driver.path_inside(node, name), plan, is_graph=is_graph)
+
+
+def limit_faults(driver: Driver, uses: Mapping[tuple[tuple[str, int], ...], Sequence[str]]) -> list[Fault]:
+    """
+    Say which limits nodes cannot use that enter a run which goes on: those it does not have, and those that are too small.
+    """
+    faults = []
+    for demand, names in uses.items():
+        for limit, weight in demand:
+            slots, who = driver.core.limits.get(limit), f"node {names[0]!r} uses"
+            size = slots.limit.size if isinstance(slots, SharedSlots) else 0 if slots is None else slots.size
+            if slots is None:
+                hint = suggestion(limit, driver.core.limits) or f" Define it: limits={{{limit!r}: 4}}."
+                text = f"{who} the limit {limit!r}, which this run does not have.{hint}"
+                faults.append(Fault("unknown-limit", text, names[0], tuple(names)))
+            elif size < weight:
+                text = f"{who} {weight} of the limit {limit!r}, which has {size}: lower one or raise the other."
+                faults.append(Fault("weight-above-limit", text, names[0], tuple(names)))
+    return faults
 
 
 # ---------------------------------------------------------------------- mapped stages
@@ -556,28 +600,63 @@ class MappedStage(Container):
         return items.queue if isinstance(items, Queued) else deque()
 
     def _enter(self, position: int, item: Any) -> None:
-        key = self._key_of(position, item)
-        while len(self._results) <= position:
-            self._results.append(MISSING)
-            if self._keys is not None:
-                self._keys.append("")
-        if self._keys is not None:
-            self._keys[position] = key
+        """
+        Bring an instance for *item* into the run.
+        """
         spec, driver = self._spec, self._driver
+        name = self._make_room(position, item)
         grown = Grown(self, driver.plan, -1, self._values)
         grown.position, grown.item = position, item
         grown.fallback = spec.binding.fallback
         if self._is_simple:
-            function = spec.binding.function
-            grown.quick = lambda: function(item)
+            grown.function = spec.binding.function
         else:
             grown.binding, grown.slot = spec.binding, spec.item_slot
         self._live[driver.core.next_node] = grown
-        driver.enter(self.group, self._kind, f"{self._name}[{key}]", grown, order=position, now=driver.clock())
+        driver.enter(self.group, self._kind, name, grown, order=position, now=driver.clock())
+
+    def _renew(self, node: int, grown: Grown) -> bool:
+        """
+        Let the node of an instance that has ended be that of the next one; False if there is none to take now.
+        """
+        if self._is_refilling or self._followers or self.group.stopping or self.group.closed:
+            return False
+        if len(self._live) > self._window or node in self._driver.core.abandoned_nodes:
+            return False
+        try:
+            taken = self._items.next()
+            if taken is None:
+                return False
+            name = self._make_room(*taken)
+        except BaseException as error:
+            self._fail(error)
+            return False
+        grown.position, grown.item = taken
+        grown.output = None
+        self._driver.renew(node, name, grown.position)
+        return True
+
+    def _make_room(self, position: int, item: Any) -> str:
+        """
+        Make a place for the result of an item; returns the key of its instance.
+        """
+        results = self._results
+        if position == len(results):
+            results.append(MISSING)
+        else:
+            results.extend([MISSING] * (position + 1 - len(results)))
+        if self._keys is None:
+            return ""
+        key = self._key_of(position, item)
+        self._keys.extend([""] * (position + 1 - len(self._keys)))
+        self._keys[position] = key
+        return key
+
+    def name_of(self, grown: Grown) -> str:
+        return f"{self._name}[{self._key(grown)}]"
 
     def _key_of(self, position: int, item: Any) -> str:
-        if self._spec.key is None:
-            return str(position)
+        assert self._spec.key is not None
         key = str(self._spec.key(item))
         if key in self._known_keys:
             raise GraphError(
@@ -592,7 +671,9 @@ class MappedStage(Container):
         return key
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
-        self._settle(driver, node, grown, Outcome(self._key(grown), "succeeded", value) if self._spec.outcomes else value)
+        if self._spec.outcomes:
+            value = Outcome(self._key(grown), "succeeded", value)
+        self._settle(driver, node, grown, value)
 
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
         if self._spec.outcomes:
@@ -616,15 +697,17 @@ class MappedStage(Container):
         """
         position = grown.position
         self._results[position] = value
-        self._live.pop(node, None)
         if driver.settings.keeps_instances:
             self._records.keep(driver, node, position)
-        driver.forget(node)
+        if not self._renew(node, grown):
+            self._live.pop(node, None)
+            driver.forget(node)
         if value is not MISSING:
             for follower in self._followers:
                 follower.queued.append((position, value))
                 follower._refill()
-        self._refill()
+        if len(self._live) < self._window or self._wakes_reader is not None:
+            self._refill()
 
     def _fail(self, error: BaseException) -> None:
         """
@@ -657,6 +740,7 @@ class MappedStage(Container):
         ]
 
     def archive(self, driver: Driver) -> None:
+        self._items.close()
         for node, grown in list(self._live.items()):
             # The core cancelled it before it ran.
             self.child_cancelled(driver, node, grown)

@@ -54,7 +54,7 @@ from antichain.core.timers import (
 )
 from antichain.errors import InternalError
 from antichain.policies import Join, Limit, Retry, Timeout
-from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, SUCCESSOR_MAX, Flag, Shape, order_key
+from antichain.shape import INDEX_BITS, INDEX_MASK, PRIORITY_SHIFT, SUCCESSOR_MAX, Flag, Shape, order_key
 
 NOTHING: Final = -1
 
@@ -1175,6 +1175,31 @@ class Scheduler:
             return node
         self._wait_for(node, upstream, leaders, now)
         return node
+
+    def renew(self, node: int, now: float, order: int) -> None:
+        """
+        Use a node that has ended for the next of its kind in its group: `forget` and `enter` in one, for nodes without
+        upstream. None of its attempts may still come back, and its group may not be stopping.
+        """
+        group = self.group_of[node]
+        if self.state[node] < FIRST_TERMINAL or group.stopping or group.closed or node in self.abandoned_nodes:
+            raise InternalError(f"node {node} is {STATE_NAMES[self.state[node]]} and cannot be used again")
+        self.attempts[node] = 0
+        self.reason[node] = NO_REASON
+        self.started_at[node] = NEVER
+        self.ended_at[node] = NEVER
+        if self.retry:
+            self._alarm.pop(node, None)
+            self._restarted_at.pop(node, None)
+        if self.timeout:
+            self._alarm.pop(node, None)
+            self._spent.pop(node, None)
+        key = self.key[node]
+        position = key >> INDEX_BITS & SUCCESSOR_MAX
+        self.key[node] = key + ((min(order, SUCCESSOR_MAX) - position) << INDEX_BITS)
+        group.live[node] = None
+        self.unfinished += 1
+        self._become_ready(node, now)
 
     def _own_lists(self) -> None:
         """
