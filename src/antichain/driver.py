@@ -646,7 +646,7 @@ class Driver:
 
     def _submit(self, call: Call) -> None:
         if self._threads is None:
-            self._threads = Threads(lambda: self.loop.call_soon_threadsafe(self._on_threads))
+            self._threads = Threads(lambda: self.loop.call_soon_threadsafe(self._guarded, self._on_threads))
         self._threads.submit(call)
         if self.core.flags[call.node] & _TIMED:
             self.core.arm(call.node, call.attempt)
@@ -1007,7 +1007,7 @@ class Driver:
         """
         The same, where the core is in the middle of something.
         """
-        self.loop.call_soon(self.turn, context=self._base)
+        self.loop.call_soon(self._guarded, self.turn, context=self._base)
 
     def run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Awaitable[Any]:
         """
@@ -1099,7 +1099,7 @@ class Driver:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = at
-        self._alarm = self.loop.call_at(at, self._on_alarm, context=self._base)
+        self._alarm = self.loop.call_at(at, self._guarded, self._on_alarm, context=self._base)
         if self._shortest is not None:
             self._covered_from = at - self._shortest
 
@@ -1172,7 +1172,7 @@ class Driver:
         A limit shared with other runs has slots again, or was resized. Called in any thread.
         """
         try:
-            self.loop.call_soon_threadsafe(self._on_change)
+            self.loop.call_soon_threadsafe(self._guarded, self._on_change)
         except RuntimeError:
             # The loop was closed since: this run needs nothing any more.
             return
@@ -1180,6 +1180,17 @@ class Driver:
     def _on_change(self) -> None:
         self._note_suspension()
         self._turn()
+
+    def _guarded(self, callback: Callable[[], object]) -> None:
+        """
+        Call what the loop has been asked to call for this run: a fault of ours ends the run.
+        """
+        try:
+            callback()
+        except BaseException as error:
+            self._report_crash(error)
+            if not isinstance(error, Exception):
+                raise
 
     def _report_crash(self, error: BaseException) -> None:
         """
