@@ -4,7 +4,7 @@ The two recipes, with their own words: thin faces of the one engine. Nothing her
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -15,6 +15,7 @@ from antichain.graph import Graph, Node
 from antichain.plan import prepare
 from antichain.policies import UNSET, Backoff, Limit, NodePolicies, Policies, Retry, Timeout, merged
 from antichain.policies.options import check_options, split_options
+from antichain.record import RunResult
 from antichain.run import drive, run_driver, settle
 
 __all__ = ["GraphNode", "ParallelGraphExecutor", "ParallelStepExecutor", "Step"]
@@ -22,11 +23,10 @@ __all__ = ["GraphNode", "ParallelGraphExecutor", "ParallelStepExecutor", "Step"]
 
 class ExecutorOptions(TypedDict, total=False):
     """
-    What both executors take by name: options of every execution, which a call may override, and defaults of policies.
+    What both executors take by name: options of every execution, which a call may override.
     """
 
     limits: Mapping[str, int | Limit] | None
-    defaults: Policies | None
     deadline: float | None
     on_error: Literal["cancel", "drain", "continue"]
     grace: float
@@ -80,8 +80,14 @@ class ParallelGraphExecutor:
         GraphError: an option is unknown or has an impossible value.
     """
 
-    def __init__(self, max_concurrent: int | None = None, **options: Unpack[ExecutorOptions]) -> None:
-        self._graph = Graph("nodes", max_concurrent=max_concurrent, **options)
+    def __init__(
+        self,
+        max_concurrent: int | None = None,
+        *,
+        defaults: Policies | None = None,
+        **options: Unpack[ExecutorOptions],
+    ) -> None:
+        self._graph = Graph("nodes", max_concurrent=max_concurrent, defaults=defaults, **options)
 
     def add_node(self, node: GraphNode) -> GraphNode:
         """
@@ -178,18 +184,19 @@ class ParallelStepExecutor:
         self,
         steps: Iterable[Step] | AsyncIterable[Step],
         max_concurrent: int | None = None,
+        *,
+        defaults: Policies | None = None,
         **options: Unpack[ExecutorOptions],
     ) -> None:
         self._stream: AsyncIterable[Step] | None = None
+        # An iterator is used up by an execution; what only makes iterators is not.
+        self._was_read = False
         self._steps: list[Step] = []
         if isinstance(steps, AsyncIterable):
             self._stream = steps
-        elif isinstance(steps, Iterable):
-            self._steps = [_as_step(step) for step in steps]
         else:
-            what = f"ParallelStepExecutor was given {shown(steps)}"
-            raise GraphError(Fault("not-a-step", f"{what}: use a list of steps, or an async iterator of steps."))
-        self._defaults = options.pop("defaults", None) or Policies()
+            self._steps = _as_steps(steps)
+        self._defaults = defaults or Policies()
         self._options = options
         self._max_concurrent = max_concurrent
         self._make_graph(self._defaults)
@@ -217,9 +224,9 @@ class ParallelStepExecutor:
         graph = self._make_graph(self._defaults)
         if self._stream is None:
             return dict(self._filled(graph).run(inputs, **given))
-        driver = self._stream_driver(graph, self._stream, inputs, given)
+        driver, feed = self._stream_driver(graph, self._stream, inputs, given)
         try:
-            return dict(run_driver(driver))
+            return _outputs(run_driver(driver), feed)
         except RunFailed as failure:
             raise _refusal(failure) from None
 
@@ -259,9 +266,9 @@ class ParallelStepExecutor:
         graph = self._make_graph(merged(defaults, self._defaults))
         if self._stream is None:
             return dict(await self._filled(graph).arun(inputs, **given))
-        driver = self._stream_driver(graph, self._stream, inputs, given)
+        driver, feed = self._stream_driver(graph, self._stream, inputs, given)
         try:
-            return dict(await drive(driver))
+            return _outputs(await drive(driver), feed)
         except RunFailed as failure:
             raise _refusal(failure) from None
 
@@ -275,10 +282,13 @@ class ParallelStepExecutor:
 
     def _stream_driver(
         self, graph: Graph, stream: AsyncIterable[Step], inputs: Mapping[str, Any] | None, given: Mapping[str, Any]
-    ) -> Driver:
+    ) -> tuple[Driver, Feed]:
         """
         Make a run without nodes, into which those of the stream will grow.
         """
+        if self._was_read:
+            text = "the stream of steps has been read already, and can be read only once: make a new executor."
+            raise GraphError(Fault("used-stream", text), graph.name)
         options, values = split_options(given)
         faults = check_options(options)
         if faults:
@@ -287,7 +297,8 @@ class ParallelStepExecutor:
         graph.limits.update(options.pop("limits", None) or {})
         plan, _, options = prepare(graph, None, options)
         feed = Feed(stream, lambda item: _add_checked(graph, item), {**(inputs or {}), **values})
-        return Driver(plan, settle(plan, options), {}, begin=feed.enter)
+        self._was_read = isinstance(stream, AsyncIterator)
+        return Driver(plan, settle(plan, options), {}, begin=feed.enter), feed
 
 
 def _set(value: object, **fields: object) -> None:
@@ -299,6 +310,13 @@ def _ids(names: Any) -> tuple[str, ...]:
     if isinstance(names, (str, GraphNode, Step)):
         names = (names,)
     return tuple(name.id if isinstance(name, (GraphNode, Step)) else name for name in names)
+
+
+def _as_steps(steps: object) -> list[Step]:
+    if not isinstance(steps, Iterable):
+        what = f"ParallelStepExecutor was given {shown(steps)}"
+        raise GraphError(Fault("not-a-step", f"{what}: use a list of steps, or an async iterator of steps."))
+    return [_as_step(step) for step in steps]
 
 
 def _as_step(item: object) -> Step:
@@ -316,6 +334,16 @@ def _add_checked(graph: Graph, item: object) -> Node[..., Any]:
     if graph.faults:
         raise GraphError(graph.faults, graph.name)
     return node
+
+
+def _outputs(result: RunResult, feed: Feed) -> dict[str, Any]:
+    """
+    Return the outputs of a run that failed at most in part; but a plan that broke off is never passed over in silence.
+    """
+    if feed.errors:
+        errors = [error for error in result.errors.values() if isinstance(error, Exception)]
+        raise RunFailed(f"the stream of steps of graph {result.name!r} broke off", errors, result)
+    return dict(result)
 
 
 def _refusal(failure: RunFailed) -> Exception:

@@ -138,8 +138,9 @@ class Feed(Container):
         for name, held in self._held.items():
             for before in held.needs:
                 if before not in self._nodes and before not in self._held:
-                    hint = suggestion(before, self.ids) or " Add that step, or remove the dependency."
-                    text = f"step {name!r} depends on {before!r}, but the stream of steps ended without it.{hint}"
+                    hint = suggestion(before, self.ids) or " Add that step, or remove what needs it."
+                    needs = "depends on" if held.node.depends_on is not None else "has the parameter"
+                    text = f"step {name!r} {needs} {before!r}, but the stream of steps ended without it.{hint}"
                     faults.append(Fault("unknown-upstream", text, name, (name, before)))
         if faults:
             raise GraphError(faults, self._driver.plan.name)
@@ -291,10 +292,12 @@ def _needs_of(node: Node[..., Any], inputs: Mapping[str, Any]) -> tuple[str, ...
         needs = [name for name in node.runnable.plan().inputs if name not in inputs]
     else:
         described = describe(node.runnable)
+        parameters = () if described is None else described.parameters
+        context = None if described is None else described.context
         needs = [
             parameter.name
-            for parameter in (described.parameters if described is not None else ())
-            if parameter.default is EMPTY and parameter.name not in inputs and parameter.name != described.context
+            for parameter in parameters
+            if parameter.default is EMPTY and parameter.name not in inputs and parameter.name != context
         ]
     if node.id in needs:
         text = f"step {node.id!r} depends on itself: remove it from its own dependencies."
