@@ -908,7 +908,7 @@ class _Binder:
                 self.fault("bad-map", f"maps a graph with {what}: limit the nodes inside, or use window=.")
             return ()
         demand = demand_of(self.node.policies, instance.style)
-        if max_concurrent is not None:
+        if type(max_concurrent) is int and max_concurrent > 0:
             demand = tuple(sorted((*demand, (private_limit(self.node.id), 1))))
         return demand
 

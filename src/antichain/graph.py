@@ -216,11 +216,11 @@ class Graph:
                 A source is a node, a path into its output, a list or dict of nodes, or a literal.
             policies: see NodePolicies.
         """
-        node = Node[..., Any](
+        node: Node[..., Any] = Node(
             id,
             runnable.runnable if type(runnable) is Node else runnable,
             None if depends_on is None else self._ids(depends_on),
-            inputs if inputs is None or not isinstance(inputs, Mapping) else dict(inputs),
+            dict(inputs) if inputs is not None and isinstance(inputs, Mapping) else inputs,
             self._policies(id, policies) if policies else self._default,
         )
         return self._enter(node)
@@ -290,11 +290,11 @@ class Graph:
             inputs: sources of the other parameters.
             policies: see NodePolicies.
         """
-        node = Node[..., Any](
+        node: Node[..., Any] = Node(
             id,
             runnable.runnable if type(runnable) is Node else runnable,
             None if depends_on is None else self._ids(depends_on),
-            inputs if inputs is None or not isinstance(inputs, Mapping) else dict(inputs),
+            dict(inputs) if inputs is not None and isinstance(inputs, Mapping) else inputs,
             self._policies(id, policies) if policies else self._default,
             Mapped(over, key, max_concurrent, outcomes, window),
         )

@@ -417,22 +417,22 @@ def check_inputs(plan: Plan, inputs: Mapping[str, Any], outputs: Mapping[str, An
             text = f"input {name!r} has the name of a node of graph {plan.name!r}: {fix}."
             faults.append(Fault("input-is-node", text, name, (name,)))
         elif name not in plan.accepted and not plan.takes_any_input:
-            faults.append(_unused_input(plan, name))
+            faults.append(_unused_input(plan, name, len(faults) < SHOWN_FAULTS))
     for name, nodes in plan.inputs.items():
         if name not in inputs and not (replaced and all(node in replaced for node in nodes)):
-            faults.append(_missing_input(plan, name, nodes, inputs))
+            faults.append(_missing_input(plan, name, nodes, inputs, len(faults) < SHOWN_FAULTS))
     return faults
 
 
-def _unused_input(plan: Plan, name: object) -> Fault:
-    hint = suggestion(str(name), [*sorted(plan.accepted), *sorted(RUN_OPTIONS)])
+def _unused_input(plan: Plan, name: object, suggests: bool) -> Fault:
+    hint = suggestion(str(name), [*sorted(plan.accepted), *sorted(RUN_OPTIONS)]) if suggests else ""
     if not hint:
         takes = named(sorted(plan.accepted)) if plan.accepted else "none"
         hint = f" Its inputs are: {takes}."
     return Fault("unused-input", f"input {name!r} is taken by no node of graph {plan.name!r}.{hint}")
 
 
-def _missing_input(plan: Plan, name: str, nodes: tuple[str, ...], inputs: Mapping[str, Any]) -> Fault:
+def _missing_input(plan: Plan, name: str, nodes: tuple[str, ...], inputs: Mapping[str, Any], suggests: bool) -> Fault:
     node = nodes[0]
     need = f"node {node!r} needs" if len(nodes) == 1 else f"node {node!r} and {len(nodes) - 1} more need"
     if name in RUN_OPTIONS:
@@ -440,7 +440,7 @@ def _missing_input(plan: Plan, name: str, nodes: tuple[str, ...], inputs: Mappin
         return Fault("option-is-input", f"{need} the input {name!r}, which is also a run option: {fix}.", node, nodes)
     extra = [given for given in inputs if given not in plan.accepted]
     # A parameter that was meant to be a node's name is a frequent reason.
-    hint = suggestion(name, [*map(str, extra), *plan.known]) or f" Give it: run({name}=…)."
+    hint = (suggestion(name, [*map(str, extra), *plan.known]) if suggests else "") or f" Give it: run({name}=…)."
     text = f"{need} {name!r}, which is neither a node of graph {plan.name!r} nor an input of this run.{hint}"
     return Fault("missing-input", text, node, nodes[:SHOWN_FAULTS])
 
@@ -594,6 +594,8 @@ class _Terms(NamedTuple):
     """
 
     demand: int
+    # Some nodes with that demand, to be named in a message.
+    users: list[str]
     flags: int
     # Nothing but a plain call is asked for.
     is_plain: bool
@@ -694,7 +696,8 @@ class _Planner:
         return self.blueprint.subplans.get(id(graph))
 
     def names(self) -> Iterable[str]:
-        return self.index
+        # To look for the nearest of many names for each of many faults would take minutes, and nobody reads them all.
+        return self.index if len(self.faults) < SHOWN_FAULTS else ()
 
     def _slot(self, value: Any) -> int:
         self.extra.append(value)
@@ -858,12 +861,10 @@ class _Planner:
         if style in THREADED:
             flags |= Flag.THREAD
         is_plain = policies.when is None and policies.fallback is UNSET and policies.join == Join.ALL
-        terms = _Terms(self._demand_number(demand), int(flags), is_plain)
+        users = self.uses.setdefault(demand, []) if demand else []
+        terms = _Terms(self.demands.setdefault(demand, len(self.demands)), users, int(flags), is_plain)
         self.terms[id(policies), style] = terms
         return terms
-
-    def _demand_number(self, demand: tuple[tuple[str, int], ...]) -> int:
-        return self.demands.setdefault(demand, len(self.demands))
 
     def _note(self, position: int, node: Node[..., Any], terms: _Terms) -> None:
         policies = node.policies
@@ -871,10 +872,8 @@ class _Planner:
         self.flags[position] = flags
         if terms.demand:
             self.demand[position] = terms.demand
-            # Only to name some of them in a message.
-            nodes = self.uses.setdefault(_demand_at(self.demands, terms.demand), [])
-            if len(nodes) < SHOWN_FAULTS:
-                nodes.append(node.id)
+            if len(terms.users) < SHOWN_FAULTS:
+                terms.users.append(node.id)
         self.priority[position] = policies.priority
         if policies.cost is not None:
             self.cost[position] = float(policies.cost)
@@ -892,7 +891,7 @@ class _Planner:
             self.cost[position] = float(policies.cost)
         if spec.demand:
             self.uses.setdefault(spec.demand, []).append(node.id)
-        if spec.max_concurrent is not None and type(spec.max_concurrent) is int:
+        if type(spec.max_concurrent) is int and spec.max_concurrent > 0:
             self.limits[private_limit(node.id)] = spec.max_concurrent
         if spec.binding.subplan is not None:
             self._note_inner(node, spec.binding.subplan)
@@ -1018,15 +1017,8 @@ class _Planner:
         plan.targets = None
         plan.options = {name: value for name, value in blueprint.options.items() if name != "targets"}
         plan.limits = {**self.limits, **blueprint.limits}
-        plan.uses = {demand: tuple(nodes) for demand, nodes in self.uses.items()}
+        plan.uses = {demand: tuple(nodes) for demand, nodes in self.uses.items() if nodes}
         return plan
-
-
-def _demand_at(demands: Mapping[tuple[tuple[str, int], ...], int], number: int) -> tuple[tuple[str, int], ...]:
-    for demand, known in demands.items():
-        if known == number:
-            return demand
-    raise IndexError(number)
 
 
 def _by_name(input_slots: Iterable[tuple[int, str, Any]]) -> dict[str, list[int]]:

@@ -178,8 +178,18 @@ def _keys(
     downstream: Sequence[Sequence[int]],
     followers: dict[int, list[int]],
 ) -> list[int]:
+    # order_key of each node, written out: a call for each of a million nodes takes a tenth of the time to plan them.
+    most = REMAINING_MAX / 1e6
     keys = [
-        order_key(urgency, left, len(after), node)
+        (
+            (
+                (-urgency << REMAINING_BITS | REMAINING_MAX - (int(left * 1e6) if left < most else REMAINING_MAX))
+                << SUCCESSOR_BITS
+            )
+            | (SUCCESSOR_MAX - len(after) if len(after) < SUCCESSOR_MAX else 0)
+        )
+        << INDEX_BITS
+        | node
         for node, (urgency, left, after) in enumerate(zip(priority, remaining, downstream, strict=True))
     ]
     for leader, nodes in followers.items():

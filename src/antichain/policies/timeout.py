@@ -46,11 +46,13 @@ def seconds(name: str, value: object, *, zero: bool = False) -> float:
 
 def as_timeout(value: object) -> Timeout | None:
     """
-    Read a timeout: a number of seconds for each attempt, a Timeout, or None.
+    Read a timeout: a number of seconds for each attempt, a Timeout, or None, which a Timeout() without limits is too.
 
     Raises:
         GraphError: *value* is not one of them.
     """
-    if value is None or isinstance(value, Timeout):
+    if value is None or value == Timeout():
+        return None
+    if isinstance(value, Timeout):
         return value
     return Timeout(attempt=seconds("timeout", value))
