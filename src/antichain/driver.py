@@ -444,7 +444,7 @@ class Driver:
                 if not self._standby:
                     # If the body suspends, the standby takes over: where nothing could start, there is nothing to take over.
                     sole = core.sole
-                    if (sole is None or sole.heap or sole.backlog) and can_start():
+                    if (sole is None or sole.heap or sole.backlog or core.special) and can_start():
                         self._start_worker()
                 seat.node = node
                 seat.attempt = attempt
