@@ -132,8 +132,8 @@ class ParallelGraphExecutor:
         A Limit, unlike a number, can be resized while the nodes run, and shared with other executions.
 
         Example:
-            >>> llm = Limit(4)
-            >>> results = await executor.execute_with_dynamic_concurrency(limits={"llm": llm, "cpu": 2})  # doctest: +SKIP
+            >>> limits = {"llm": Limit(4), "cpu": 2}
+            >>> results = await executor.execute_with_dynamic_concurrency(limits=limits)  # doctest: +SKIP
         """
         return await self.execute(inputs, limits=limits, **given)
 

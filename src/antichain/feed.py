@@ -1,5 +1,5 @@
 """
-Steps that arrive while their run goes on: a plan that is still being written. No clock and no task: the driver has those.
+Steps that arrive while their run goes on: a plan that is still being written. No clock, no task: the driver has those.
 
 Each step enters the run once all that it depends on has entered; from then on the core treats it like any other node.
 """
@@ -70,6 +70,9 @@ class Feed(Container):
         self._node = driver.enter(driver.core.root, Kind(flags=int(Flag.CONTAINER)), STREAM, grown, now=driver.clock())
 
     def open(self, driver: Driver, node: int) -> None:
+        """
+        Begin to read.
+        """
         self._wake_reader = driver.read(self._source, self._queued, 1, self._on_step, self._fail)
 
     def output(self) -> int:
@@ -79,8 +82,10 @@ class Feed(Container):
         return len(self.ids)
 
     def archive(self, driver: Driver) -> None:
+        """
+        Stop reading. What has not entered ends with the stream: whether it could have run was not found out.
+        """
         self._queued.close()
-        # What never entered ends with the stream: it was not found out whether it could have run.
         for held in list(self._held.values()):
             self._place(held, Kind(), Grown(self, driver.plan, -1, []), [self._node])
 
@@ -247,13 +252,22 @@ class Feed(Container):
     # -- endings
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
+        """
+        Keep the output of a step.
+        """
         driver.values[node] = self._names.values[grown.local] = value
         self._count_ending()
 
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
+        """
+        Take the failure of a step, which is the run's own affair.
+        """
         self._count_ending()
 
     def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
+        """
+        Take the end of a step that was asked to end.
+        """
         self._count_ending()
 
     def _count_ending(self) -> None:
