@@ -862,9 +862,11 @@ class Scheduler:
         if interrupt:
             self._interrupt(node, now, reason)
             return
-        for group in self.groups.get(node, ()):
-            if self.flags[node] & _CONTAINER:
+        if self.flags[node] & _CONTAINER:
+            for group in list(self.groups.get(node, ())):
                 self.stop(group, now, reason=reason, interrupt=False)
+                # Nothing may enter it any more, and what would have said so may be waiting for its next item.
+                self.close(group)
 
     def _interrupt(self, node: int, now: float, reason: int) -> None:
         """
@@ -1064,30 +1066,40 @@ class Scheduler:
 
     def look_for_starvation(self, now: float) -> None:
         """
-        Start to count the grace of a run in which nothing can happen unless an abandoned attempt returns, or stop
-        counting. Called whenever all is still.
+        Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or stop counting.
+        Called whenever all is still.
         """
         if not self.abandoned:
             return
-        if self.active or not self.unfinished or self.can_start():
+        if not self._starving():
             self._starvation = 0
         elif not self._starvation:
             self._starvation = self.timers.set(now + self.grace, STARVATION_ENDS, NOTHING, 0)
 
+    def _starving(self) -> list[int]:
+        """
+        List the nodes that wait for slots which abandoned attempts hold, if nobody else can give any back.
+        """
+        if self.active or self.can_start():
+            return []
+        held = self._held_by_abandoned()
+        nodes = []
+        for node, state in enumerate(self.state):
+            waits = self._is_judged(node) if state == READY else node in self._returning
+            if waits and node not in self._interrupted and self._is_out_of_reach(self.queue_of(node), held):
+                nodes.append(node)
+        return nodes
+
     def _starve(self, now: float) -> None:
         """
-        Fail what waits for slots that abandoned attempts hold: nobody else will give them back.
+        Fail what waits for slots that abandoned attempts hold.
         """
         self._starvation = 0
-        if self.active or self.can_start():
-            return
-        held = self._held_by_abandoned()
-        for node in range(len(self.state)):
+        for node in self._starving():
             if self.state[node] == READY:
-                if self._is_judged(node) and self._is_out_of_reach(self.queue_of(node), held):
-                    self._finish(node, FAILED, STARVED, now)
-                    self._after_failure(node, now)
-            elif node in self._returning and self._is_out_of_reach(self.queue_of(node), held):
+                self._finish(node, FAILED, STARVED, now)
+                self._after_failure(node, now)
+            elif self.state[node] == RUNNING:
                 # A body that waits for slots it will not get back: it has to end.
                 self._interrupt(node, now, STARVED)
 
