@@ -780,7 +780,9 @@ class Driver:
             error = self._timeout_of(node, attempt, error)
         elif not isinstance(error, Exception):
             error = NodeFailed.wrapping(error, node=name, attempt=attempt)
-        error.add_note(f"node {name!r}, attempt {attempt}")
+        if isinstance(error, NodeTimeout) or not core.flags[node] & _CONTAINER:
+            # A container fails with the error of what failed inside it, which says so itself.
+            error.add_note(f"node {name!r}, attempt {attempt}")
         self.errors[node] = error
         return error
 

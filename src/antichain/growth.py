@@ -491,6 +491,8 @@ class MappedStage(Container):
         # Who knows the stage that this one follows, if it is not the run itself.
         self._siblings = siblings
         self._results: list[Any] = []
+        # Errors by position, of instances whose failure is the stage's.
+        self._failures: dict[int, BaseException] = {}
         self._keys: list[str] | None = None if spec.key is None else []
         self._known_keys: set[str] = set()
         # Instances in the run.
@@ -680,6 +682,7 @@ class MappedStage(Container):
             self._settle(driver, node, grown, Outcome(self._key(grown), "failed", None, error))
             return
         self.errors.append(error)
+        self._failures[grown.position] = error
         self._settle(driver, node, grown, MISSING)
 
     def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
@@ -732,12 +735,15 @@ class MappedStage(Container):
         """
         if self._spec.outcomes:
             return self._results
-        return [
-            Outcome(str(at) if self._keys is None else self._keys[at], "cancelled")
-            if value is MISSING
-            else Outcome(str(at) if self._keys is None else self._keys[at], "succeeded", value)
-            for at, value in enumerate(self._results)
-        ]
+        return [self._outcome_at(position) for position in range(len(self._results))]
+
+    def _outcome_at(self, position: int) -> Outcome:
+        key = str(position) if self._keys is None else self._keys[position]
+        value = self._results[position]
+        if value is not MISSING:
+            return Outcome(key, "succeeded", value)
+        error = self._failures.get(position)
+        return Outcome(key, "cancelled" if error is None else "failed", None, error)
 
     def archive(self, driver: Driver) -> None:
         self._items.close()
