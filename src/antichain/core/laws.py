@@ -26,6 +26,7 @@ from antichain.core.states import (
     FALLBACK,
     FIRST_TERMINAL,
     LIVE,
+    NO_REASON,
     OUTPUT,
     PENDING,
     READY,
@@ -51,8 +52,6 @@ _ALL: Final = int(Join.ALL)
 _ANY: Final = int(Join.ANY)
 _CONTAINER: Final = int(Flag.CONTAINER)
 _WHEN: Final = int(Flag.WHEN)
-# The state of an index that no node has.
-_VACANT: Final = 255
 
 
 def check(scheduler: Scheduler) -> None:
@@ -196,6 +195,9 @@ def _check_timers(scheduler: Scheduler) -> None:
             broken(5, f"node {node} backs off without an end")
         elif where == RUNNING and scheduler.has_body(node) and node not in ending:
             attempt = scheduler.attempts[node]
+            if scheduler.abandoned_nodes.get(node) == attempt:
+                # Between `tick`, which gave it up, and what the caller says of it.
+                continue
             if scheduler.was_interrupted(node, attempt) or scheduler.has_expired(node, attempt):
                 broken(5, f"node {node} was asked to end, but nobody watches whether it does")
 
@@ -221,6 +223,8 @@ class LawfulScheduler(Scheduler):
         self._running: dict[int, int] = {}
         self._going_on: set[int] = set()
         self._condition_held: set[int] = set()
+        # Indices that were given back.
+        self._vacated: set[int] = set()
         # All nodes before each, as bits. Only while every join is `all` and no output was given.
         self._before: list[int] | None = None
         self._live = 0
@@ -378,24 +382,29 @@ class LawfulScheduler(Scheduler):
         self._enter_signal("enter", now, group.owner, list(upstream), list(leaders), join)
         node = super().enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
         self._story[-1] += (node,)
-        seen = bytearray(self._seen)
-        seen.extend(bytes([_VACANT]) * (len(self.state) - len(seen)))
-        if seen[node] != _VACANT:
-            broken(7, f"node {node} entered where another node is {STATE_NAMES[seen[node]]}", self._story)
-        seen[node] = PENDING
-        self._seen = bytes(seen)
-        self._seen_reason += bytes(len(self.state) - len(self._seen_reason))
+        if node < len(self._seen) and node not in self._vacated:
+            broken(7, f"node {node} entered where another node is {STATE_NAMES[self._seen[node]]}", self._story)
+        self._vacated.discard(node)
+        self._seen = _replaced(self._seen, node, PENDING)
+        self._seen_reason = _replaced(self._seen_reason, node, NO_REASON)
         self._know_ancestors(node, upstream, join)
         self._leave_signal("enter")
         return node
 
+    def renew(self, node: int, now: float, order: int) -> None:
+        self._enter_signal("renew", now, node, order)
+        super().renew(node, now, order)
+        self._seen = _replaced(self._seen, node, PENDING)
+        self._seen_reason = _replaced(self._seen_reason, node, NO_REASON)
+        self._condition_held.discard(node)
+        self._before = None
+        self._leave_signal("renew")
+
     def forget(self, node: int) -> None:
         self._enter_signal("forget", None, node)
         super().forget(node)
-        if node not in self.group_of:
-            seen = bytearray(self._seen)
-            seen[node] = _VACANT
-            self._seen = bytes(seen)
+        if node in self.vacant:
+            self._vacated.add(node)
             self._condition_held.discard(node)
         self._leave_signal("forget")
 
@@ -512,8 +521,6 @@ class LawfulScheduler(Scheduler):
             self._seen_reason = reason
 
     def _judge_change(self, signal: str, node: int, before: int, after: int) -> None:
-        if before == _VACANT:
-            return
         if not is_allowed(signal, before, after):
             what = f"node {node} went from {STATE_NAMES[before]} to {STATE_NAMES[after]} by {signal!r}"
             broken(5, what, self._story)
@@ -527,7 +534,7 @@ class LawfulScheduler(Scheduler):
 
     def _judge_reasons(self, old: bytes, new: bytes, seen: bytes) -> None:
         for node, (was, is_now) in enumerate(zip(old, new, strict=True)):
-            if was != is_now and FIRST_TERMINAL <= seen[node] < _VACANT:
+            if was != is_now and seen[node] >= FIRST_TERMINAL:
                 broken(5, f"the reason of node {node}, which had ended, has changed", self._story)
 
     def _judge_antichain(self, changed: Sequence[int]) -> None:
@@ -555,16 +562,20 @@ class LawfulScheduler(Scheduler):
         self._before.append(mask)
 
 
+def _replaced(line: bytes, node: int, value: int) -> bytes:
+    """
+    Return *line* with *value* at *node*, which may be its end.
+    """
+    return line[:node] + bytes([value]) + line[node + 1 :]
+
+
 def is_allowed(signal: str, before: int, after: int) -> bool:
     """
     Tell whether one signal may bring a node from one state to another.
     """
     if after == RUNNING:
         return before == READY and signal == "take"
-    if after in TRANSITIONS[before]:
-        return True
-    # A node that became ready because another one starved may starve in the same breath.
-    return signal == "tick" and before in (PENDING, BACKING_OFF) and after in TRANSITIONS[READY]
+    return after in TRANSITIONS[before]
 
 
 def ancestors(upstream: Sequence[Sequence[int]], downstream: Sequence[Sequence[int]]) -> list[int]:

@@ -212,6 +212,8 @@ class Scheduler:
         # Groups by owner, and the group of each node that was not planned.
         self.groups: dict[int, list[Group]] = {}
         self.group_of: dict[int, Group] = {}
+        # Nodes of which an entry may be left in a queue, where it would pass for one of the next node of that index.
+        self._littering: set[int] = set()
         # Indices that `forget` gave back.
         self.vacant: list[int] = []
 
@@ -740,6 +742,8 @@ class Scheduler:
             raise InternalError(
                 f"node {node} is {STATE_NAMES[self.state[node]]} already and cannot become {STATE_NAMES[state]}"
             )
+        if self.state[node] == READY:
+            self._littering.add(node)
         self.state[node] = state
         self.reason[node] = reason
         self.ended_at[node] = now
@@ -936,7 +940,9 @@ class Scheduler:
     def _forget_charge(self, node: int) -> None:
         self._uncharged.discard(node)
         self._lent.pop(node, None)
-        self._returning.discard(node)
+        if node in self._returning:
+            self._returning.discard(node)
+            self._littering.add(node)
 
     def lend(self, node: int, attempt: int) -> None:
         """
@@ -950,6 +956,7 @@ class Scheduler:
         if node in self._returning:
             # It asks for more before it got its slots back.
             self._returning.discard(node)
+            self._littering.add(node)
         elif node not in self._uncharged:
             self._uncharged.add(node)
             self.free += 1
@@ -994,7 +1001,7 @@ class Scheduler:
         if kind == DEADLINE_PASSES:
             return self.unfinished > 0
         if kind == STARVATION_ENDS:
-            return self._starvation == sequence
+            return self._starvation == sequence and self.unfinished > 0
         if self.attempts[node] != attempt:
             return False
         state = self.state[node]
@@ -1320,6 +1327,7 @@ class Scheduler:
             self.priority[node] = priority
             key = (self.key[node] & ((1 << PRIORITY_SHIFT) - 1)) - (priority << PRIORITY_SHIFT)
             self.key[node] = key
+            self._littering.add(node)
             if self.state[node] == READY:
                 if self._is_judged(node):
                     heappush(self.queue_of(node).heap, key)
@@ -1353,7 +1361,8 @@ class Scheduler:
         self._own_downstream.discard(node)
         self.downstream[node] = []
         self.followers.pop(node, None)
-        self.vacant.append(node)
+        if node not in self._littering:
+            self.vacant.append(node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,671 @@
+"""
+Random graphs with random behaviour, played through the core in virtual time: `play(seed)` is one of them.
+
+    python -m tests.support.random_runs 1234        replay the graph of seed 1234 and print what happened
+
+Everything is drawn from one `Random(seed)`; nothing is decided here that is the scheduler's to decide.
+"""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN, Group
+from antichain.core.laws import LawfulScheduler
+from antichain.core.scheduler import FALLING_BACK, LATE, NOTHING, RETRYING, Kind, Scheduler
+from antichain.core.states import (
+    FALLBACK,
+    FIRST_TERMINAL,
+    OUTPUT,
+    READY,
+    REASON_NAMES,
+    RUNNING,
+    SKIPPED,
+    STATE_NAMES,
+    SUCCEEDED,
+)
+from antichain.policies import Backoff, Limit, Retry, Timeout
+from antichain.policies.failure import Join
+from antichain.shape import Flag, Shape, shape_of
+from antichain.simulation import Simulation
+
+FEATURES = ("limit", "weight", "retry", "timeout", "when", "join", "skip", "fallback", "grow", "resize", "cancel")
+
+# An instant by which everything has happened that was going to: what still hangs then is cancelled, what shrank grows.
+LATEST = 10_000.0
+# What a test may find in addition.
+MORE = ("drain", "continue", "abandoned", "lend", "containers", "followers", "priority", "shared", "deadline", "starved")
+
+
+@dataclass
+class Report:
+    """What one run was, and did."""
+
+    seed: int
+    nodes: int
+    # Features that took effect: not only asked for.
+    features: set[str] = field(default_factory=set)
+    # Everything that was decided, in order.
+    decisions: list[tuple[object, ...]] = field(default_factory=list)
+    scheduler: Scheduler | None = None
+
+
+def play(seed: int, make: type[Scheduler] = LawfulScheduler) -> Report:
+    """Draw a graph, run it to its end, and check what is left."""
+    world = World(seed, make)
+    world.play()
+    return world.report
+
+
+def size_of(rng: Random) -> int:
+    """Median about 25 nodes, one graph in fifteen has more than 150."""
+    part = rng.random()
+    if part < 0.15:
+        return rng.randint(1, 9)
+    if part < 0.40:
+        return rng.randint(10, 22)
+    if part < 0.86:
+        return rng.randint(20, 50)
+    return rng.randint(50, 149) if part < 0.935 else rng.randint(150, 230)
+
+
+class Observed(Simulation):
+    """Sees whether a named limit ever held a node back."""
+
+    def settle(self) -> None:
+        super().settle()
+        if self.scheduler.free > 0 and READY in self.scheduler.state:
+            self.bodies.features.add("limit")
+
+
+class World:
+    """A random graph, and the bodies of its nodes."""
+
+    def __init__(self, seed: int, make: type[Scheduler]) -> None:
+        self.rng = rng = Random(seed)
+        count = size_of(rng)
+        self.report = Report(seed, count)
+        self.scale = rng.choice((0.5, 1.0, 4.0))
+        self.grace = rng.choice((0.0, 1.0, 5.0))
+        # How likely each kind of trouble is in this graph; many graphs have none of some kind.
+        self.trouble = {kind: rng.choice((0.0, 0.3, 1.0)) * most for kind, most in TROUBLE.items()}
+        self.limits = self._limits()
+        self.shared = [limit for limit in self.limits.values() if isinstance(limit, Limit)]
+        # Units that "other runs" hold of shared limits.
+        self.held_elsewhere = dict.fromkeys(range(len(self.shared)), 0)
+        self.shape = self._shape(count)
+        options = {
+            "max_concurrent": rng.choice((None, None, 1, 2, 3, 5, 8)),
+            "limits": self.limits,
+            "on_error": rng.choice(("continue", "continue", "drain", "cancel")),
+            "deadline": rng.choice((None, None, None, None, 3.0, 20.0)),
+            "grace": self.grace,
+            "rng": Random(seed),
+        }
+        self.scheduler = make(self.shape, **options)
+        self.report.scheduler = self.scheduler
+        self.features = self.report.features
+        self.simulation = Observed(self.scheduler, self)
+        # Attempts whose end is still to come, whatever the scheduler thinks of them.
+        self.out: set[tuple[int, int]] = set()
+        self.swallows: set[tuple[int, int]] = set()
+        # What a body waits for that has lent its slots, by group.
+        self.waits: dict[Group, tuple[int, int]] = {}
+        self.members: dict[Group, list[int]] = {}
+        self.grown = 0
+
+    # -- drawing
+
+    def chance(self, kind: str) -> bool:
+        return self.rng.random() < self.trouble[kind]
+
+    def _limits(self) -> dict[str, int | Limit]:
+        rng = self.rng
+        names = ("cpu", "db", "llm")[: rng.randint(0, 3)]
+        return {
+            name: Limit(rng.randint(1, 5)) if rng.random() < 0.2 else rng.choice((1, 1, 2, 3, 6)) for name in names
+        }
+
+    def _size(self, name: str) -> int:
+        size = self.limits[name]
+        return size.size if isinstance(size, Limit) else size
+
+    def _demand(self) -> tuple[tuple[str, int], ...]:
+        rng = self.rng
+        if not self.limits or rng.random() < 0.4:
+            return ()
+        names = sorted(rng.sample(sorted(self.limits), rng.randint(1, min(2, len(self.limits)))))
+        return tuple((name, rng.randint(1, self._size(name)) if rng.random() < 0.4 else 1) for name in names)
+
+    def _flags(self) -> int:
+        flags = 0
+        if self.chance("when"):
+            flags |= Flag.WHEN
+        if self.chance("fallback"):
+            flags |= Flag.FALLBACK
+        if self.chance("thread"):
+            flags |= Flag.THREAD
+            if self.rng.random() < 0.5:
+                flags |= Flag.REPEAT_SAFE
+        return int(flags)
+
+    def _retry(self) -> Retry | None:
+        if not self.chance("retry"):
+            return None
+        rng = self.rng
+        backoff = Backoff(initial=rng.choice((0.0, 0.5, 2.0)), maximum=10.0, jitter=rng.random() < 0.5)
+        return Retry(attempts=rng.randint(2, 4), backoff=backoff)
+
+    def _timeout(self) -> Timeout | None:
+        if not self.chance("timeout"):
+            return None
+        rng = self.rng
+        attempt = rng.choice((None, 0.5, 1.0, 3.0))
+        total = rng.choice((None, 2.0, 6.0)) if attempt is not None else rng.choice((2.0, 6.0))
+        return Timeout(attempt=attempt, total=total)
+
+    def _priority(self) -> int:
+        return self.rng.randint(-3, 5) if self.chance("priority") else 0
+
+    def _join(self) -> int:
+        return self.rng.choice((Join.ANY, Join.ALL_DONE)) if self.chance("join") else Join.ALL
+
+    def _shape(self, count: int) -> Shape:
+        """A random acyclic graph in which definition order is not always an order that works."""
+        rng = self.rng
+        place = list(range(count))
+        if rng.random() < 0.5:
+            rng.shuffle(place)
+        reach = rng.choice((1, 3, 10, count))
+        most = rng.choice((1, 2, 2, 4))
+        upstream: list[list[int]] = [[] for _ in range(count)]
+        for at in range(1, count):
+            nearest = max(0, at - reach)
+            number = min(rng.randint(0, most), at - nearest)
+            upstream[place[at]] = [place[before] for before in rng.sample(range(nearest, at), number)]
+        flags = [self._flags() for _ in range(count)]
+        for node in range(count):
+            if self.chance("container"):
+                flags[node] = int(Flag.CONTAINER) | (flags[node] & int(Flag.WHEN | Flag.FALLBACK))
+        containers = [node for node in place if flags[node] & Flag.CONTAINER]
+        followers: dict[int, list[int]] = {}
+        for leader, follower in zip(containers, containers[1:], strict=False):
+            if rng.random() < 0.5 and leader not in upstream[follower]:
+                followers[leader] = [follower]
+        demand = [() if flags[node] & Flag.CONTAINER else self._demand() for node in range(count)]
+        retry = {node: policy for node in range(count) if (policy := self._retry())}
+        for leader, nodes in followers.items():
+            # As the planner has it: the policies of a map are its instances'.
+            for node in (leader, *nodes):
+                retry.pop(node, None)
+        return shape_of(
+            upstream,
+            join=[self._join() for _ in range(count)],
+            demand=demand,
+            flags=flags,
+            priority=[self._priority() for _ in range(count)],
+            cost=[rng.choice((0.5, 1.0, 1.0, 4.0)) for _ in range(count)],
+            retry=retry,
+            timeout={node: policy for node in range(count) if (policy := self._timeout())},
+            followers=followers,
+        )
+
+    # -- playing
+
+    @property
+    def now(self) -> float:
+        return self.simulation.now
+
+    def play(self) -> None:
+        rng, count = self.rng, self.report.nodes
+        given = rng.sample(range(count), min(count, 2)) if rng.random() < 0.1 else []
+        for _ in range(rng.randint(1, 3)):
+            if self.chance("resize"):
+                self.simulation.at(self._soon(), self.resize)
+        if self.chance("cancel"):
+            self.simulation.at(self._soon(), self.cancel)
+        if self.chance("root growth"):
+            for _ in range(rng.randint(1, 4)):
+                self.simulation.at(self._soon(), self.enter_root)
+        for _ in range(rng.randint(0, 3)):
+            self.simulation.at(self._soon(), self.say_nonsense)
+        if self.shared:
+            self.simulation.at(self._soon(), self.hold_elsewhere)
+        self.simulation.at(LATEST, self.restore)
+        self.simulation.at(2 * LATEST, self.cancel)
+        self.simulation.run(given)
+        self.log("ended", self.now)
+        self._look_back()
+        self.simulation.finish()
+        self._check_end()
+
+    def log(self, *decision: object) -> None:
+        self.report.decisions.append(decision)
+
+    def _soon(self) -> float:
+        return self.now + round(self.rng.random() * self.rng.choice((2, 10, 30)), 1)
+
+    def _seconds(self) -> float:
+        rng = self.rng
+        return rng.choice((0.0, 0.5, 1.0, 1.0, 2.0, round(rng.random() * 5, 2))) * self.scale
+
+    # -- what the scheduler has decided
+
+    def begin(self, node: int, attempt: int) -> None:
+        scheduler = self.scheduler
+        self.log("begin", self.now, node, attempt)
+        self._note_start(node)
+        if scheduler.flags[node] & Flag.CONTAINER:
+            self._open(node, attempt)
+            return
+        self.out.add((node, attempt))
+        if self.chance("hang"):
+            # Ends when it is asked to; as a thread, never or much later.
+            if scheduler.flags[node] & Flag.THREAD and self.rng.random() < 0.5:
+                self.simulation.at(self.now + 50.0, self.end, node, attempt)
+            return
+        if self.chance("lend") and not scheduler.flags[node] & Flag.THREAD:
+            self.simulation.at(self.now + self._seconds(), self.run_inside, node, attempt)
+            return
+        if self.chance("swallow"):
+            self.swallows.add((node, attempt))
+        self.simulation.at(self.now + self._seconds(), self.end, node, attempt)
+
+    def _note_start(self, node: int) -> None:
+        scheduler = self.scheduler
+        if any(weight > 1 for _, weight in scheduler.queue_of(node).demand):
+            self.features.add("weight")
+        if scheduler.join[node] != Join.ALL:
+            state = scheduler.state
+            if any(state[before] != SUCCEEDED for before in scheduler.upstream[node]):
+                self.features.add("join")
+        if scheduler.priority[node]:
+            self.features.add("priority")
+
+    def is_current(self, node: int, attempt: int) -> bool:
+        return self.scheduler.state[node] == RUNNING and self.scheduler.attempts[node] == attempt
+
+    def end(self, node: int, attempt: int) -> None:
+        """A body ends by itself."""
+        if (node, attempt) not in self.out:
+            return
+        self._gone(node, attempt)
+        if (node, attempt) in self.scheduler.abandoned:
+            self.log("returned", self.now, node, attempt)
+            self.features.add("abandoned")
+            self.scheduler.returned(node, attempt)
+            return
+        if self.chance("failure"):
+            self.fail(node, attempt)
+        else:
+            self.succeed(node, attempt)
+
+    def _gone(self, node: int, attempt: int) -> None:
+        self.out.discard((node, attempt))
+        self.swallows.discard((node, attempt))
+
+    def succeed(self, node: int, attempt: int, reason: int = OUTPUT) -> None:
+        counted = self.scheduler.ended(node, attempt, self.now, reason)
+        self.log("succeed", self.now, node, attempt, counted)
+        if not counted and self.is_current(node, attempt) and self.scheduler.has_expired(node, attempt):
+            self.fail(node, attempt)
+
+    def fail(self, node: int, attempt: int, *, final: bool = False) -> None:
+        retryable = self.rng.random() < 0.8
+        after = 3.0 if self.rng.random() < 0.1 else None
+        if self.scheduler.has_expired(node, attempt):
+            self.features.add("timeout")
+        verdict = self.scheduler.failed(node, attempt, self.now, retryable=retryable, after=after, final=final)
+        self.log("fail", self.now, node, attempt, verdict)
+        if verdict == RETRYING:
+            self.features.add("retry")
+        elif verdict == FALLING_BACK:
+            self.out.add((node, attempt))
+            if self.rng.random() < 0.5:
+                self.fall_back(node, attempt)
+            else:
+                self.simulation.at(self.now + self._seconds(), self.fall_back, node, attempt)
+
+    def fall_back(self, node: int, attempt: int) -> None:
+        if (node, attempt) not in self.out or not self.is_current(node, attempt):
+            return
+        self._gone(node, attempt)
+        if self.chance("failure"):
+            self.fail(node, attempt, final=True)
+        else:
+            self.succeed(node, attempt, FALLBACK)
+
+    def interrupt(self, node: int, attempt: int) -> None:
+        scheduler, rng = self.scheduler, self.rng
+        self.log("interrupt", self.now, node, attempt)
+        if not self.is_current(node, attempt) or (node, attempt) in self.swallows:
+            return
+        if scheduler.flags[node] & Flag.THREAD and not scheduler.is_falling_back(node):
+            return
+        manner = rng.random()
+        if manner < 0.6:
+            self.give_way(node, attempt)
+        elif manner < 0.8:
+            self.simulation.at(self.now + rng.choice((0.0, 0.5, 2.0, 20.0)), self.give_way, node, attempt)
+        elif manner < 0.9:
+            self._gone(node, attempt)
+            reason = FALLBACK if scheduler.is_falling_back(node) else OUTPUT
+            self.succeed(node, attempt, reason)
+        else:
+            self._gone(node, attempt)
+            self.fail(node, attempt, final=scheduler.is_falling_back(node))
+
+    def give_way(self, node: int, attempt: int) -> None:
+        """A body ends because it was asked to."""
+        self._gone(node, attempt)
+        if not self.is_current(node, attempt):
+            if (node, attempt) in self.scheduler.abandoned:
+                self.scheduler.returned(node, attempt)
+            return
+        if self.scheduler.has_expired(node, attempt):
+            self.fail(node, attempt)
+        else:
+            self.log("cancelled", self.now, node, attempt, self.scheduler.cancelled(node, attempt, self.now))
+
+    def give_up(self, node: int, attempt: int) -> None:
+        self.log("give up", self.now, node, attempt)
+        if not self.is_current(node, attempt):
+            return
+        if self.scheduler.has_expired(node, attempt):
+            self.fail(node, attempt)
+        else:
+            self.scheduler.cancelled(node, attempt, self.now)
+
+    def judge(self, node: int) -> bool | None:
+        self.features.add("when")
+        part = self.rng.random()
+        verdict = None if part < 0.03 else part < 0.8
+        self.log("judge", self.now, node, verdict)
+        return verdict
+
+    def go_on(self, node: int) -> None:
+        """The body that waited has its slots again."""
+        self.features.add("lend")
+        attempt = self.scheduler.attempts[node]
+        self.log("go on", self.now, node, attempt)
+        if self.rng.random() < 0.3:
+            self.run_inside(node, attempt)
+        else:
+            self.simulation.at(self.now + self._seconds(), self.end, node, attempt)
+
+    # -- growth
+
+    def _kind(self, *, priority: int = 0) -> Kind:
+        flags = self._flags()
+        is_container = self.grown < 30 and self.chance("container")
+        if is_container:
+            flags = int(Flag.CONTAINER) | (flags & int(Flag.WHEN | Flag.FALLBACK))
+        return Kind(
+            demand=0 if is_container else self.scheduler.demand_number(self._demand()),
+            flags=flags,
+            priority=max(priority, self._priority()),
+            remaining=self.rng.choice((0.5, 1.0, 4.0)),
+            retry=self._retry(),
+            timeout=self._timeout(),
+        )
+
+    def enter(self, group: Group, known: Iterable[int], *, leaders: Iterable[int] = (), order: int = 0) -> int:
+        """Let a node enter behind some of those *known*."""
+        scheduler, rng = self.scheduler, self.rng
+        candidates = [node for node in known if node != NOTHING]
+        upstream = rng.sample(candidates, min(len(candidates), rng.randint(0, 2)))
+        owner = group.owner
+        kind = self._kind(priority=scheduler.priority[owner] if owner >= 0 else 0)
+        node = scheduler.enter(
+            group, kind, self.now, upstream=upstream, leaders=tuple(leaders), join=self._join(), order=order
+        )
+        self.grown += 1
+        self.log("enter", self.now, owner, node, tuple(upstream))
+        self.members.setdefault(group, []).append(node)
+        self.features.add("grow")
+        return node
+
+    def _open(self, node: int, attempt: int) -> None:
+        """A container brings its nodes, some at once and some later."""
+        scheduler, rng = self.scheduler, self.rng
+        self.features.add("containers")
+        mode = rng.choice((CANCEL, DRAIN, CONTINUE, COLLECT))
+        group = scheduler.open(node, attempt, mode)
+        self.members[group] = []
+        known: list[int] = []
+        for leader, nodes in scheduler.followers.items():
+            if node in nodes:
+                # The items of the stage that feeds this one.
+                self.features.add("followers")
+                known += [item for other in self.members if other.owner == leader for item in self.members[other]]
+        known = [item for item in known if scheduler.attempts[item] or scheduler.state[item] < FIRST_TERMINAL]
+        batches = rng.randint(1, 2)
+        for batch in range(batches):
+            instant = self.now + (0.0 if batch == 0 else self._seconds())
+            self.simulation.at(instant, self.enter_batch, group, known, batch == batches - 1)
+
+    def enter_batch(self, group: Group, known: list[int], is_last: bool) -> None:
+        if group.closed:
+            return
+        rng, scheduler = self.rng, self.scheduler
+        number = rng.randint(0, 4) if self.grown < 150 else 0
+        for order in range(number):
+            usable = [node for node in known if node not in scheduler.vacant]
+            leaders: list[int] = []
+            stages = [node for node in self.members[group] if scheduler.flags[node] & Flag.CONTAINER]
+            if stages and rng.random() < 0.3 and stages[0] not in scheduler.vacant:
+                leaders = [stages[0]]
+            known = [*usable, self.enter(group, [node for node in usable if node not in leaders], leaders=leaders, order=order)]
+        if is_last:
+            scheduler.close(group)
+
+    def enter_root(self) -> None:
+        """A list of steps that is still being written."""
+        scheduler = self.scheduler
+        if scheduler.has_ended:
+            return
+        known = self.rng.sample(range(self.report.nodes), min(3, self.report.nodes))
+        self.enter(scheduler.root, known)
+
+    def run_inside(self, node: int, attempt: int) -> None:
+        """A body runs more graph, and lends its slots meanwhile."""
+        scheduler, rng = self.scheduler, self.rng
+        if (node, attempt) not in self.out:
+            return
+        if not self.is_current(node, attempt) or self.grown > 150:
+            self.end(node, attempt)
+            return
+        group = scheduler.open(node, attempt, COLLECT)
+        self.members[group] = []
+        known: list[int] = []
+        for order in range(rng.randint(0, 3)):
+            known.append(self.enter(group, known, order=order))
+        scheduler.close(group)
+        if not self.is_current(node, attempt):
+            return
+        scheduler.lend(node, attempt)
+        self.waits[group] = (node, attempt)
+
+    def complete(self, group: Group) -> None:
+        scheduler = self.scheduler
+        node, attempt = group.owner, group.attempt
+        self.log("complete", self.now, node, attempt)
+        waiting = self.waits.pop(group, None)
+        if waiting is not None:
+            self._settle_inside(node, attempt)
+        elif self.is_current(node, attempt) and not scheduler.is_falling_back(node):
+            self._end_container(group, node, attempt)
+        self._forget(group)
+
+    def _settle_inside(self, node: int, attempt: int) -> None:
+        if (node, attempt) not in self.out or not self.is_current(node, attempt):
+            return
+        scheduler = self.scheduler
+        if scheduler.has_expired(node, attempt) or scheduler.was_interrupted(node, attempt):
+            self.give_way(node, attempt)
+        elif scheduler.reclaim(node, attempt):
+            self.log("reclaim", self.now, node)
+        else:
+            self.end(node, attempt)
+
+    def _end_container(self, group: Group, node: int, attempt: int) -> None:
+        scheduler = self.scheduler
+        if scheduler.was_interrupted(node, attempt):
+            self.log("cancelled", self.now, node, attempt, scheduler.cancelled(node, attempt, self.now))
+        elif scheduler.has_expired(node, attempt) or (group.failed and group.mode != COLLECT):
+            self.fail(node, attempt)
+        elif group.cancelled and group.mode != COLLECT:
+            self.log("cancelled", self.now, node, attempt, scheduler.cancelled(node, attempt, self.now))
+        else:
+            self.succeed(node, attempt)
+
+    def _forget(self, group: Group) -> None:
+        """Drop members of which nothing can come back."""
+        scheduler = self.scheduler
+        if self.rng.random() < 0.5:
+            return
+        out = {node for node, _ in self.out}
+        for node in self.members.pop(group, ()):
+            if node not in out and node not in scheduler.groups and node not in scheduler.abandoned_nodes:
+                self.log("forget", node)
+                scheduler.forget(node)
+
+    # -- from outside
+
+    def resize(self) -> None:
+        scheduler, rng = self.scheduler, self.rng
+        if not scheduler.has_ended:
+            self.features.add("resize")
+        names = [None, *self.limits] if scheduler.max_concurrent < 100 or not self.limits else [*self.limits]
+        name = rng.choice(names)
+        size = rng.randint(1, 8)
+        self.log("resize", self.now, name, size)
+        scheduler.resize(name, size)
+
+    def restore(self) -> None:
+        """Nothing that is too small for somebody stays so for ever."""
+        for name in self.limits:
+            self.scheduler.resize(name, 10)
+        for number, held in self.held_elsewhere.items():
+            if held:
+                self.shared[number].release(held)
+                self.held_elsewhere[number] = 0
+
+    def hold_elsewhere(self) -> None:
+        """Another run takes units of a shared limit, and gives them back."""
+        if self.scheduler.has_ended:
+            return
+        number = self.rng.randrange(len(self.shared))
+        limit, held = self.shared[number], self.held_elsewhere[number]
+        if held:
+            limit.release(held)
+            self.held_elsewhere[number] = 0
+        elif limit.acquire(1):
+            self.features.add("shared")
+            self.held_elsewhere[number] = 1
+            self.simulation.at(self._soon(), self.hold_elsewhere)
+
+    def cancel(self) -> None:
+        scheduler = self.scheduler
+        if not scheduler.has_ended:
+            self.features.add("cancel")
+        self.log("cancel", self.now)
+        if self.rng.random() < 0.2 and self.now < LATEST:
+            scheduler.stop(scheduler.root, self.now, interrupt=False)
+        else:
+            scheduler.cancel(self.now)
+
+    def say_nonsense(self) -> None:
+        """Results that come too late, twice, or of attempts that never were."""
+        scheduler, rng = self.scheduler, self.rng
+        node = rng.randrange(len(scheduler.state))
+        attempt = scheduler.attempts[node] - 1 if scheduler.state[node] == RUNNING else scheduler.attempts[node]
+        assert not scheduler.ended(node, attempt, self.now)
+        assert scheduler.failed(node, attempt, self.now, retryable=True) == LATE
+        assert not scheduler.cancelled(node, attempt, self.now)
+        assert not scheduler.reclaim(node, attempt)
+        scheduler.lend(node, attempt)
+        scheduler.judged(node, True, self.now) if scheduler.state[node] != READY else None
+        if rng.random() < 0.3 and not scheduler.has_ended:
+            self.simulation.at(self._soon(), self.say_nonsense)
+
+    # -- what is left
+
+    def _look_back(self) -> None:
+        """Which features took effect, as far as it shows in the end."""
+        scheduler, features = self.scheduler, self.features
+        reasons = {REASON_NAMES[reason] for reason in scheduler.reason}
+        if "fallback" in reasons:
+            features.add("fallback")
+        if SKIPPED in scheduler.state:
+            features.add("skip")
+        if "starved" in reasons:
+            features.add("starved")
+        if "deadline" in reasons:
+            features.add("deadline")
+            features.add("cancel")
+        if scheduler.root.mode == DRAIN and scheduler.root.failed:
+            features.add("drain")
+        if scheduler.root.mode == CONTINUE and scheduler.root.failed:
+            features.add("continue")
+
+    def _check_end(self) -> None:
+        scheduler = self.scheduler
+        assert scheduler.has_ended
+        assert all(state >= FIRST_TERMINAL for state in scheduler.state)
+        assert scheduler.next_at() is None
+        assert not scheduler.groups
+        assert not scheduler.completed
+        assert scheduler.active == 0
+        assert scheduler.free == scheduler.max_concurrent - len(scheduler.abandoned)
+        for node, attempt in list(scheduler.abandoned):
+            scheduler.returned(node, attempt)
+        assert scheduler.free == scheduler.max_concurrent
+        assert all(slots.used == 0 for slots in scheduler.limits.values())
+        for limit, held in zip(self.shared, self.held_elsewhere.values(), strict=True):
+            assert limit.used == held
+
+
+TROUBLE = {
+    "failure": 0.25,
+    "retry": 0.6,
+    "timeout": 0.4,
+    "when": 0.4,
+    "fallback": 0.5,
+    "thread": 0.4,
+    "join": 0.5,
+    "priority": 0.5,
+    "container": 0.2,
+    "lend": 0.2,
+    "hang": 0.06,
+    "swallow": 0.2,
+    "resize": 1.0,
+    "cancel": 0.7,
+    "root growth": 0.8,
+}
+
+
+def main() -> None:
+    seed = int(sys.argv[1])
+    world = World(seed, LawfulScheduler)
+    try:
+        world.play()
+    finally:
+        print(f"seed {seed}: {world.report.nodes} planned nodes, features {sorted(world.features)}")
+        for decision in world.report.decisions:
+            print(*decision)
+        scheduler = world.scheduler
+        for node, state in enumerate(scheduler.state):
+            print(
+                node,
+                STATE_NAMES[state],
+                REASON_NAMES[scheduler.reason[node]],
+                "upstream",
+                list(scheduler.upstream[node]),
+                f"attempts {scheduler.attempts[node]}",
+            )
+
+
+if __name__ == "__main__":
+    main()
