@@ -79,6 +79,7 @@ class Source(Protocol):
         """
         Return the argument, or MISSING if what it comes from is not there.
         """
+        ...
 
 
 class SlotSource:
@@ -298,51 +299,61 @@ class Namespace(Protocol):
         """
         Return the slot of the node called *name*.
         """
+        ...
 
     def slot_of_node(self, node: Node[..., Any]) -> int | None:
         """
         Return the slot of *node* if it belongs here.
         """
+        ...
 
     def input_slot(self, name: str, default: Any, node: str) -> int | None:
         """
         Return a slot that will hold the run input *name*, or *default*; None if there are no run inputs here.
         """
+        ...
 
     def inputs_slot(self) -> int | None:
         """
         Return a slot that will hold the dict of all run inputs.
         """
+        ...
 
     def has_resource(self, name: str) -> bool:
         """
         Say whether there is a resource called *name*.
         """
+        ...
 
     def literal(self, value: Any) -> Source:
         """
         Make a source of a value.
         """
+        ...
 
     def spare_slot(self) -> int:
         """
         Return a slot that holds nothing.
         """
+        ...
 
     def is_mapped(self, slot: int) -> bool:
         """
         Say whether the node in *slot* is a mapped one.
         """
+        ...
 
     def subplan(self, graph: Graph) -> Plan | None:
         """
         Return the plan of a nested graph, None if it cannot be planned.
         """
+        ...
 
     def names(self) -> Iterable[str]:
         """
         Return the ids of all nodes, to suggest one.
         """
+        ...
 
 
 def bind_node(node: Node[..., Any], names: Namespace) -> Bound:
@@ -375,8 +386,11 @@ class _Steps:
     title = "the run"
 
     def __init__(self, resolve: Callable[[str], int | None], spare_slot: int) -> None:
-        self.slot_of = resolve
+        self._resolve = resolve
         self._spare_slot = spare_slot
+
+    def slot_of(self, name: str) -> int | None:
+        return self._resolve(name)
 
     def slot_of_node(self, node: Node[..., Any]) -> int | None:
         return self.slot_of(node.id)

@@ -78,6 +78,7 @@ IMPLICIT_LIMITS: Final = ("thread", "process")
 SHOWN_CYCLE: Final = 20
 # Codes that set a function apart from a plain one: generators, async generators, *args, **kwargs.
 _ODD: Final = VARIADIC | 0x20 | 0x200
+_NOTHING: Final[Sequence[int]] = ()
 _COROUTINE0: Final = int(CallKind.COROUTINE0)
 _INLINE0: Final = int(CallKind.INLINE0)
 _GENERAL: Final = int(CallKind.GENERAL)
@@ -749,7 +750,7 @@ class _Planner:
         upstream: Sequence[int]
         index, depends_on = self.index, node.depends_on
         if depends_on is None:
-            upstream = ()
+            upstream = _NOTHING
         else:
             try:
                 upstream = tuple([index[name] for name in depends_on])

@@ -209,6 +209,8 @@ def _as_runner(value: object) -> RunnerName | None:
             return "loop"
         case "thread":
             return "thread"
+        case _:
+            pass
     later = "; 'process', Dask and Ray come with a later release" if value == "process" else ""
     raise _bad("runner", value, f"must be 'loop' or 'thread'{later}")
 
@@ -221,6 +223,8 @@ def _as_repeat(value: object) -> Repeat | None:
             return "safe"
         case "never":
             return "never"
+        case _:
+            pass
     raise _bad("repeat", value, "must be 'safe' (an attempt of unknown outcome may run again) or 'never'")
 
 
