@@ -78,7 +78,6 @@ IMPLICIT_LIMITS: Final = ("thread", "process")
 SHOWN_CYCLE: Final = 20
 # Codes that set a function apart from a plain one: generators, async generators, *args, **kwargs.
 _ODD: Final = VARIADIC | 0x20 | 0x200
-_NOTHING: Final[Sequence[int]] = ()
 _COROUTINE0: Final = int(CallKind.COROUTINE0)
 _INLINE0: Final = int(CallKind.INLINE0)
 _GENERAL: Final = int(CallKind.GENERAL)
@@ -750,7 +749,7 @@ class _Planner:
         upstream: Sequence[int]
         index, depends_on = self.index, node.depends_on
         if depends_on is None:
-            upstream = _NOTHING
+            upstream = ()
         else:
             try:
                 upstream = tuple([index[name] for name in depends_on])
@@ -770,7 +769,7 @@ class _Planner:
                 slots, upstream = found
             if count == 1:
                 self.kinds[position] = kind + 1
-                self.arguments[position] = slots[0]
+                self.arguments[position] = next(iter(slots))
             else:
                 self.kinds[position] = kind + 2
                 self.arguments[position] = itemgetter(*slots)
