@@ -379,18 +379,19 @@ class Scheduler:
         Enter the first ready nodes in one piece: sorted once, they need no heap.
         """
         state, ready_at, key = self.state, self.ready_at, self.key
-        touched: dict[int, Queue] = {}
+        nodes = [node for node in nodes if state[node] == PENDING]
         for node in nodes:
-            if state[node] != PENDING:
-                continue
             state[node] = READY
             ready_at[node] = now
-            if self.facts is not None:
-                self.facts.ready(node, self.attempts[node] + 1, now)
-            queue = self._waiting_room(node)
-            queue.backlog.append(key[node])
-            touched[id(queue)] = queue
-        for queue in touched.values():
+        if self.facts is not None:
+            for node in nodes:
+                self.facts.ready(node, 1, now)
+        if self.sole is not None and not self.special:
+            self.sole.backlog = sorted([key[node] for node in nodes], reverse=True)
+            return
+        for node in nodes:
+            self._waiting_room(node).backlog.append(key[node])
+        for queue in (*self.queues, self.containers, self.judging):
             queue.backlog.sort(reverse=True)
 
     def _waiting_room(self, node: int) -> Queue:
@@ -574,14 +575,13 @@ class Scheduler:
         if not self._plain or reason != OUTPUT:
             return self._ended_otherwise(node, attempt, now, reason)
         self.free += 1
-        demand = self.demand[node]
-        if demand:
-            queue = self._demand_queues[demand]
-            slots = queue.slots
-            if slots is not None:
-                slots.used -= queue.weight
-            else:
-                queue.release()
+        sole = self.sole
+        queue = sole or self._demand_queues[self.demand[node]]
+        slots = queue.slots
+        if slots is not None:
+            slots.used -= queue.weight
+        elif queue.needs:
+            queue.release()
         state[node] = SUCCEEDED
         self.reason[node] = OUTPUT
         self.ended_at[node] = now
@@ -598,7 +598,9 @@ class Scheduler:
                 self.ready_at[follower] = now
                 if facts is not None:
                     facts.ready(follower, 1, now)
-                heappush(self._demand_queues[self.demand[follower]].heap, self.key[follower])
+                if sole is None:
+                    queue = self._demand_queues[self.demand[follower]]
+                heappush(queue.heap, self.key[follower])
         return True
 
     def _ended_otherwise(self, node: int, attempt: int, now: float, reason: int) -> bool:
@@ -1285,7 +1287,8 @@ class Scheduler:
         succeeded = sum(state[before] == SUCCEEDED for before in upstream)
         lost = sum(state[before] > SUCCEEDED for before in upstream)
         for before in upstream:
-            if state[before] < FIRST_TERMINAL:
+            # One that has ended tells nobody any more, but `forget` has to know whom it is upstream of.
+            if state[before] < FIRST_TERMINAL or before >= self.planned:
                 if before not in self._own_downstream:
                     self._own_downstream.add(before)
                     self.downstream[before] = list(self.downstream[before])
