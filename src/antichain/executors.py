@@ -122,8 +122,6 @@ class ParallelGraphExecutor:
     async def execute_with_dynamic_concurrency(
         self,
         limits: Mapping[str, int | Limit],
-        inputs: Mapping[str, Any] | None = None,
-        /,
         **given: Any,  # Any: as for execute
     ) -> dict[str, Any]:
         """
@@ -135,7 +133,7 @@ class ParallelGraphExecutor:
             >>> limits = {"llm": Limit(4), "cpu": 2}
             >>> results = await executor.execute_with_dynamic_concurrency(limits=limits)  # doctest: +SKIP
         """
-        return await self.execute(inputs, limits=limits, **given)
+        return await self.execute(limits=limits, **given)
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -230,19 +228,15 @@ class ParallelStepExecutor:
         except RunFailed as failure:
             raise _refusal(failure) from None
 
-    async def execute_with_timeout(
-        self, step_timeout: float, inputs: Mapping[str, Any] | None = None, /, **given: Any
-    ) -> dict[str, Any]:
+    async def execute_with_timeout(self, step_timeout: float, **given: Any) -> dict[str, Any]:
         """
         Run all steps, each attempt of which may take *step_timeout* seconds; a step's own ``timeout`` counts instead.
         """
-        return await self._execute(Policies(timeout=Timeout(attempt=step_timeout)), inputs, given)
+        return await self._execute(Policies(timeout=Timeout(attempt=step_timeout)), None, given)
 
     async def execute_with_retry(
         self,
         max_retries: int,
-        inputs: Mapping[str, Any] | None = None,
-        /,
         *,
         backoff: Backoff = Backoff(),
         step_timeout: float | None = None,
@@ -258,7 +252,7 @@ class ParallelStepExecutor:
             raise GraphError(Fault("bad-policy", text))
         timeout = UNSET if step_timeout is None else Timeout(attempt=step_timeout)
         defaults = Policies(retry=Retry(attempts=max_retries + 1, backoff=backoff), timeout=timeout)
-        return await self._execute(defaults, inputs, given)
+        return await self._execute(defaults, None, given)
 
     async def _execute(
         self, defaults: Policies, inputs: Mapping[str, Any] | None, given: Mapping[str, Any]
