@@ -26,10 +26,10 @@ from antichain.core.capacity import open_slots
 from antichain.core.facts import FactStream, Listener
 from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
-from antichain.core.states import DEADLINE, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, SUCCEEDED
+from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
 from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
 from antichain.binding import MISSING, Binding
-from antichain.growth import Container, Grown, MappedStage, Queued, call_inside, open_container
+from antichain.growth import Container, Grown, Inside, MappedStage, Queued, call_inside, open_container
 from antichain.plan import Plan
 from antichain.policies import Limit, Timeout, retry_after
 from antichain.record import RunResult, status_of
@@ -43,6 +43,10 @@ T = TypeVar("T")
 # A run of bodies that do not suspend gives the loop a turn after so many nodes, or seconds.
 SLICE_NODES: Final = 256
 SLICE_SECONDS: Final = 0.001
+
+# How long tasks may take to end after the last node has, and how often one looks at those that were told to.
+SWEEP_SECONDS: Final = 0.5
+SWEEP_TICK: Final = 0.05
 
 # What `_general` returns for an attempt that goes on elsewhere.
 _LAUNCHED: Final = object()
@@ -145,6 +149,7 @@ class Driver:
         self.started_at = 0.0
         self.ended_at = 0.0
         self.was_cancelled = False
+        self._has_begun = False
         # What a signal asked for: "once" to end, "twice" to end now.
         self.interrupt: str | None = None
         # What went wrong while resources were closed.
@@ -164,10 +169,14 @@ class Driver:
         self._hosts: dict[int, Seat] = {}
         # Every task of this run; nothing else keeps them alive.
         self._tasks: set[asyncio.Task[Any]] = set()
+        # Those of them whose body was given up.
+        self._killed: set[asyncio.Task[Any]] = set()
         # Attempts that were asked to end, for functions in threads to see.
         self._asked: set[tuple[int, int]] = set()
         # Bodies that wait to get their slots back.
         self._resumptions: dict[int, asyncio.Future[None]] = {}
+        # What running bodies run themselves, by its group.
+        self._insides: dict[Group, Inside] = {}
         # How often each name was used inside a node.
         self._paths: dict[str, int] = {}
         self._alarm: asyncio.TimerHandle | None = None
@@ -185,8 +194,8 @@ class Driver:
         """
         Execute the plan to its end; what became of it is in `result()`. Cancelling the caller ends the run and then raises.
         """
-        self._begin()
         try:
+            self._begin()
             await self._wait()
         finally:
             await self._clean_up()
@@ -225,6 +234,9 @@ class Driver:
         self.core.start(now, given)
         if self._on_begin is not None:
             self._on_begin(self)
+        self._has_begun = True
+        if self.was_cancelled:
+            self.core.cancel(now)
         self._turn()
 
     def _open_facts(self, now: float) -> None:
@@ -232,11 +244,17 @@ class Driver:
             return
         core = self.core
         self.facts = FactStream(
-            self.run_id, self.settings.listeners, self.names, (core.state, core.reason), self.errors.get, self._output_of,
-            core.abandoned_nodes,
+            self.run_id, self.settings.listeners, self.names, (core.state, core.reason), self._error_of, self._output_of,
+            core.abandoned_nodes, self._on_broken_listener,
         )
         self.facts.run_started(self.plan.name, self.plan.shape.count, now)
         core.facts = self.facts
+
+    def _on_broken_listener(self, listener: Listener, error: BaseException) -> None:
+        if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
+            raise error
+        message = f"listener {listener!r} of run {self.run_id} raised; it is not told anything more"
+        self.loop.call_exception_handler({"message": message, "exception": error})
 
     def _output_of(self, node: int) -> Any:
         if self.core.state[node] != SUCCEEDED:
@@ -282,9 +300,10 @@ class Driver:
         """
         The same for a signal or another thread, which has no task to cancel: the loop calls it.
         """
-        self._note_suspension()
         self.was_cancelled = True
-        self.cancel()
+        if self._has_begun:
+            self._note_suspension()
+            self.cancel()
 
     def _heal(self) -> None:
         """
@@ -311,24 +330,40 @@ class Driver:
             self._alarm.cancel()
         for limit in self._watched:
             limit.unwatch(self._on_shared_limit)
-        stop_at = self.clock() + self.settings.grace
+        if not self.core.has_ended:
+            # Our own fault ended the run.
+            for task in self._tasks:
+                task.cancel()
         self.resource_errors = await self._undisturbed(self.resources.close(self.settings.grace))
-        while self._tasks and self.clock() < stop_at:
-            self._inline = None
-            waiting = [task for task in self._tasks if not task.done()]
-            if not waiting:
-                break
-            await self._undisturbed(asyncio.wait(waiting, timeout=0.05))
-            for task in waiting:
-                # What is still here has nothing to do any more.
-                if not task.done() and self.core.has_ended:
-                    self._kill(task)
+        await self._sweep()
+        left: Mapping[tuple[int, int], Callable[[], object]] = {}
         if self._threads is not None:
-            self._threads.close()
-        for (node, attempt) in list(self.core.abandoned):
-            self.core.returned(node, attempt)
+            # A limit that other runs share stays charged until the thread is back.
+            left = {key: queue.release for key, queue in self.core.abandoned.items() if self._threads.has(key)}
+            self._threads.close(left)
+        for node, attempt in list(self.core.abandoned):
+            if (node, attempt) not in left:
+                self.core.returned(node, attempt)
         if self.facts is not None:
             self.facts.run_ended(self.status, self.clock())
+
+    async def _sweep(self) -> None:
+        """
+        Wait a moment for tasks that are about to end, then end them, and part with those that even swallow that.
+        """
+        stop_at = self.clock() + min(self.settings.grace, SWEEP_SECONDS)
+        is_late = False
+        while waiting := [task for task in self._tasks if not task.done()]:
+            await self._undisturbed(asyncio.wait(waiting, timeout=SWEEP_TICK))
+            waiting = [task for task in waiting if not task.done()]
+            if is_late:
+                for task in waiting:
+                    disown(task)
+                break
+            is_late = self.clock() >= stop_at
+            for task in waiting:
+                if is_late or task in self._killed:
+                    self._kill(task)
 
     async def _undisturbed(self, work: Awaitable[T]) -> T:
         """
@@ -407,7 +442,12 @@ class Driver:
             return
         # Somebody else ran since, so it had suspended; and if somebody is in place now, that one has suspended too.
         self._note_suspension()
-        self._hosts.pop(seat.node, None)
+        self._vacate(seat)
+
+    def _vacate(self, seat: Seat) -> None:
+        # An attempt that was given up may end when the next one has a host already.
+        if self._hosts.get(seat.node) is seat:
+            del self._hosts[seat.node]
 
     async def _work(self, seat: Seat) -> None:
         """
@@ -504,10 +544,14 @@ class Driver:
                     self._note_suspension()
                     now = clock()
                     slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
+        except asyncio.CancelledError:
+            # Somebody cancelled this task between two bodies. No body was hurt, and a fresh worker goes on.
+            pass
         except BaseException as error:
             # Not a node's: those are caught where they are awaited.
             self._report_crash(error)
-            raise
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._inline = None
             self._tasks.discard(seat.task)
@@ -567,7 +611,13 @@ class Driver:
         condition = binding.when
         assert condition is not None
         args, kwargs = condition.arguments(values)
-        return condition.function(*args, **kwargs)
+        return self._apart(condition.function, *args, **kwargs)
+
+    def _apart(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """
+        Call a function of the user's that is no body: what it does to context variables is seen by nobody else.
+        """
+        return self._base.copy().run(function, *args, **kwargs)
 
     def _binding_of(self, node: int) -> tuple[Binding, list[Any]]:
         """
@@ -646,7 +696,9 @@ class Driver:
 
     def _submit(self, call: Call) -> None:
         if self._threads is None:
-            self._threads = Threads(lambda: self.loop.call_soon_threadsafe(self._guarded, self._on_threads))
+            self._threads = Threads(
+                lambda: self.loop.call_soon_threadsafe(self._guarded, self._on_threads), self.is_cancelled
+            )
         self._threads.submit(call)
         if self.core.flags[call.node] & _TIMED:
             self.core.arm(call.node, call.attempt)
@@ -660,6 +712,8 @@ class Driver:
             if kind == YIELDED:
                 self._tell_chunk(node, attempt, value)
             elif self.core.abandoned_nodes.get(node) == attempt:
+                if isinstance(value, CoroutineType):
+                    value.close()
                 self.core.returned(node, attempt)
             elif kind != RETURNED:
                 self._attempt_failed(node, attempt, value)
@@ -676,8 +730,22 @@ class Driver:
         """
         seat = self._hosts[node] = Seat(node, attempt)
         self._open_task(self._await_alone, seat, body, reason)
+        seat.task.add_done_callback(lambda _: self._guarded(lambda: self._ended_unbegun(seat, body, reason)))
         self.core.arm(node, attempt)
         self._set_alarm()
+
+    def _ended_unbegun(self, seat: Seat, body: Coroutine[Any, Any, Any], reason: int | None) -> None:
+        """
+        A task that is cancelled before its first step never runs, and so cannot tell that its attempt is over.
+        """
+        if seat.task not in self._tasks:
+            return
+        self._tasks.discard(seat.task)
+        body.close()
+        self._note_suspension()
+        self._vacate(seat)
+        self._attempt_failed(seat.node, seat.attempt, asyncio.CancelledError(), is_fallback=reason is not None)
+        self._turn()
 
     async def _await_alone(self, seat: Seat, body: Coroutine[Any, Any, Any], reason: int | None) -> None:
         self._note_suspension()
@@ -687,17 +755,18 @@ class Driver:
                 value = await body
             except BaseException as error:
                 self._note_suspension()
-                self._hosts.pop(node, None)
+                self._vacate(seat)
                 self._attempt_failed(node, attempt, error, is_fallback=reason is not None)
                 if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
                     raise
             else:
                 self._note_suspension()
-                self._hosts.pop(node, None)
+                self._vacate(seat)
                 self._succeeded(node, attempt, value, self.clock(), reason)
         except BaseException as error:
             self._report_crash(error)
-            raise
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._tasks.discard(seat.task)
         self._turn()
@@ -749,15 +818,14 @@ class Driver:
             core.returned(node, attempt)
             return
         if isinstance(error, asyncio.CancelledError) and core.was_interrupted(node, attempt):
-            core.cancelled(node, attempt, now)
-            self._child_cancelled(node)
+            self._cancelled(node, attempt)
             return
         error = self._note_error(node, attempt, error)
         retry = core.retry.get(node)
         retryable, after = False, None
         if retry is not None and not is_fallback:
             try:
-                retryable = retry.retryable(error)
+                retryable = bool(self._apart(retry.retryable, error))
                 after = retry_after(error, time.time()) if retryable else None
             except Exception as broken:
                 error.add_note(f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
@@ -771,6 +839,35 @@ class Driver:
         elif verdict == LATE:
             raise InternalError(f"node {self.name_of(node)!r}: the failure of its current attempt {attempt} was refused")
 
+    def _cancelled(self, node: int, attempt: int) -> None:
+        """
+        An attempt that was asked to end has ended, or was given up.
+        """
+        self.core.cancelled(node, attempt, self.clock())
+        if self.core.state[node] == FAILED:
+            self._starved(node)
+        elif node >= self.core.planned:
+            grown = self.grown[node]
+            grown.owner.child_cancelled(self, node, grown)
+
+    def _starved(self, node: int) -> None:
+        """
+        A node failed because abandoned attempts hold the slots that it waits for.
+        """
+        self.errors[node] = self._error_of(node)
+        self._child_failed(node)
+
+    def _error_of(self, node: int) -> BaseException | None:
+        error = self.errors.get(node)
+        if error is None and self.core.reason[node] == STARVED:
+            held = ", ".join(sorted({repr(self.name_of(holder)) for holder, _ in self.core.abandoned}))
+            error = RunnerError(
+                f"node {self.name_of(node)!r} cannot go on: all that it waits for is held by attempts that did not end when "
+                f"they were asked to ({held}), and a thread cannot be killed. Let such functions look at "
+                "`Context.cancelled`, or give the limit more slots."
+            )
+        return error
+
     def _note_error(self, node: int, attempt: int, error: BaseException) -> BaseException:
         """
         Keep the error under its node, in the form in which users see it.
@@ -779,7 +876,7 @@ class Driver:
         if core.has_expired(node, attempt):
             error = self._timeout_of(node, attempt, error)
         elif not isinstance(error, Exception):
-            error = NodeFailed.wrapping(error, node=name, attempt=attempt)
+            error = NodeFailed(name, attempt, error)
         if isinstance(error, NodeTimeout) or not core.flags[node] & _CONTAINER:
             # A container fails with the error of what failed inside it, which says so itself.
             error.add_note(f"node {name!r}, attempt {attempt}")
@@ -805,7 +902,7 @@ class Driver:
     def _fall_back(self, node: int, attempt: int, error: BaseException) -> None:
         fallback = self._fallback_of(node)
         try:
-            value = fallback(error) if callable(fallback) else fallback
+            value = self._apart(fallback, error) if callable(fallback) else fallback
         except BaseException as broken:
             broken.__context__ = error
             self._attempt_failed(node, attempt, broken, is_fallback=True)
@@ -822,11 +919,6 @@ class Driver:
         if node >= self.core.planned:
             grown = self.grown[node]
             grown.owner.child_failed(self, node, grown, self.errors[node])
-
-    def _child_cancelled(self, node: int) -> None:
-        if node >= self.core.planned:
-            grown = self.grown[node]
-            grown.owner.child_cancelled(self, node, grown)
 
     def _drop_inputs(self, node: int) -> None:
         """
@@ -847,7 +939,10 @@ class Driver:
         node, core, now = group.owner, self.core, self.clock()
         container = self.containers.get(node)
         if container is None or container.group is not group:
-            # Of a running body (`ctx.run`), which waits for its own.
+            # Of a running body (`ctx.run`), which waits for its own; what never started has not told it.
+            inside = self._insides.pop(group, None)
+            if inside is not None:
+                inside.end()
             return
         del self.containers[node]
         attempt = group.attempt
@@ -855,15 +950,13 @@ class Driver:
             return
         container.archive(self)
         if core.was_interrupted(node, attempt):
-            core.cancelled(node, attempt, now)
-            self._child_cancelled(node)
+            self._cancelled(node, attempt)
         elif core.has_expired(node, attempt):
             self._attempt_failed(node, attempt, TimeoutError())
         elif (error := container.error()) is not None:
             self._attempt_failed(node, attempt, error)
         elif group.stopping:
-            core.cancelled(node, attempt, now)
-            self._child_cancelled(node)
+            self._cancelled(node, attempt)
         else:
             self._succeeded(node, attempt, container.output(), now)
 
@@ -1028,33 +1121,34 @@ class Driver:
             raise RunnerError(f"attempt {attempt} of node {self.name_of(node)!r} is over: it cannot run anything more.")
         inside = call_inside(self, node, runnable, inputs)
         group = core.open(node, attempt, COLLECT)
-        inside.enter(self, group, inputs)
-        core.close(group)
+        self._insides[group] = inside
+        try:
+            inside.enter(self, group, inputs)
+        finally:
+            core.close(group)
         core.lend(node, attempt)
         self._turn()
-        try:
-            while not inside.future.done():
-                await asyncio.wait({inside.future})
-        except asyncio.CancelledError:
-            core.stop(group, self.clock())
-            self._turn()
-            await self._undisturbed_future(inside.future)
-            raise
-        if core.reclaim(node, attempt):
-            resumption = self._resumptions[node] = self.loop.create_future()
-            self._turn()
-            await resumption
-        return inside.future.result()
-
-    async def _undisturbed_future(self, future: "asyncio.Future[Any]") -> None:
-        while not future.done():
+        was_cancelled = False
+        while not inside.ended.done():
             try:
-                await asyncio.wait({future})
+                await asyncio.wait({inside.ended})
             except asyncio.CancelledError:
-                # Asked again: what it waits for has been asked too, and is given up once its grace is over.
-                continue
-        if not future.cancelled():
-            future.exception()
+                # Asked once or more: what it waits for is asked too, and is given up once its grace is over.
+                was_cancelled = True
+                core.stop(group, self.clock())
+                self._turn()
+        if core.reclaim(node, attempt):
+            # One for all: a body may run several things at once.
+            resumption = self._resumptions.setdefault(node, self.loop.create_future())
+            self._turn()
+            while not resumption.done() and not core.was_interrupted(node, attempt) and not core.has_expired(node, attempt):
+                try:
+                    await asyncio.wait({resumption})
+                except asyncio.CancelledError:
+                    was_cancelled = True
+        if was_cancelled or not inside.has_outcome:
+            raise asyncio.CancelledError
+        return inside.outcome()
 
     def _resume(self, node: int) -> None:
         resumption = self._resumptions.pop(node, None)
@@ -1077,6 +1171,13 @@ class Driver:
             self._tell_chunk(node, attempt, chunk)
         elif self._threads is not None:
             self._threads.tell_chunk(node, attempt, chunk)
+        else:
+            # A thread of the user's own.
+            try:
+                self.loop.call_soon_threadsafe(self._tell_chunk, node, attempt, chunk)
+            except RuntimeError:
+                # The loop is closed: the run is long over.
+                return
 
     def _tell_chunk(self, node: int, attempt: int, chunk: object) -> None:
         # What an attempt says after its end is nobody's business any more.
@@ -1119,26 +1220,34 @@ class Driver:
         # Timers of the loop may fire up to its resolution early.
         for node, attempt in core.tick(max(self.clock(), self._alarm_at)):
             self._given_up(node, attempt)
+        while core.starved:
+            self._starved(core.starved.pop())
         self._turn()
 
     def _given_up(self, node: int, attempt: int) -> None:
         """
         The body of an attempt did not end in time: go on without it.
         """
+        was_asked = (node, attempt) in self._asked
         self._asked.add((node, attempt))
+        seat = self._hosts.pop(node, None)
         if self.core.has_expired(node, attempt):
             self._attempt_failed(node, attempt, TimeoutError())
         else:
-            self.core.cancelled(node, attempt, self.clock())
-            self._child_cancelled(node)
-        seat = self._hosts.pop(node, None)
-        if seat is not None and seat.attempt == attempt:
+            self._cancelled(node, attempt)
+        if seat is None:
+            return
+        if was_asked:
             self._kill(seat.task)
+        else:
+            # A coroutine that a plain function returned: its thread is long back, and it can be asked.
+            seat.task.cancel()
 
     def _kill(self, task: "asyncio.Task[Any]") -> None:
         """
         End a body that swallows its cancellation: close its coroutine under the task, which then fails and retires.
         """
+        self._killed.add(task)
         coroutine = task.get_coro()
         body = getattr(coroutine, "cr_await", None)
         if isinstance(body, CoroutineType):
@@ -1201,6 +1310,20 @@ class Driver:
         if self._crash is None:
             self._crash = error
         self._end()
+
+
+# Held, because to be forgotten is one more `GeneratorExit` for them.
+_DISOWNED: set["asyncio.Task[Any]"] = set()
+
+
+def disown(task: "asyncio.Task[Any]") -> None:
+    """
+    Let whoever closes the loop not wait for a task that nothing can end: its coroutine swallows even `GeneratorExit`.
+    """
+    _DISOWNED.add(task)
+    task.add_done_callback(_DISOWNED.discard)
+    asyncio.tasks._unregister_task(task)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def _shortest_timeout(timeouts: Iterable[Timeout]) -> float | None:

@@ -303,7 +303,12 @@ class Inside(Owner):
     """
 
     def __init__(self, driver: Driver, node: int, name: str, plan: Plan, *, is_graph: bool) -> None:
-        self.future: asyncio.Future[Any] = driver.loop.create_future()
+        # Done once nothing of it runs any more.
+        self.ended: asyncio.Future[None] = driver.loop.create_future()
+        # What came of it, if it was not cancelled. Not in the future, which refuses a StopIteration.
+        self.has_outcome = False
+        self._value: Any = None
+        self._error: BaseException | None = None
         self._node = node
         self._name = name
         self._plan = plan
@@ -322,23 +327,32 @@ class Inside(Owner):
         driver.enter(group, kind, self._name, grown, now=driver.clock())
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
-        if not self.future.done():
-            self.future.set_result(self._result(driver) if self._is_graph else value)
+        self.has_outcome = True
+        self._value = self._result(driver) if self._is_graph else value
 
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
-        if self.future.done():
-            return
-        if not self._is_graph:
-            self.future.set_exception(error)
-            return
-        assert self._nested is not None
-        errors = [each for each in self._nested.errors if isinstance(each, Exception)] or [error]
-        text = f"{len(errors)} failure{'s' * (len(errors) != 1)} in graph {self._plan.name!r}"
-        self.future.set_exception(RunFailed(text, errors, self._result(driver)))  # type: ignore[arg-type]
+        self.has_outcome = True
+        self._error = error
+        if self._is_graph:
+            assert self._nested is not None
+            errors = [each for each in self._nested.errors if isinstance(each, Exception)] or [error]
+            text = f"{len(errors)} failure{'s' * (len(errors) != 1)} in graph {self._plan.name!r}"
+            self._error = RunFailed(text, errors, self._result(driver))  # type: ignore[arg-type]
 
-    def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
-        if not self.future.done():
-            self.future.cancel()
+    def end(self) -> None:
+        """
+        Let the body go on: nothing of it is left.
+        """
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def outcome(self) -> Any:
+        """
+        Return the value, or raise the error.
+        """
+        if self._error is not None:
+            raise self._error
+        return self._value
 
     def _result(self, driver: Driver) -> RunResult:
         nested, core, plan = self._nested, driver.core, self._plan

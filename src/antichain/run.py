@@ -174,7 +174,14 @@ class _Run:
         try:
             if self._signal is not None:
                 return None, None
-            return self._loop.run_until_complete(drive(self._driver)), None
+            main = self._loop.create_task(drive(self._driver))
+            while True:
+                try:
+                    return self._loop.run_until_complete(main), None
+                except RuntimeError:
+                    # A node has stopped the loop, which is not its own: the run goes on.
+                    if main.done():
+                        raise
         except BaseException as error:
             return None, error
         finally:
@@ -182,13 +189,13 @@ class _Run:
 
     def _conclude(self, result: RunResult | None, error: BaseException | None) -> RunResult:
         if self._signal == signal.SIGINT:
-            raise _with_result(KeyboardInterrupt(), getattr(error, "result", None) or result) from error
+            raise _with_result(KeyboardInterrupt(), getattr(error, "result", result)) from error
         if self._signal is not None:
             # The nodes have cleaned up: now what the signal does anyway.
             try:
                 signal.raise_signal(self._signal)
             except BaseException as stop:
-                raise _with_result(stop, getattr(error, "result", None) or result) from error
+                raise _with_result(stop, getattr(error, "result", result)) from error
         if error is not None:
             raise error
         assert result is not None
@@ -242,7 +249,11 @@ def close_loop(loop: asyncio.AbstractEventLoop) -> None:
             task.cancel()
         if leftover:
             loop.run_until_complete(asyncio.wait(leftover, timeout=LEFTOVER_SECONDS))
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        closing = loop.create_task(loop.shutdown_asyncgens())
+        loop.run_until_complete(asyncio.wait({closing}, timeout=LEFTOVER_SECONDS))
+        if not closing.done():
+            closing.cancel()
+            loop.run_until_complete(asyncio.wait({closing}, timeout=LEFTOVER_SECONDS))
         # `asyncio.to_thread` inside nodes: its threads end by themselves, and we do not wait for them.
         executor = getattr(loop, "_default_executor", None)
         if executor is not None:
@@ -269,11 +280,19 @@ async def astream_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[s
             yield event
         await run
     finally:
+        was_cancelled = False
         if not run.done():
             run.cancel()
-        await asyncio.wait({run})
+        while not run.done():
+            try:
+                await asyncio.wait({run})
+            except asyncio.CancelledError:
+                # Asked again while everything is being awaited already.
+                was_cancelled = True
         if not run.cancelled():
             run.exception()
+        if was_cancelled:
+            raise asyncio.CancelledError
 
 
 def stream_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Iterable[Event]:

@@ -124,6 +124,7 @@ class FactStream:
         "_names",
         "_output_of",
         "_reasons",
+        "_report",
         "_run_id",
         "_states",
         "seq",
@@ -138,6 +139,7 @@ class FactStream:
         error_of: Callable[[int], BaseException | None],
         output_of: Callable[[int], Any],
         abandoned: Container[int] = (),
+        report: Callable[[Listener, BaseException], object] = lambda listener, error: None,
     ) -> None:
         self._run_id = run_id
         self._listeners = tuple(listeners)
@@ -147,12 +149,18 @@ class FactStream:
         self._error_of = error_of
         self._output_of = output_of
         self._abandoned = abandoned
+        # Told of a listener that raised. What listens changes nothing, and so may not end anything either.
+        self._report = report
         # Number of the last event; there are no gaps.
         self.seq = 0
 
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except BaseException as error:  # noqa: BLE001  # foreign code, in the middle of a decision
+                self._listeners = tuple(each for each in self._listeners if each is not listener)
+                self._report(listener, error)
 
     def _next(self) -> int:
         self.seq += 1

@@ -207,6 +207,8 @@ class Scheduler:
         self.timers = Timers(self._is_alive)
         self.interrupts: list[tuple[int, int]] = []
         self.completed: list[Group] = []
+        # Nodes that failed because abandoned attempts hold what they wait for; the caller empties it.
+        self.starved: list[int] = []
         self.root = Group(NOTHING, 0, ON_ERROR[on_error])
         self.root.closed = True
         # Groups by owner, and the group of each node that was not planned.
@@ -1106,6 +1108,7 @@ class Scheduler:
         self._starvation = 0
         for node in self._starving():
             if self.state[node] == READY:
+                self.starved.append(node)
                 self._finish(node, FAILED, STARVED, now)
                 self._after_failure(node, now)
             elif self.state[node] == RUNNING:
