@@ -854,7 +854,9 @@ class Driver:
         """
         A node failed because abandoned attempts hold the slots that it waits for.
         """
-        self.errors[node] = self._error_of(node)
+        error = self._error_of(node)
+        assert error is not None
+        self.errors[node] = error
         self._child_failed(node)
 
     def _error_of(self, node: int) -> BaseException | None:
