@@ -226,6 +226,7 @@ class Driver:
             self._base,
             self.settings.isolation == "task",
             self.grown,
+            self._hosts,
         )
         self._watch_shared_limits()
         now = self.started_at = self.clock()
@@ -456,7 +457,7 @@ class Driver:
         self._standby = False
         self._note_suspension()
         # A run of bodies that suspend starts as many workers: so these are unpacked, not looked up.
-        core, take, ended, can_start, attempts, planned, kinds, functions, arguments, values, clock, base, own_tasks, all_grown = self._kit
+        core, take, ended, can_start, attempts, planned, kinds, functions, arguments, values, clock, base, own_tasks, all_grown, hosts = self._kit
         is_cancelled = seat.task.cancelling
         now = clock()
         slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
@@ -519,7 +520,12 @@ class Driver:
                     break
                 now = clock()
                 if self._inline is not seat:
-                    self._leave(seat)
+                    # As `_leave`, which bodies that suspend would have to call once each.
+                    other = self._inline
+                    if other is not None:
+                        self._inline = None
+                        hosts[other.node] = other
+                    hosts.pop(node, None)
                     # Its suspension gave the loop a turn.
                     slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
                 if value is not _LAUNCHED:
@@ -540,7 +546,11 @@ class Driver:
                 slice_nodes -= 1
                 if not slice_nodes or now > slice_ends:
                     self._inline = None
-                    await asyncio.sleep(0)
+                    try:
+                        await asyncio.sleep(0)
+                    except asyncio.CancelledError:
+                        # By somebody who cancels every task of the loop; there is no node in this one.
+                        break
                     self._note_suspension()
                     now = clock()
                     slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
