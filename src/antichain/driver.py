@@ -163,6 +163,7 @@ class Driver:
 
         # A standby is scheduled and has not begun. Invariant: while a worker awaits a body in place, one is.
         self._standby = False
+        self._standby_seat = Seat()
         # The worker whose body has not been seen to suspend. Whoever else runs knows by it that the body did.
         self._inline: Seat | None = None
         # Who is in the body of a running attempt, for those that have suspended.
@@ -311,8 +312,6 @@ class Driver:
         Record the attempts whose tasks ended without a word, because they were cancelled before their first step.
         """
         self._tasks = {task for task in self._tasks if not task.done()}
-        if self._standby and not self._tasks:
-            self._standby = False
         for node, seat in list(self._hosts.items()):
             if seat.task.done():
                 del self._hosts[node]
@@ -415,7 +414,8 @@ class Driver:
 
     def _start_worker(self) -> None:
         self._standby = True
-        self._open_task(self._work, Seat())
+        seat = self._standby_seat = Seat()
+        self._open_task(self._work, seat)
 
     def _open_task(self, work: Callable[..., Coroutine[Any, Any, None]], seat: Seat, *args: Any) -> None:
         """
@@ -585,6 +585,9 @@ class Driver:
         if not core.unfinished:
             self._end()
             return
+        if self._standby and self._standby_seat.task.done():
+            # Somebody cancelled it before it began.
+            self._standby = False
         if not self._standby:
             if core.can_start():
                 self._start_worker()
