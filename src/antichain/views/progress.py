@@ -72,12 +72,14 @@ class PlainProgress:
         print(f"[{now - self._started_at:7.1f} s] {text}", file=self._stream or sys.stderr, flush=True)
 
 
-def printable(text: str) -> str:
+def printable(text: str, limit: int | None = SHOWN_CHARACTERS) -> str:
     """
-    Keep foreign text from driving the terminal or starting a new line: control, format and surrogate characters are shown as escapes.
+    Keep foreign text from driving the terminal or starting a new line: control, format and surrogate characters are
+    shown as escapes; what is longer than *limit* is cut.
     """
-    shown = "".join(
-        character if not unicodedata.category(character).startswith(("C", "Zl", "Zp")) else ascii(character)[1:-1]
-        for character in text
-    )
-    return shown if len(shown) <= SHOWN_CHARACTERS else shown[: SHOWN_CHARACTERS - 1] + "…"
+    if not text.isprintable():
+        text = "".join(
+            character if not unicodedata.category(character).startswith(("C", "Zl", "Zp")) else ascii(character)[1:-1]
+            for character in text
+        )
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
