@@ -83,6 +83,8 @@ class Settings:
     isolation: str = "context"
     # Whether the result tells what became of each instance of a mapped stage.
     keeps_instances: bool = True
+    # Whether the laws of the core are checked after every signal.
+    debug: bool = False
 
 
 class Seat:
@@ -119,7 +121,7 @@ class Driver:
         # Called once the run has begun, to let nodes enter that no plan has.
         self._on_begin = begin
         self.run_id = settings.run_id
-        self.core = Scheduler(
+        self.core = _scheduler_type(settings.debug)(
             plan.shape,
             max_concurrent=settings.max_concurrent,
             limits=settings.limits,
@@ -1351,3 +1353,11 @@ def _shortest_timeout(timeouts: Iterable[Timeout]) -> float | None:
             if limit is not None and (shortest is None or limit < shortest):
                 shortest = limit
     return shortest
+
+
+def _scheduler_type(debug: bool) -> type[Scheduler]:
+    if not debug:
+        return Scheduler
+    from antichain.core.laws import LawfulScheduler
+
+    return LawfulScheduler

@@ -55,6 +55,8 @@ def settle(plan: Plan, options: Mapping[str, Any], *, keeps_instances: bool = Tr
         listeners=listeners,
         isolation=chosen.get("isolation", "context"),
         keeps_instances=keeps_instances,
+        # Slow: for those who change the engine, or suspect it.
+        debug=os.environ.get("ANTICHAIN_DEBUG", "0") not in ("", "0"),
     )
 
 
