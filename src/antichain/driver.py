@@ -840,7 +840,9 @@ class Driver:
         retryable, after = False, None
         if retry is not None and not is_fallback:
             try:
-                retryable = bool(self._apart(retry.retryable, error))
+                # What is no `Exception` was wrapped for its reader only: a cancellation of its own is not retried.
+                raised = (error.__cause__ or error) if isinstance(error, NodeFailed) else error
+                retryable = bool(self._apart(retry.retryable, raised))
                 after = retry_after(error, time.time()) if retryable else None
             except Exception as broken:
                 error.add_note(f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
