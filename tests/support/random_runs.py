@@ -9,6 +9,7 @@ Everything is drawn from one `Random(seed)`; nothing is decided here that is the
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN, Group
@@ -35,7 +36,18 @@ FEATURES = ("limit", "weight", "retry", "timeout", "when", "join", "skip", "fall
 # An instant by which everything has happened that was going to: what still hangs then is cancelled, what shrank grows.
 LATEST = 10_000.0
 # What a test may find in addition.
-MORE = ("drain", "continue", "abandoned", "lend", "containers", "followers", "priority", "shared", "deadline", "starved")
+MORE = (
+    "drain",
+    "continue",
+    "abandoned",
+    "lend",
+    "containers",
+    "followers",
+    "priority",
+    "shared",
+    "deadline",
+    "starved",
+)
 
 
 @dataclass
@@ -98,8 +110,8 @@ class World:
         options = {
             "max_concurrent": rng.choice((None, None, 1, 2, 3, 5, 8)),
             "limits": self.limits,
-            "on_error": rng.choice(("continue", "continue", "drain", "cancel")),
-            "deadline": rng.choice((None, None, None, None, 3.0, 20.0)),
+            "on_error": rng.choice(("continue", "continue", "continue", "drain", "cancel")),
+            "deadline": rng.choice((None, None, None, None, None, 20.0, 60.0)),
             "grace": self.grace,
             "rng": Random(seed),
         }
@@ -109,6 +121,8 @@ class World:
         self.simulation = Observed(self.scheduler, self)
         # Attempts whose end is still to come, whatever the scheduler thinks of them.
         self.out: set[tuple[int, int]] = set()
+        # The same for fallbacks.
+        self.falling: set[tuple[int, int]] = set()
         self.swallows: set[tuple[int, int]] = set()
         # What a body waits for that has lent its slots, by group.
         self.waits: dict[Group, tuple[int, int]] = {}
@@ -123,9 +137,7 @@ class World:
     def _limits(self) -> dict[str, int | Limit]:
         rng = self.rng
         names = ("cpu", "db", "llm")[: rng.randint(0, 3)]
-        return {
-            name: Limit(rng.randint(1, 5)) if rng.random() < 0.2 else rng.choice((1, 1, 2, 3, 6)) for name in names
-        }
+        return {name: Limit(rng.randint(1, 5)) if rng.random() < 0.2 else rng.choice((1, 1, 2, 3, 6)) for name in names}
 
     def _size(self, name: str) -> int:
         size = self.limits[name]
@@ -190,7 +202,7 @@ class World:
                 flags[node] = int(Flag.CONTAINER) | (flags[node] & int(Flag.WHEN | Flag.FALLBACK))
         containers = [node for node in place if flags[node] & Flag.CONTAINER]
         followers: dict[int, list[int]] = {}
-        for leader, follower in zip(containers, containers[1:], strict=False):
+        for leader, follower in pairwise(containers):
             if rng.random() < 0.5 and leader not in upstream[follower]:
                 followers[leader] = [follower]
         demand = [() if flags[node] & Flag.CONTAINER else self._demand() for node in range(count)]
@@ -224,7 +236,7 @@ class World:
             if self.chance("resize"):
                 self.simulation.at(self._soon(), self.resize)
         if self.chance("cancel"):
-            self.simulation.at(self._soon(), self.cancel)
+            self.simulation.at(self._soon() * rng.choice((1, 5)), self.cancel)
         if self.chance("root growth"):
             for _ in range(rng.randint(1, 4)):
                 self.simulation.at(self._soon(), self.enter_root)
@@ -321,50 +333,65 @@ class World:
         if verdict == RETRYING:
             self.features.add("retry")
         elif verdict == FALLING_BACK:
-            self.out.add((node, attempt))
+            self.falling.add((node, attempt))
             if self.rng.random() < 0.5:
                 self.fall_back(node, attempt)
             else:
                 self.simulation.at(self.now + self._seconds(), self.fall_back, node, attempt)
 
     def fall_back(self, node: int, attempt: int) -> None:
-        if (node, attempt) not in self.out or not self.is_current(node, attempt):
+        """A fallback ends by itself."""
+        if (node, attempt) not in self.falling or not self.is_falling(node, attempt):
+            if (node, attempt) not in self.out:
+                self.scheduler.returned(node, attempt)
             return
-        self._gone(node, attempt)
+        self.falling.discard((node, attempt))
         if self.chance("failure"):
             self.fail(node, attempt, final=True)
         else:
             self.succeed(node, attempt, FALLBACK)
 
+    def is_falling(self, node: int, attempt: int) -> bool:
+        return self.is_current(node, attempt) and self.scheduler.is_falling_back(node)
+
     def interrupt(self, node: int, attempt: int) -> None:
         scheduler, rng = self.scheduler, self.rng
         self.log("interrupt", self.now, node, attempt)
-        if not self.is_current(node, attempt) or (node, attempt) in self.swallows:
+        if not self.is_current(node, attempt):
             return
-        if scheduler.flags[node] & Flag.THREAD and not scheduler.is_falling_back(node):
+        falls_back = scheduler.is_falling_back(node)
+        if not falls_back and ((node, attempt) in self.swallows or scheduler.flags[node] & Flag.THREAD):
             return
         manner = rng.random()
         if manner < 0.6:
-            self.give_way(node, attempt)
+            self.give_way(node, attempt, falls_back)
         elif manner < 0.8:
-            self.simulation.at(self.now + rng.choice((0.0, 0.5, 2.0, 20.0)), self.give_way, node, attempt)
+            self.simulation.at(self.now + rng.choice((0.0, 0.5, 2.0, 20.0)), self.give_way, node, attempt, falls_back)
         elif manner < 0.9:
             self._gone(node, attempt)
-            reason = FALLBACK if scheduler.is_falling_back(node) else OUTPUT
-            self.succeed(node, attempt, reason)
+            self.succeed(node, attempt, FALLBACK if falls_back else OUTPUT)
+        elif manner < 0.95 or not falls_back:
+            self._gone(node, attempt)
+            self.fail(node, attempt, final=falls_back)
+        else:
+            # It never ends.
+            self.falling.discard((node, attempt))
+
+    def give_way(self, node: int, attempt: int, was_falling: bool = False) -> None:
+        """A body ends because it was asked to."""
+        if was_falling:
+            if (node, attempt) not in self.falling or not self.is_falling(node, attempt):
+                return
+            self.falling.discard((node, attempt))
         else:
             self._gone(node, attempt)
-            self.fail(node, attempt, final=scheduler.is_falling_back(node))
-
-    def give_way(self, node: int, attempt: int) -> None:
-        """A body ends because it was asked to."""
-        self._gone(node, attempt)
-        if not self.is_current(node, attempt):
             if (node, attempt) in self.scheduler.abandoned:
                 self.scheduler.returned(node, attempt)
-            return
+                return
+            if not self.is_current(node, attempt) or self.scheduler.is_falling_back(node):
+                return
         if self.scheduler.has_expired(node, attempt):
-            self.fail(node, attempt)
+            self.fail(node, attempt, final=was_falling)
         else:
             self.log("cancelled", self.now, node, attempt, self.scheduler.cancelled(node, attempt, self.now))
 
@@ -372,6 +399,7 @@ class World:
         self.log("give up", self.now, node, attempt)
         if not self.is_current(node, attempt):
             return
+        self.falling.discard((node, attempt))
         if self.scheduler.has_expired(node, attempt):
             self.fail(node, attempt)
         else:
@@ -456,7 +484,10 @@ class World:
             stages = [node for node in self.members[group] if scheduler.flags[node] & Flag.CONTAINER]
             if stages and rng.random() < 0.3 and stages[0] not in scheduler.vacant:
                 leaders = [stages[0]]
-            known = [*usable, self.enter(group, [node for node in usable if node not in leaders], leaders=leaders, order=order)]
+            known = [
+                *usable,
+                self.enter(group, [node for node in usable if node not in leaders], leaders=leaders, order=order),
+            ]
         if is_last:
             scheduler.close(group)
 
@@ -525,7 +556,7 @@ class World:
         scheduler = self.scheduler
         if self.rng.random() < 0.5:
             return
-        out = {node for node, _ in self.out}
+        out = {node for node, _ in (*self.out, *self.falling)}
         for node in self.members.pop(group, ()):
             if node not in out and node not in scheduler.groups and node not in scheduler.abandoned_nodes:
                 self.log("forget", node)
@@ -628,7 +659,7 @@ class World:
 
 
 TROUBLE = {
-    "failure": 0.25,
+    "failure": 0.2,
     "retry": 0.6,
     "timeout": 0.4,
     "when": 0.4,
@@ -641,7 +672,7 @@ TROUBLE = {
     "hang": 0.06,
     "swallow": 0.2,
     "resize": 1.0,
-    "cancel": 0.7,
+    "cancel": 0.6,
     "root growth": 0.8,
 }
 

@@ -43,8 +43,10 @@ from antichain.errors import InternalError
 from antichain.policies import Join
 from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, Flag, Shape
 
-# Signals between two looks at the whole state.
-DEEP_EVERY: Final = 64
+# The whole state is looked at after so many signals, and after each of those that reach far: what else may change
+# is looked at after every signal.
+DEEP_EVERY: Final = 16
+REACHING: Final = frozenset({"start", "stop", "cancel", "tick", "enter", "forget"})
 # How many signals a report tells.
 STORY: Final = 30
 
@@ -61,17 +63,20 @@ def check(scheduler: Scheduler) -> None:
     Raises:
         InternalError: one does not hold.
     """
-    _check_nodes(scheduler)
-    _check_priorities(scheduler)
-    _check_charges(scheduler)
-    _check_groups(scheduler)
-    _check_timers(scheduler)
+    unfinished = [node for node, where in enumerate(scheduler.state) if where < FIRST_TERMINAL]
+    _check_endings(scheduler, unfinished)
+    _check_joins(scheduler, unfinished)
+    _check_priorities(scheduler, unfinished)
+    _check_charges(scheduler, unfinished)
+    _check_groups(scheduler, unfinished)
+    _check_timers(scheduler, unfinished)
 
 
-def broken(law: int, message: str, story: Iterable[object] = ()) -> NoReturn:
+def broken(scheduler: Scheduler, law: int, message: str) -> NoReturn:
     """
     Report a law that does not hold.
     """
+    story = scheduler.story if isinstance(scheduler, LawfulScheduler) else ()
     raise InternalError(f"law {law} is broken: {message}", story)
 
 
@@ -79,49 +84,58 @@ def join_holds(scheduler: Scheduler, node: int) -> bool:
     """
     Tell whether the endings that *node* waits for have come.
     """
-    state, upstream = scheduler.state, scheduler.upstream[node]
-    join = scheduler.join[node]
-    if join == _ALL:
-        return all(state[before] == SUCCEEDED for before in upstream)
+    state, upstream, join = scheduler.state, scheduler.upstream[node], scheduler.join[node]
     if join == _ANY:
         return not upstream or any(state[before] == SUCCEEDED for before in upstream)
-    return all(state[before] >= FIRST_TERMINAL for before in upstream)
+    for before in upstream:
+        if state[before] != SUCCEEDED and (join == _ALL or state[before] < FIRST_TERMINAL):
+            return False
+    return True
 
 
 def can_still_hold(scheduler: Scheduler, node: int) -> bool:
     """
     Tell whether the join rule of *node* holds, or may hold one day.
     """
-    state, upstream = scheduler.state, scheduler.upstream[node]
-    join = scheduler.join[node]
+    state, upstream, join = scheduler.state, scheduler.upstream[node], scheduler.join[node]
     if join == _ALL:
-        return all(state[before] <= SUCCEEDED for before in upstream)
+        for before in upstream:
+            if state[before] > SUCCEEDED:
+                return False
+        return True
     return join != _ANY or not upstream or any(state[before] <= SUCCEEDED for before in upstream)
 
 
-def _check_nodes(scheduler: Scheduler) -> None:
-    state, reason = scheduler.state, scheduler.reason
+def _check_endings(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
+    for where, reason in set(zip(scheduler.state, scheduler.reason, strict=True)):
+        if where >= FIRST_TERMINAL and reason not in REASONS[where]:
+            broken(scheduler, 5, f"a node is {STATE_NAMES[where]} with reason {REASON_NAMES[reason]!r}")
+    if len(unfinished) != scheduler.unfinished:
+        broken(scheduler, 5, f"{len(unfinished)} nodes have no terminal state, {scheduler.unfinished} were counted")
+
+
+def _check_joins(scheduler: Scheduler, nodes: Iterable[int]) -> None:
+    state = scheduler.state
     leaders = _leaders(scheduler)
-    for node, where in enumerate(state):
+    for node in nodes:
+        where = state[node]
         if where >= FIRST_TERMINAL:
-            if reason[node] not in REASONS[where]:
-                broken(5, f"node {node} is {STATE_NAMES[where]} with reason {REASON_NAMES[reason[node]]!r}")
             continue
-        waits_for_start = any(not scheduler.attempts[leader] for leader in leaders.get(node, ()))
-        waits_for_start = waits_for_start and any(state[leader] < FIRST_TERMINAL for leader in leaders[node])
-        if where == PENDING:
-            if not can_still_hold(scheduler, node):
-                broken(5, f"node {node} is pending, but its join rule can never hold")
-            if join_holds(scheduler, node) and not waits_for_start:
-                broken(3, f"node {node} is pending, but all that it waits for has come")
-        elif not join_holds(scheduler, node) or waits_for_start:
-            broken(1, f"node {node} is {STATE_NAMES[where]}, but its join rule does not hold")
-    unfinished = sum(where < FIRST_TERMINAL for where in state)
-    if unfinished != scheduler.unfinished:
-        broken(5, f"{unfinished} nodes have no terminal state, {scheduler.unfinished} were counted")
+        waits = leaders is not None and any(
+            not scheduler.attempts[leader] and state[leader] < FIRST_TERMINAL for leader in leaders.get(node, ())
+        )
+        if where != PENDING:
+            if waits or not join_holds(scheduler, node):
+                broken(scheduler, 1, f"node {node} is {STATE_NAMES[where]}, but its join rule does not hold")
+        elif not can_still_hold(scheduler, node):
+            broken(scheduler, 5, f"node {node} is pending, but its join rule can never hold")
+        elif not waits and join_holds(scheduler, node):
+            broken(scheduler, 3, f"node {node} is pending, but all that it waits for has come")
 
 
-def _leaders(scheduler: Scheduler) -> dict[int, list[int]]:
+def _leaders(scheduler: Scheduler) -> dict[int, list[int]] | None:
+    if not scheduler.followers:
+        return None
     leaders: dict[int, list[int]] = {}
     for leader, nodes in scheduler.followers.items():
         for node in nodes:
@@ -129,77 +143,81 @@ def _leaders(scheduler: Scheduler) -> dict[int, list[int]]:
     return leaders
 
 
-def _check_priorities(scheduler: Scheduler) -> None:
+def _check_priorities(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
     state, priority, key = scheduler.state, scheduler.priority, scheduler.key
-    for node, urgency in enumerate(priority):
-        if state[node] >= FIRST_TERMINAL:
-            continue
+    for node in unfinished:
+        urgency = priority[node]
         if key[node] >> PRIORITY_SHIFT != -urgency or key[node] & INDEX_MASK != node:
-            broken(6, f"node {node} has priority {urgency}, but its key says {-(key[node] >> PRIORITY_SHIFT)}")
+            broken(
+                scheduler, 6, f"node {node} has priority {urgency}, but its key says {-(key[node] >> PRIORITY_SHIFT)}"
+            )
         for before in scheduler.upstream[node]:
             if state[before] < FIRST_TERMINAL and priority[before] < urgency:
-                broken(7, f"node {before} has priority {priority[before]}, but node {node} behind it has {urgency}")
+                broken(
+                    scheduler,
+                    7,
+                    f"node {before} has priority {priority[before]}, but node {node} behind it has {urgency}",
+                )
 
 
-def _check_charges(scheduler: Scheduler) -> None:
+def _check_charges(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
     units = dict.fromkeys(scheduler.limits, 0)
-    charged = 0
-    for node, where in enumerate(scheduler.state):
-        if where == RUNNING and scheduler.is_charged(node):
-            charged += 1
-            for slots, weight in scheduler.queue_of(node).needs:
-                units[slots.name] += weight
-    if charged != scheduler.active:
-        broken(2, f"{charged} attempts hold slots, {scheduler.active} were counted")
-    for queue in scheduler.abandoned.values():
-        charged += 1
+    charged = [node for node in unfinished if scheduler.state[node] == RUNNING and scheduler.is_charged(node)]
+    holders = [scheduler.queue_of(node) for node in charged] + list(scheduler.abandoned.values())
+    for queue in holders:
         for slots, weight in queue.needs:
             units[slots.name] += weight
-    if scheduler.max_concurrent - charged != scheduler.free:
-        broken(2, f"{charged} of {scheduler.max_concurrent} slots are held, but {scheduler.free} are called free")
+    if len(charged) != scheduler.active:
+        broken(scheduler, 2, f"{len(charged)} attempts hold slots, {scheduler.active} were counted")
+    if scheduler.max_concurrent - len(holders) != scheduler.free:
+        broken(
+            scheduler,
+            2,
+            f"{len(holders)} of {scheduler.max_concurrent} slots are held, {scheduler.free} are called free",
+        )
     for name, slots in scheduler.limits.items():
         if slots.used != units[name]:
-            broken(2, f"{units[name]} units of limit {name!r} are held, {slots.used} were counted")
+            broken(scheduler, 2, f"{units[name]} units of limit {name!r} are held, {slots.used} were counted")
 
 
-def _check_groups(scheduler: Scheduler) -> None:
-    state = scheduler.state
+def _check_groups(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
+    state, group_of, root = scheduler.state, scheduler.group_of, scheduler.root
     for owner, groups in scheduler.groups.items():
         for group in groups:
             if group.owner != owner or (group.closed and not group.live):
-                broken(5, f"a group of node {owner} has ended and was not reported")
+                broken(scheduler, 5, f"a group of node {owner} has ended and was not reported")
             if state[owner] >= FIRST_TERMINAL and not group.closed:
-                broken(5, f"node {owner} is {STATE_NAMES[state[owner]]}, but a group of it is open")
-    for node, group in scheduler.group_of.items():
+                broken(scheduler, 5, f"node {owner} is {STATE_NAMES[state[owner]]}, but a group of it is open")
+    for node, group in group_of.items():
         if (state[node] < FIRST_TERMINAL) != (node in group.live):
-            broken(5, f"node {node} is {STATE_NAMES[state[node]]}, which its group does not know")
-        _check_stopped(scheduler, group, node)
-    for node in range(scheduler.planned):
-        _check_stopped(scheduler, scheduler.root, node)
+            broken(scheduler, 5, f"node {node} is {STATE_NAMES[state[node]]}, which its group does not know")
+    for node in unfinished:
+        group = group_of.get(node, root)
+        if group.stopping != NOT_STOPPING:
+            _check_stopped(scheduler, group, node)
 
 
 def _check_stopped(scheduler: Scheduler, group: Group, node: int) -> None:
     where = scheduler.state[node]
-    if group.stopping == NOT_STOPPING or where >= FIRST_TERMINAL:
-        return
     if where != RUNNING:
-        broken(5, f"node {node} is {STATE_NAMES[where]}, but what it belongs to is stopping")
+        broken(scheduler, 5, f"node {node} is {STATE_NAMES[where]}, but what it belongs to is stopping")
     if group.stopping == CANCELLING and not scheduler.was_interrupted(node, scheduler.attempts[node]):
-        broken(5, f"node {node} runs, and was not asked to end although what it belongs to is cancelled")
+        broken(scheduler, 5, f"node {node} runs, and was not asked to end although what it belongs to is cancelled")
 
 
-def _check_timers(scheduler: Scheduler) -> None:
-    backing_off, ending = set(scheduler.timers_of(BACKOFF_ENDS)), set(scheduler.timers_of(GRACE_ENDS))
-    for node, where in enumerate(scheduler.state):
+def _check_timers(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
+    backing_off, ending = scheduler.timers_of(BACKOFF_ENDS), scheduler.timers_of(GRACE_ENDS)
+    for node in unfinished:
+        where = scheduler.state[node]
         if where == BACKING_OFF and node not in backing_off:
-            broken(5, f"node {node} backs off without an end")
+            broken(scheduler, 5, f"node {node} backs off without an end")
         elif where == RUNNING and scheduler.has_body(node) and node not in ending:
             attempt = scheduler.attempts[node]
             if scheduler.abandoned_nodes.get(node) == attempt:
                 # Between `tick`, which gave it up, and what the caller says of it.
                 continue
             if scheduler.was_interrupted(node, attempt) or scheduler.has_expired(node, attempt):
-                broken(5, f"node {node} was asked to end, but nobody watches whether it does")
+                broken(scheduler, 5, f"node {node} was asked to end, but nobody watches whether it does")
 
 
 class LawfulScheduler(Scheduler):
@@ -212,7 +230,7 @@ class LawfulScheduler(Scheduler):
         # Inside a signal: the scheduler calls its own methods, and is between two states.
         self._busy = False
         self._signals = 0
-        self._story: list[tuple[object, ...]] = []
+        self.story: list[tuple[object, ...]] = []
         # The states and reasons that the last signal left.
         self._seen = bytes(self.state)
         self._seen_reason = bytes(self.reason)
@@ -244,12 +262,12 @@ class LawfulScheduler(Scheduler):
         self._enter_signal("take", now)
         taken = super().take(now)
         node = taken if taken >= NOTHING else -2 - taken
-        self._story[-1] += (taken,)
+        self.story[-1] += (taken,)
         if node != expected:
             if expected == NOTHING:
-                broken(2, f"node {node} was taken, although it is not ready or does not fit", self._story)
+                broken(self, 2, f"node {node} was taken, although it is not ready or does not fit")
             law, what = (3, "nothing") if node == NOTHING else (6, f"node {node}")
-            broken(law, f"{what} was taken, although node {expected} is ready, fits and comes first", self._story)
+            broken(self, law, f"{what} was taken, although node {expected} is ready, fits and comes first")
         if node != NOTHING:
             self._hold(node, resumes=taken < NOTHING)
         self._leave_signal("take")
@@ -288,7 +306,7 @@ class LawfulScheduler(Scheduler):
         if verdict != FALLING_BACK:
             self._judge_ending(node, attempt, verdict != LATE, is_current, due=is_current)
         elif not is_current:
-            broken(4, f"attempt {attempt} of node {node} is not current, and falls back", self._story)
+            broken(self, 4, f"attempt {attempt} of node {node} is not current, and falls back")
         self._leave_signal("failed")
         return verdict
 
@@ -321,7 +339,7 @@ class LawfulScheduler(Scheduler):
         has_to_wait = super().reclaim(node, attempt)
         if has_to_wait:
             if self._running.get(node) != attempt:
-                broken(4, f"attempt {attempt} of node {node} is not current, and gets slots back", self._story)
+                broken(self, 4, f"attempt {attempt} of node {node} is not current, and gets slots back")
             self._going_on.add(node)
         self._leave_signal("reclaim")
         return has_to_wait
@@ -350,10 +368,10 @@ class LawfulScheduler(Scheduler):
     def tick(self, now: float) -> list[tuple[int, int]]:
         self._enter_signal("tick", now)
         given_up = super().tick(now)
-        self._story[-1] += (given_up,)
+        self.story[-1] += (given_up,)
         for node, attempt in given_up:
             if self._running.get(node) != attempt:
-                broken(4, f"attempt {attempt} of node {node} is not current, and was given up", self._story)
+                broken(self, 4, f"attempt {attempt} of node {node} is not current, and was given up")
             if self._holding.pop(node, None) is not None:
                 self._left_behind[node, attempt] = self.demand[node]
             self._going_on.discard(node)
@@ -381,9 +399,9 @@ class LawfulScheduler(Scheduler):
     ) -> int:
         self._enter_signal("enter", now, group.owner, list(upstream), list(leaders), join)
         node = super().enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
-        self._story[-1] += (node,)
+        self.story[-1] += (node,)
         if node < len(self._seen) and node not in self._vacated:
-            broken(7, f"node {node} entered where another node is {STATE_NAMES[self._seen[node]]}", self._story)
+            broken(self, 7, f"node {node} entered where another node is {STATE_NAMES[self._seen[node]]}")
         self._vacated.discard(node)
         self._seen = _replaced(self._seen, node, PENDING)
         self._seen_reason = _replaced(self._seen_reason, node, NO_REASON)
@@ -412,28 +430,28 @@ class LawfulScheduler(Scheduler):
 
     def _enter_signal(self, name: str, now: float | None, *details: object) -> None:
         self._busy = True
-        self._story.append((name, now, *details))
-        del self._story[:-STORY]
+        self.story.append((name, now, *details))
+        del self.story[:-STORY]
 
     def _leave_signal(self, name: str) -> None:
         self._busy = False
-        self._signals += 1
         self._compare(name)
         self._compare_charges()
-        if self._signals % DEEP_EVERY == 0 or name == "start" or not self.unfinished:
+        self._signals += 1
+        if self._signals % DEEP_EVERY == 0 or name in REACHING or not self.unfinished:
             check(self)
 
     def _judge_ending(self, node: int, attempt: int, counted: bool, is_current: bool, *, due: bool) -> None:
         if counted and not is_current:
-            broken(4, f"attempt {attempt} of node {node} is not current, and its ending counted", self._story)
+            broken(self, 4, f"attempt {attempt} of node {node} is not current, and its ending counted")
         if due and not counted:
-            broken(4, f"the ending of the current attempt {attempt} of node {node} was lost", self._story)
+            broken(self, 4, f"the ending of the current attempt {attempt} of node {node} was lost")
         if counted:
             del self._running[node]
             self._let_go(node)
             self._going_on.discard(node)
         elif bytes(self.state) != self._seen:
-            broken(4, f"a late ending of attempt {attempt} of node {node} changed something", self._story)
+            broken(self, 4, f"a late ending of attempt {attempt} of node {node} changed something")
 
     def _hold(self, node: int, *, resumes: bool) -> None:
         if resumes:
@@ -494,10 +512,10 @@ class LawfulScheduler(Scheduler):
     def _compare_charges(self) -> None:
         held = len(self._holding) + len(self._left_behind)
         if self.max_concurrent - held != self.free or len(self._holding) != self.active:
-            broken(2, f"{held} slots are held, {self.max_concurrent - self.free} are counted", self._story)
+            broken(self, 2, f"{held} slots are held, {self.max_concurrent - self.free} are counted")
         for name, slots in self.limits.items():
             if slots.used != self._units[name]:
-                broken(2, f"{self._units[name]} of {name!r} are held, {slots.used} are counted", self._story)
+                broken(self, 2, f"{self._units[name]} of {name!r} are held, {slots.used} are counted")
 
     def _compare(self, signal: str) -> None:
         """
@@ -515,27 +533,32 @@ class LawfulScheduler(Scheduler):
             for node in changed:
                 self._judge_change(signal, node, seen[node], state[node])
             self._judge_antichain(changed)
+            _check_joins(self, self._concerned(changed))
         reason = bytes(self.reason)
         if reason != self._seen_reason:
             self._judge_reasons(self._seen_reason, reason, seen)
             self._seen_reason = reason
 
+    def _concerned(self, changed: Iterable[int]) -> Iterator[int]:
+        for node in changed:
+            yield node
+            yield from self.downstream[node]
+            yield from self.followers.get(node, ())
+
     def _judge_change(self, signal: str, node: int, before: int, after: int) -> None:
         if not is_allowed(signal, before, after):
             what = f"node {node} went from {STATE_NAMES[before]} to {STATE_NAMES[after]} by {signal!r}"
-            broken(5, what, self._story)
-        if after in LIVE and before not in LIVE and not join_holds(self, node):
-            broken(1, f"node {node} became {STATE_NAMES[after]} before its join rule held", self._story)
+            broken(self, 5, what)
         if after >= FIRST_TERMINAL and self.reason[node] not in REASONS[after]:
             what = f"node {node} is {STATE_NAMES[after]} with reason {REASON_NAMES[self.reason[node]]!r}"
-            broken(5, what, self._story)
+            broken(self, 5, what)
         if after >= FIRST_TERMINAL and (node in self._running or self.ended_at[node] != self.ended_at[node]):
-            broken(5, f"node {node} is {STATE_NAMES[after]}, but its attempt has not ended", self._story)
+            broken(self, 5, f"node {node} is {STATE_NAMES[after]}, but its attempt has not ended")
 
     def _judge_reasons(self, old: bytes, new: bytes, seen: bytes) -> None:
         for node, (was, is_now) in enumerate(zip(old, new, strict=True)):
             if was != is_now and seen[node] >= FIRST_TERMINAL:
-                broken(5, f"the reason of node {node}, which had ended, has changed", self._story)
+                broken(self, 5, f"the reason of node {node}, which had ended, has changed")
 
     def _judge_antichain(self, changed: Sequence[int]) -> None:
         before = self._before
@@ -547,7 +570,7 @@ class LawfulScheduler(Scheduler):
         for node in changed:
             if self.state[node] in LIVE and before[node] & self._live:
                 others = [other for other in range(len(before)) if before[node] & self._live & (1 << other)]
-                broken(1, f"node {node} is live together with nodes {others} before it", self._story)
+                broken(self, 1, f"node {node} is live together with nodes {others} before it")
 
     def _know_ancestors(self, node: int, upstream: Sequence[int], join: int) -> None:
         if self._before is None:

@@ -214,7 +214,7 @@ class Scheduler:
         # Groups by owner, and the group of each node that was not planned.
         self.groups: dict[int, list[Group]] = {}
         self.group_of: dict[int, Group] = {}
-        # Nodes of which an entry may be left in a queue, where it would pass for one of the next node of that index.
+        # Nodes of which something may be left, in a queue or with a leader, that would pass for the next of that index.
         self._littering: set[int] = set()
         # Indices that `forget` gave back.
         self.vacant: list[int] = []
@@ -1067,8 +1067,6 @@ class Scheduler:
         """
         Stop waiting for an attempt that does not end. Its slots stay charged until it does.
         """
-        if self.abandoned_nodes.get(node) == attempt:
-            return
         self.abandoned_nodes[node] = attempt
         given_up.append((node, attempt))
         if self.is_charged(node):
@@ -1317,6 +1315,7 @@ class Scheduler:
         state = self.state[leader]
         if state < FIRST_TERMINAL:
             self.followers.setdefault(leader, []).append(node)
+            self._littering.add(node)
             if not self.attempts[leader]:
                 self.waiting[node] += LEADER if self.join[node] == _ANY else 1
         return state > SUCCEEDED
@@ -1350,11 +1349,9 @@ class Scheduler:
         """
         if self.state[node] < FIRST_TERMINAL or node < self.planned:
             raise InternalError(f"node {node} is {STATE_NAMES[self.state[node]]} and cannot be forgotten")
-        if node in self.abandoned_nodes:
+        if node in self.abandoned_nodes or node in self.groups:
             return
-        for after in self.downstream[node]:
-            # Its index will mean another node.
-            self.upstream[after] = [before for before in self.upstream[after] if before != node]
+        is_known = self._is_known(node)
         self.attempts[node] = 0
         self.group_of.pop(node, None)
         self._alarm.pop(node, None)
@@ -1367,8 +1364,19 @@ class Scheduler:
         self._own_downstream.discard(node)
         self.downstream[node] = []
         self.followers.pop(node, None)
-        if node not in self._littering:
+        if not is_known:
             self.vacant.append(node)
+
+    def _is_known(self, node: int) -> bool:
+        """
+        Tell whether something that has not ended would take another node of that index for this one.
+        """
+        unfinished = any(self.state[other] < FIRST_TERMINAL for other in (*self.upstream[node], *self.downstream[node]))
+        if unfinished or node in self._littering:
+            return True
+        for after in self.downstream[node]:
+            self.upstream[after] = [before for before in self.upstream[after] if before != node]
+        return False
 
 
 @dataclass(frozen=True, slots=True)
