@@ -44,7 +44,7 @@ async def main() -> None:
 
 
 async def dynamic_concurrency() -> None:
-    """Variation: concurrency by kind of node. A node names its kind by `uses`; a Limit can be resized while they run."""
+    """Variation: concurrency by kind of node, named by `uses`. A Limit can be resized while nodes run."""
     calls = Limit(1)
 
     async def raise_the_limit() -> None:
