@@ -105,7 +105,8 @@ class RunEnded(NamedTuple):
     attempt: None = None
 
 
-# The three events of every node are made by this: half the time of a call of the class, which checks names and defaults.
+# The three events of every node are made by this: half the time of a call of the class, which checks names and
+# defaults.
 _new = tuple.__new__
 
 Event = RunStarted | NodeReady | NodeStarted | Chunk | NodeRetrying | NodeEnded | RunEnded

@@ -38,7 +38,7 @@ from antichain.core.states import (
     SUCCEEDED,
     TRANSITIONS,
 )
-from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS
+from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, STARVATION_ENDS
 from antichain.errors import InternalError
 from antichain.policies import Join
 from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, Flag, Shape
@@ -378,6 +378,14 @@ class LawfulScheduler(Scheduler):
         self._leave_signal("tick")
         return given_up
 
+    def look_for_starvation(self, now: float) -> None:
+        super().look_for_starvation(now)
+        if self._holding or not self._left_behind or self.timers_of(STARVATION_ENDS):
+            return
+        for node in self._candidates():
+            if self._starves(node) and not self.was_interrupted(node, self.attempts[node]):
+                broken(self, 5, f"node {node} waits for ever for slots that abandoned attempts hold")
+
     def close(self, group: Group) -> None:
         if self._busy:
             super().close(group)
@@ -508,6 +516,20 @@ class LawfulScheduler(Scheduler):
             if used + weight > size:
                 return False
         return True
+
+    def _starves(self, node: int) -> bool:
+        """
+        Tell whether only the return of abandoned attempts, which hold all that is held, could let *node* start.
+        """
+        if self.flags[node] & _CONTAINER:
+            return False
+        if len(self._left_behind) >= self.max_concurrent:
+            return True
+        for name, weight in self.demand_of(self.demand[node]):
+            slots = self.limits[name]
+            if not isinstance(slots, SharedSlots) and 0 < self._units[name] > slots.size - weight:
+                return True
+        return False
 
     def _compare_charges(self) -> None:
         held = len(self._holding) + len(self._left_behind)
