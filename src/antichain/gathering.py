@@ -139,33 +139,46 @@ async def gather(
     if uses is not None:
         options["uses"] = uses
     options.update(max_concurrent=max_concurrent, deadline=deadline, limits=limits, grace=grace)
-    driver = _driver(_await, awaitables, return_exceptions, options)
+    # As for asyncio.gather, the same one twice is awaited once.
+    distinct = {id(awaitable): awaitable for awaitable in awaitables}
+    failure: BaseException | None = None
+    values: list[Any] = []
+    driver: Driver | None = None
     try:
+        driver = _driver(_await, list(distinct.values()), return_exceptions, options)
         values = (await drive(driver))[_NODE]
-    except RunFailed as failure:
-        errors = _stage_of(driver).errors
-        raise (errors or failure.exceptions)[0] from None
+    except RunFailed as group:
+        assert driver is not None
+        failure = (_stage_of(driver).errors or group.exceptions)[0]
     finally:
-        for awaitable in awaitables:
-            _discard(awaitable)
+        await _discard(distinct.values(), grace)
+    if failure is not None:
+        # Not where it was caught: it comes with its own cause and context.
+        raise failure
     if return_exceptions:
-        return [outcome.value if outcome.ok else outcome.error for outcome in values]
-    return values  # type: ignore[no-any-return]
+        values = [outcome.value if outcome.ok else outcome.error for outcome in values]
+    value_of = dict(zip(distinct, values, strict=True))
+    return [value_of[id(awaitable)] for awaitable in awaitables]
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def _discard(awaitable: Awaitable[Any]) -> None:
+async def _discard(awaitables: Iterable[Awaitable[Any]], grace: float) -> None:
     """
-    Let go of an awaitable that may never have been awaited.
+    Let go of awaitables that may never have been awaited.
     """
-    if inspect.iscoroutine(awaitable):
-        if inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED:
-            awaitable.close()
-    elif isinstance(awaitable, asyncio.Future) and not awaitable.done():
-        awaitable.cancel()
+    unfinished = set()
+    for awaitable in awaitables:
+        if inspect.iscoroutine(awaitable):
+            if inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED:
+                awaitable.close()
+        elif isinstance(awaitable, asyncio.Future) and not awaitable.done():
+            awaitable.cancel()
+            unfinished.add(awaitable)
+    if unfinished:
+        await asyncio.wait(unfinished, timeout=grace)
 
 
 def _driver(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -461,9 +461,9 @@ class Iterated(Items):
         return None
 
     def close(self) -> None:
-        close = getattr(self._iterator, "close", None)
-        if close is not None:
-            close()
+        # Other iterators (a file, a cursor) are the user's to close.
+        if isinstance(self._iterator, Generator):
+            self._iterator.close()
 
 
 class Queued(Items):
@@ -737,8 +737,17 @@ class MappedStage(Container):
         driver.turn_soon()
 
     def _close(self) -> None:
-        self._items.close()
+        self._let_go()
         self._driver.core.close(self.group)
+
+    def _let_go(self) -> None:
+        """
+        Close the source of the items; what a generator raises then is a failure of the stage.
+        """
+        try:
+            self._items.close()
+        except BaseException as error:
+            self.errors.append(error if isinstance(error, Exception) else RunnerError(f"{type(error).__name__}: {error}"))
 
     def output(self) -> list[Any]:
         return self._results
@@ -760,7 +769,7 @@ class MappedStage(Container):
         return Outcome(key, "cancelled" if error is None else "failed", None, error)
 
     def archive(self, driver: Driver) -> None:
-        self._items.close()
+        self._let_go()
         for node, grown in list(self._live.items()):
             # The core cancelled it before it ran.
             self.child_cancelled(driver, node, grown)

@@ -13,6 +13,9 @@ from typing import Any
 
 from antichain.errors import RunnerError
 
+# Seconds that a resource has to close where others have used up the time.
+LAST_CHANCE = 0.1
+
 # Any: resources are whatever their generator yields.
 Spawn = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
@@ -38,6 +41,7 @@ class Resources:
             generator = self._openers[name]()
             owner = self._owners[name] = _Owner(name, generator)
             owner.task = self._spawn(owner.own())
+            owner.task.add_done_callback(owner.ended)
         try:
             # Several nodes may wait for one opening; the cancellation of one of them is not that of the others.
             return await asyncio.shield(owner.opened)
@@ -50,11 +54,14 @@ class Resources:
 
     async def close(self, grace: float) -> list[BaseException]:
         """
-        Close what is open, each within *grace* seconds; returns what went wrong.
+        Close what is open, all of it within *grace* seconds; returns what went wrong.
         """
         errors: list[BaseException] = []
+        clock = asyncio.get_running_loop().time
+        stop_at = clock() + grace
         for owner in reversed(list(self._owners.values())):
-            error = await owner.close(grace)
+            # One that hangs takes nobody else's chance to close.
+            error = await owner.close(max(stop_at - clock(), min(grace, LAST_CHANCE)), grace)
             if error is not None:
                 error.add_note(f"while resource {owner.name!r} was closed")
                 errors.append(error)
@@ -74,10 +81,30 @@ class _Owner:
         self.opened: asyncio.Future[Any] = loop.create_future()
         # Nobody may be waiting any more when it fails.
         self.opened.add_done_callback(lambda future: future.cancelled() or future.exception())
-        self._may_close = asyncio.Event()
+        self._may_close: asyncio.Future[None] = loop.create_future()
+        self._is_given_up = False
         self.task: asyncio.Task[Any] | None = None
 
+    def ended(self, task: "asyncio.Task[Any]") -> None:
+        """
+        A task that is cancelled before its first step never runs, and so cannot tell that nothing was opened.
+        """
+        if not self.opened.done():
+            self._fail_to_open(RunnerError(f"resource {self.name!r} was not opened: its task was cancelled."))
+
     async def own(self) -> None:
+        try:
+            await self._own()
+        except BaseException as error:
+            if not self.opened.done():
+                self._fail_to_open(error)
+            elif self._is_given_up or isinstance(error, Exception):
+                raise
+            else:
+                # A task that ends with SystemExit ends the loop.
+                raise _as_exception(self.name, error) from error
+
+    async def _own(self) -> None:
         if inspect.isasyncgen(self._generator):
             await self._own_async()
         elif inspect.isgenerator(self._generator):
@@ -86,6 +113,17 @@ class _Owner:
             self._fail_to_open(
                 RunnerError(f"resource {self.name!r} is not a generator function: it must `yield` what it opens, once.")
             )
+
+    async def _until(self, future: "asyncio.Future[Any]") -> None:
+        """
+        Wait whoever is cancelled: a node that cancels all tasks of the loop must not keep a resource from being closed.
+        """
+        while not future.done():
+            try:
+                await asyncio.wait({future})
+            except asyncio.CancelledError:
+                if self._is_given_up:
+                    raise
 
     def _fail_to_open(self, error: BaseException) -> None:
         if not isinstance(error, Exception):
@@ -99,11 +137,8 @@ class _Owner:
         except StopAsyncIteration:
             self._fail_to_open(RunnerError(f"resource {self.name!r} ended without a `yield`."))
             return
-        except BaseException as error:
-            self._fail_to_open(error)
-            return
         self.opened.set_result(value)
-        await self._may_close.wait()
+        await self._until(self._may_close)
         try:
             await anext(self._generator)
         except StopAsyncIteration:
@@ -154,28 +189,31 @@ class _Owner:
 
         threading.Thread(target=copy_context().run, args=(live,), name=f"antichain-resource-{name}", daemon=True).start()
         try:
-            await asyncio.wait({opened})
+            await self._until(opened)
             if opened.exception() is not None:
                 return
-            await self._may_close.wait()
+            await self._until(self._may_close)
         finally:
             may_close.set()
-        await closed
+        await self._until(closed)
+        closed.result()
 
-    async def close(self, grace: float) -> BaseException | None:
+    async def close(self, patience: float, grace: float) -> BaseException | None:
         """
-        Close the resource, or give up after *grace* seconds; returns what went wrong.
+        Close the resource, or give up after *patience* seconds; returns what went wrong.
         """
         task = self.task
         assert task is not None
-        self._may_close.set()
-        if not self.opened.done():
+        if not self._may_close.done():
+            self._may_close.set_result(None)
+        if not self.opened.done() and inspect.isasyncgen(self._generator):
             # Nobody will use it any more, and its opening may never end.
             task.cancel()
-        await asyncio.wait({task}, timeout=grace)
+        await asyncio.wait({task}, timeout=patience)
         if not task.done():
+            self._is_given_up = True
             task.cancel()
-            await asyncio.wait({task}, timeout=min(grace, 1.0))
+            await asyncio.wait({task}, timeout=LAST_CHANCE)
             return RunnerError(f"resource {self.name!r} was not closed within {grace:g} s; it was left as it is.")
         return None if task.cancelled() else task.exception()
 

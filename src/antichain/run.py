@@ -346,8 +346,10 @@ async def abatch_plan(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Ma
     """
     try:
         return (await drive(_batch(plan, rows, options)))["runs"]  # type: ignore[no-any-return]
-    except RunFailed as failure:
-        raise failure.exceptions[0] from None
+    except RunFailed as group:
+        failure = group.exceptions[0]
+    # Not where it was caught: it comes with its own cause and context.
+    raise failure
 
 
 def batch_plan(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> list[RunResult]:
@@ -356,8 +358,9 @@ def batch_plan(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[s
     """
     try:
         return run_driver(_batch(plan, rows, options))["runs"]  # type: ignore[no-any-return]
-    except RunFailed as failure:
-        raise failure.exceptions[0] from None
+    except RunFailed as group:
+        failure = group.exceptions[0]
+    raise failure
 
 
 def _batch(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Driver:
