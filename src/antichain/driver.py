@@ -10,6 +10,7 @@ after the body that did it.
 """
 
 import asyncio
+import inspect
 import math
 import random
 import threading
@@ -85,6 +86,12 @@ class Settings:
     keeps_instances: bool = True
     # Whether the laws of the core are checked after every signal.
     debug: bool = False
+
+
+class GivenUp(BaseException):  # noqa: N818  # an order, not an error
+    """
+    Thrown into a body that did not end within the run's grace after it was cancelled.
+    """
 
 
 class Seat:
@@ -1264,20 +1271,20 @@ class Driver:
 
     def _kill(self, task: "asyncio.Task[Any]") -> None:
         """
-        End a body that swallows its cancellation: close its coroutine under the task, which then fails and retires.
+        End a body that swallows its cancellation: throw what it does not expect into it, then cancel what it awaits in the end.
         """
         self._killed.add(task)
-        coroutine = task.get_coro()
-        body = getattr(coroutine, "cr_await", None)
-        if isinstance(body, CoroutineType):
+        body = getattr(task.get_coro(), "cr_await", None)
+        if isinstance(body, CoroutineType) and inspect.getcoroutinestate(body) == inspect.CORO_SUSPENDED:
             try:
-                body.close()
-            except (RuntimeError, ValueError):
-                # It awaits something while it is closed, or it is running: nothing can end it. It is reported as abandoned.
+                # Not `close`: that orphans what awaits something in its `finally`.
+                body.throw(GivenUp())
+            except (GivenUp, asyncio.CancelledError, StopIteration):
+                # It has ended, which its task will find out.
                 pass
             except BaseException as error:
                 # A `finally` of the user's raised; the node has its verdict already.
-                self.loop.call_exception_handler({"message": "a node raised while it was closed", "exception": error})
+                self.loop.call_exception_handler({"message": "a node raised while it was given up", "exception": error})
         task.cancel()
 
     # ------------------------------------------------------------------ the rest

@@ -9,7 +9,8 @@ import inspect
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 from antichain.errors import RunnerError
 
@@ -30,7 +31,7 @@ class Resources:
         self._openers = openers
         self._spawn = spawn
         # In the order of opening. Invariant: a resource is here from the moment its opening began until it was closed or failed to open.
-        self._owners: dict[str, _Owner] = {}
+        self._owners: dict[str, Owner] = {}
 
     async def get(self, name: str) -> Any:
         """
@@ -39,7 +40,7 @@ class Resources:
         owner = self._owners.get(name)
         if owner is None:
             generator = self._openers[name]()
-            owner = self._owners[name] = _Owner(name, generator)
+            owner = self._owners[name] = Owner(name, generator)
             owner.task = self._spawn(owner.own())
             owner.task.add_done_callback(owner.ended)
         try:
@@ -69,10 +70,13 @@ class Resources:
         return errors
 
 
-class _Owner:
+class Owner:
     """
     Open, hold and close one resource.
     """
+
+    # Everyone's, for a virtual clock, which must not jump while a thread opens or closes something.
+    everywhere: ClassVar["WeakSet[Owner]"] = WeakSet()
 
     def __init__(self, name: str, generator: Any) -> None:
         self.name = name
@@ -83,6 +87,8 @@ class _Owner:
         self.opened.add_done_callback(lambda future: future.cancelled() or future.exception())
         self._may_close: asyncio.Future[None] = loop.create_future()
         self._is_given_up = False
+        # Whether its thread has something to do that somebody waits for.
+        self.is_busy = False
         self.task: asyncio.Task[Any] | None = None
 
     def ended(self, task: "asyncio.Task[Any]") -> None:
@@ -154,6 +160,7 @@ class _Owner:
 
         def tell(future: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:
             def settle() -> None:
+                self.is_busy = False
                 if not future.done():
                     if error is None:
                         future.set_result(value)
@@ -187,13 +194,19 @@ class _Owner:
                 generator.close()
                 tell(closed, None, RunnerError(f"resource {name!r} yields more than once."))
 
-        threading.Thread(target=copy_context().run, args=(live,), name=f"antichain-resource-{name}", daemon=True).start()
+        thread = threading.Thread(
+            target=copy_context().run, args=(live,), name=f"antichain-resource-{name}", daemon=True
+        )
+        self.everywhere.add(self)
+        thread.start()
+        self.is_busy = True
         try:
             await self._until(opened)
             if opened.exception() is not None:
                 return
             await self._until(self._may_close)
         finally:
+            self.is_busy = self.is_busy or opened.done()
             may_close.set()
         await self._until(closed)
         closed.result()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
+from antichain.resources import Owner
 from antichain.runners.threads import Threads
 
 __all__ = ["Stuck", "VirtualClock", "VirtualLoop", "virtual_time"]
@@ -51,7 +52,7 @@ class VirtualSelector(selectors.SelectSelector):
             Stuck: nothing is ready, and nothing ever will be.
         """
         # Asked first: a call wakes the loop before it is no longer out, so what is ready afterwards is complete.
-        is_busy = self.out > 0 or any(threads.is_busy for threads in Threads.everywhere)
+        is_busy = self.out > 0 or any(each.is_busy for each in (*Threads.everywhere, *Owner.everywhere))
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
