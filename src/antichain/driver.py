@@ -88,7 +88,7 @@ class Settings:
     debug: bool = False
 
 
-class GivenUp(BaseException):  # noqa: N818  # an order, not an error
+class GivenUp(BaseException):
     """
     Thrown into a body that did not end within the run's grace after it was cancelled.
     """

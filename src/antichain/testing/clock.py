@@ -32,6 +32,10 @@ class Stuck(RuntimeError):  # noqa: N818  # reads as a state
     """
 
 
+def _is_any_out() -> bool:
+    return any(threads.is_busy for threads in Threads.everywhere) or any(owner.is_busy for owner in Owner.everywhere)
+
+
 class VirtualSelector(selectors.SelectSelector):
     """
     Jump instead of waiting.
@@ -52,7 +56,7 @@ class VirtualSelector(selectors.SelectSelector):
             Stuck: nothing is ready, and nothing ever will be.
         """
         # Asked first: a call wakes the loop before it is no longer out, so what is ready afterwards is complete.
-        is_busy = self.out > 0 or any(each.is_busy for each in (*Threads.everywhere, *Owner.everywhere))
+        is_busy = self.out > 0 or _is_any_out()
         ready = super().select(0)
         if ready or (timeout is not None and timeout <= 0):
             return ready
