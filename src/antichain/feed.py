@@ -15,7 +15,7 @@ from antichain.core.states import READY
 from antichain.errors import Fault, GraphError, RunnerError, suggestion
 from antichain.graph import Graph, Node
 from antichain.growth import OPEN_WINDOW, Container, Grown, Owner, Queued, limit_faults
-from antichain.plan import Plan
+from antichain.plan import Plan, plan_inside
 from antichain.runnable import EMPTY, describe
 from antichain.shape import DEFAULT_COST, Flag
 
@@ -303,7 +303,7 @@ def _needs_of(node: Node[..., Any], inputs: Mapping[str, Any]) -> tuple[str, ...
     if node.depends_on is not None:
         needs = [name for name in node.depends_on if isinstance(name, str)]
     elif isinstance(node.runnable, Graph):
-        needs = [name for name in node.runnable.plan().inputs if name not in inputs]
+        needs = [name for name in plan_inside(node.runnable).inputs if name not in inputs]
     else:
         described = describe(node.runnable)
         parameters = () if described is None else described.parameters
@@ -395,7 +395,7 @@ class _Names:
         return False
 
     def subplan(self, graph: Graph) -> Plan | None:
-        return graph.plan()
+        return plan_inside(graph)
 
     def names(self) -> Iterable[str]:
         return [*self._slots, *self._input_slots]

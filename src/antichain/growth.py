@@ -17,7 +17,7 @@ from antichain.core.states import FAILED, REASON_NAMES, STATE_NAMES
 from antichain.errors import Fault, GraphError, RunnerError, RunFailed, shown, suggestion
 from antichain.graph import Graph
 from antichain.binding import MISSING, Binding, MapSpec
-from antichain.plan import Plan, check_inputs
+from antichain.plan import Plan, check_inputs, plan_inside
 from antichain.policies import UNSET
 from antichain.record import NodeRecord, RunResult
 from antichain.runnable import CallKind
@@ -211,7 +211,7 @@ class NestedGraph(Container):
 
     def open(self, driver: Driver, node: int) -> None:
         core, shape, plan, group = driver.core, self.plan.shape, self.plan, self.group
-        prefix, now = driver.names[node], driver.clock()
+        prefix, now = driver.name_of(node), driver.clock()
         after = _remaining_after(driver, node)
         self.nodes = [-1] * shape.count
         for local in order(*with_start_edges(shape)):
@@ -390,7 +390,7 @@ def call_inside(driver: Driver, node: int, runnable: object, inputs: Mapping[str
         name = getattr(runnable, "__name__", type(runnable).__name__)
         graph = Graph(name)
         graph.add(f"{name}()", runnable)
-    plan = graph.plan()
+    plan = plan_inside(graph)
     faults = check_inputs(plan, inputs)
     faults += [
         Fault("nested-options", f"graph {plan.name!r} sets {option}=, but it runs inside a run, whose options hold.")
@@ -500,7 +500,7 @@ class MappedStage(Container):
         super().__init__()
         self._driver = driver
         self._spec = spec
-        self._name = driver.names[node]
+        self._name = driver.name_of(node)
         self._values = values
         # Who knows the stage that this one follows, if it is not the run itself.
         self._siblings = siblings
@@ -516,7 +516,9 @@ class MappedStage(Container):
         self._items: Items = Iterated(())
         # Stages fed by the items of this one: those count against its window until they have taken them.
         self._followers: list[MappedStage] = []
+        # Called when there is room for items that somebody else puts.
         self._wakes_reader: Callable[[], object] | None = None
+        self._will_look = False
         self._records = InstanceRecords(self._name, self._keys)
 
     @staticmethod
@@ -574,9 +576,20 @@ class MappedStage(Container):
             if value is not MISSING:
                 queued.queue.append((position, value))
         self._followers.append(follower)
+        follower._wakes_reader = self._on_room
         return queued
 
+    def _on_room(self) -> None:
+        """
+        A follower has taken items, or will take none any more: look whether there is room for others, but not at once,
+        since stages may follow each other in a long line.
+        """
+        if not (self._will_look or self.group.closed) and len(self._live) < self._window:
+            self._will_look = True
+            self._driver.loop.call_soon(self._on_items)
+
     def _on_items(self) -> None:
+        self._will_look = False
         self._refill()
         self._driver.turn()
 
@@ -604,7 +617,7 @@ class MappedStage(Container):
             self._close()
 
     def _has_room(self) -> bool:
-        waiting = max((len(follower.queued) for follower in self._followers), default=0)
+        waiting = max((len(each.queued) for each in self._followers if not each.group.closed), default=0)
         return len(self._live) + waiting < self._window
 
     @property
@@ -721,8 +734,9 @@ class MappedStage(Container):
             driver.forget(node)
         if value is not MISSING:
             for follower in self._followers:
-                follower.queued.append((position, value))
-                follower._refill()
+                if not follower.group.closed:
+                    follower.queued.append((position, value))
+                    follower._refill()
         if len(self._live) < self._window or self._wakes_reader is not None:
             self._refill()
 
@@ -770,6 +784,8 @@ class MappedStage(Container):
 
     def archive(self, driver: Driver) -> None:
         self._let_go()
+        if self._wakes_reader is not None:
+            self._wakes_reader()
         for node, grown in list(self._live.items()):
             # The core cancelled it before it ran.
             self.child_cancelled(driver, node, grown)

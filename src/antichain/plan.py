@@ -68,6 +68,7 @@ __all__ = [
     "bind_step",
     "check_inputs",
     "plan_graph",
+    "plan_inside",
     "prepare",
     "prepare_batch",
 ]
@@ -315,6 +316,19 @@ def plan_graph(graph: Graph, targets: Iterable[str | Node[..., Any]] | None = No
     return plan
 
 
+def plan_inside(graph: Graph) -> Plan:
+    """
+    Plan a graph that enters a run which goes on; it may use that run's limits, which are known only there.
+
+    Raises:
+        GraphError: everything else that is wrong, at once.
+    """
+    plan, faults = _draft(graph, graph.options.get("targets"), (), None)
+    if faults:
+        raise GraphError(faults, graph.name)
+    return plan
+
+
 def prepare(
     graph: Graph, inputs: Mapping[str, Any] | None, given: Mapping[str, Any]
 ) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
@@ -465,10 +479,11 @@ def _draft(
     graph: Graph,
     targets: Iterable[str | Node[..., Any]] | None,
     outputs: Collection[str],
-    limits: Mapping[str, int | Limit],
+    limits: Mapping[str, int | Limit] | None,
 ) -> tuple[Plan, list[Fault]]:
     """
-    Plan *graph* and the graphs inside it, innermost first; the plan is of use only if there are no faults.
+    Plan *graph* and the graphs inside it, innermost first; the plan is of use only if there are no faults. Without
+    *limits* it is left open which there are.
     """
     graphs, faults = _nested(graph)
     subplans: dict[int, Plan] = {}
@@ -477,7 +492,7 @@ def _draft(
         subplans[id(each)], inner[id(each)] = _Blueprint(each, subplans, inner).draft(None, ())
     plan, more = _Blueprint(graph, subplans, inner).draft(targets, outputs)
     # Names of limits are known only where all graphs meet.
-    return plan, [*faults, *more, *plan.check_limits(limits)]
+    return plan, [*faults, *more, *(() if limits is None else plan.check_limits(limits))]
 
 
 def _nested(graph: Graph) -> tuple[list[Graph], list[Fault]]:

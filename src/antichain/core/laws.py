@@ -492,8 +492,10 @@ class LawfulScheduler(Scheduler):
                 if demand not in fitting:
                     fitting[demand] = self._fits(demand)
                 fits = fitting[demand]
-            if fits and (best is None or self.key[node] < best):
-                best, found = self.key[node], node
+            # Containers cost no slot, and come before all that does.
+            rank = (not self.flags[node] & _CONTAINER, self.key[node])
+            if fits and (best is None or rank < best):
+                best, found = rank, node
         return found
 
     def _candidates(self) -> Iterator[int]:

@@ -68,6 +68,7 @@ _WHEN: Final = int(Flag.WHEN)
 _CONTAINER: Final = int(Flag.CONTAINER)
 _THREAD: Final = int(Flag.THREAD)
 _HAS_FALLBACK: Final = int(Flag.FALLBACK)
+_RETRY: Final = int(Flag.RETRY)
 _REPEAT_SAFE: Final = int(Flag.REPEAT_SAFE)
 _ALL: Final = int(Join.ALL)
 _ANY: Final = int(Join.ANY)
@@ -463,7 +464,11 @@ class Scheduler:
         while True:
             chosen = None
             best = 0
-            if self.free > 0:
+            if self.special and (first := self.containers.head()) is not None:
+                # They cost no slot, and what they bring may be more urgent than all that waits: a stage that is fed by
+                # another has to be there before that one's items have all gone by.
+                chosen, best = self.containers, first
+            elif self.free > 0:
                 for queue in self.queues:
                     heap, backlog = queue.heap, queue.backlog
                     if heap:
@@ -476,10 +481,6 @@ class Scheduler:
                         continue
                     if (chosen is None or head < best) and (not queue.needs or queue.fits()):
                         chosen, best = queue, head
-            if self.special:
-                first = self.containers.head()
-                if first is not None and (chosen is None or first < best):
-                    chosen, best = self.containers, first
             if chosen is None:
                 return NOTHING
             node = best & INDEX_MASK
@@ -829,7 +830,20 @@ class Scheduler:
             self.stop(group, now, reason=RUN)
         elif group.mode == DRAIN:
             self.stop(group, now, reason=RUN, interrupt=False)
+        if group.mode in (CANCEL, DRAIN):
+            self._drain_around(group, now)
         self._spread(node, now)
+
+    def _drain_around(self, group: Group, now: float) -> None:
+        """
+        A member of *group* has failed, and so will its owner once the others have ended: nothing more starts beside it
+        until then. An owner that may try again or fall back is not sure to fail.
+        """
+        while group is not self.root and not self.flags[group.owner] & (_RETRY | _HAS_FALLBACK):
+            group = self.group_of.get(group.owner, self.root)
+            if group.mode not in (CANCEL, DRAIN):
+                return
+            self.stop(group, now, reason=RUN, interrupt=False)
 
     # ------------------------------------------------------------------ stopping
 
