@@ -1,0 +1,17 @@
+"""
+The laws of the core as mutation testing runs them: the same random graphs as in test_laws.py, fewer, ending at the first fault.
+
+Not collected by default; `.ci/mutation.py` names it.
+"""
+
+import pytest
+
+from tests.support.random_runs import play
+
+CHUNK = 20
+
+
+@pytest.mark.parametrize("first", range(0, 400, CHUNK))
+def test_random_graphs_keep_every_law(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        play(seed)
