@@ -240,6 +240,8 @@ class LawfulScheduler(Scheduler):
         self._units = dict.fromkeys(self.limits, 0)
         self._running: dict[int, int] = {}
         self._going_on: set[int] = set()
+        # Nodes whose condition was asked for, and those whose condition held.
+        self._asked: set[int] = set()
         self._condition_held: set[int] = set()
         # Indices that were given back.
         self._vacated: set[int] = set()
@@ -273,11 +275,18 @@ class LawfulScheduler(Scheduler):
         self._leave_signal("take")
         return taken
 
+    def next_to_judge(self) -> int:
+        node = super().next_to_judge()
+        if node != NOTHING:
+            self._asked.add(node)
+        return node
+
     def judged(self, node: int, verdict: bool | None, now: float) -> None:
-        counts = node < len(self.state) and self.state[node] == READY and node not in self._condition_held
+        counts = node in self._asked and self.state[node] == READY
+        self._asked.discard(node)
         self._enter_signal("judged", now, node, verdict)
         super().judged(node, verdict, now)
-        if counts and verdict and self.flags[node] & _WHEN:
+        if counts and verdict:
             self._condition_held.add(node)
         self._leave_signal("judged")
 
@@ -432,6 +441,7 @@ class LawfulScheduler(Scheduler):
         if node in self.vacant:
             self._vacated.add(node)
             self._condition_held.discard(node)
+            self._asked.discard(node)
         self._leave_signal("forget")
 
     # -- the books

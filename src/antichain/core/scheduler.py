@@ -1092,9 +1092,7 @@ class Scheduler:
         Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or stop counting.
         Called whenever all is still.
         """
-        if not self.abandoned:
-            return
-        if not self._starving():
+        if not self.abandoned or not self._starving():
             self._starvation = 0
         elif not self._starvation:
             self._starvation = self.timers.set(now + self.grace, STARVATION_ENDS, NOTHING, 0)

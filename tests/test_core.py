@@ -1,0 +1,2058 @@
+"""
+Every decision of the core, one by one: signals in, decisions out. All laws are checked after every signal.
+"""
+
+import math
+import random
+
+import pytest
+
+from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN
+from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
+from antichain.core.signals import (
+    AttemptCancelled,
+    AttemptFailed,
+    AttemptReturned,
+    AttemptSucceeded,
+    BodySuspended,
+    ConditionJudged,
+    GroupClosed,
+    GroupStopped,
+    LimitResized,
+    NodeEntered,
+    RunCancelled,
+    SlotsLent,
+    SlotsWanted,
+    TimePassed,
+)
+from antichain.core.states import DEADLINE, FALLBACK, RUN
+from antichain.errors import InternalError
+from antichain.policies import Backoff, Limit, Retry, Timeout
+from antichain.policies.failure import Join
+from antichain.record import status_of
+from antichain.shape import Flag, shape_of
+from tests.support.arranged import PLAIN, A, Arranged, B, C, D, E, again
+
+# -- order and capacity
+
+
+def test_node_starts_when_its_last_upstream_has_succeeded() -> None:
+    """
+    a ── b ── d
+    └─── c ───┘
+    """
+    s = Arranged([[], [A], [A], [B, C]])
+    assert s.taken() == [A]
+    s.handle(AttemptSucceeded(A, 1), now=1)
+    assert s.taken() == [B, C]
+    s.handle(AttemptSucceeded(C, 1), now=2)
+    assert s.taken() == []
+    s.handle(AttemptSucceeded(B, 1), now=3)
+    assert s.taken() == [D]
+    assert not s.core.has_ended
+    assert s.handle(AttemptSucceeded(D, 1), now=4)
+    assert s.core.has_ended
+    assert s.states() == ["succeeded: output"] * 4
+    assert (s.core.ready_at, s.core.started_at, s.core.ended_at) == ([0, 1, 1, 3], [0, 1, 1, 3], [1, 3, 2, 4])
+    assert status_of(s.core) == "succeeded"
+
+
+def test_empty_run_has_ended() -> None:
+    s = Arranged([])
+    assert s.core.has_ended
+    assert s.taken() == []
+    assert s.core.next_at() is None
+
+
+def test_instants_of_what_never_happened() -> None:
+    s = Arranged([[], [A]])
+    assert math.isnan(s.core.started_at[A])
+    assert math.isnan(s.core.ready_at[B])
+    assert math.isnan(s.core.ended_at[A])
+
+
+def test_listener_hears_each_change_once() -> None:
+    s = Arranged([[], [A]])
+    s.taken()
+    s.handle(AttemptSucceeded(A, 1), now=1)
+    assert s.heard == [("NodeReady", A, 0), ("NodeStarted", A, 0), ("NodeEnded", A, 1), ("NodeReady", B, 1)]
+
+
+def test_max_concurrent_is_kept() -> None:
+    s = Arranged([[], [], []], max_concurrent=2)
+    assert s.taken() == [A, B]
+    assert s.core.free == 0
+    assert s.core.active == 2
+    s.handle(AttemptSucceeded(B, 1))
+    assert s.core.free == 1
+    assert s.taken() == [C]
+
+
+def test_limit_blocks_only_those_who_use_it() -> None:
+    s = Arranged([[], [], [], []], uses={A: {"db": 1}, B: {"db": 1}}, limits={"db": 1}, priority={A: 1, B: 1})
+    assert s.taken() == [A, C, D]
+    s.handle(AttemptSucceeded(A, 1))
+    assert s.taken() == [B]
+
+
+def test_sole_limit_is_kept_and_given_back() -> None:
+    """All nodes use one limit: the short way."""
+    s = Arranged([[], [], []], uses={node: {"db": 2} for node in (A, B, C)}, limits={"db": 5})
+    assert s.taken() == [A, B]
+    assert s.core.limits["db"].used == 4
+    s.handle(AttemptSucceeded(A, 1))
+    assert s.core.limits["db"].used == 2
+    assert s.taken() == [C]
+
+
+def test_weights_are_taken_together_or_not_at_all() -> None:
+    s = Arranged([[], [], []], uses={A: {"cpu": 2, "db": 1}, B: {"cpu": 2}, C: {"db": 1}}, limits={"cpu": 3, "db": 1})
+    assert s.taken() == [A]
+    assert {name: slots.used for name, slots in s.core.limits.items()} == {"cpu": 2, "db": 1}
+    s.handle(AttemptFailed(A, 1))
+    assert {name: slots.used for name, slots in s.core.limits.items()} == {"cpu": 0, "db": 0}
+
+
+def test_smaller_weight_passes_a_larger_one_that_does_not_fit() -> None:
+    """Work-conserving: what fits starts, even behind a better node that does not."""
+    s = Arranged([[], [], []], uses={A: {"cpu": 2}, B: {"cpu": 2}, C: {"cpu": 1}}, limits={"cpu": 3}, priority={B: 1})
+    assert s.taken() == [B, C]
+
+
+def test_priority_comes_first_then_the_longer_path_then_successors_then_definition() -> None:
+    s = Arranged(
+        [[], [], [], [], [], [D], [D]],
+        priority={E: 1},
+        cost={C: 5.0, A: 3.0, B: 3.0, D: 2.0, 5: 1.0, 6: 1.0},
+        max_concurrent=1,
+    )
+    order = []
+    while not s.core.has_ended:
+        (node,) = s.taken()
+        order.append(node)
+        s.handle(AttemptSucceeded(node, 1))
+    assert order == [E, C, D, A, B, 5, 6]
+
+
+def test_ancestor_inherits_the_priority_of_what_waits_for_it() -> None:
+    """
+    a ── b(priority 5)
+    c
+    """
+    s = Arranged([[], [A], []], priority={B: 5, C: 3}, max_concurrent=1)
+    assert s.taken() == [A]
+    s.handle(AttemptSucceeded(A, 1))
+    assert s.taken() == [B]
+
+
+def test_best_head_of_several_queues_is_taken() -> None:
+    s = Arranged(
+        [[], [], [], []],
+        uses={A: {"x": 1}, B: {"y": 1}, C: {"x": 1}},
+        limits={"x": 2, "y": 2},
+        priority={D: 2, B: 3, C: 1},
+        max_concurrent=1,
+    )
+    order = []
+    while not s.core.has_ended:
+        (node,) = s.taken()
+        order.append(node)
+        s.handle(AttemptSucceeded(node, 1))
+    assert order == [B, D, C, A]
+
+
+def test_node_that_becomes_ready_later_may_come_before_what_was_ready_from_the_start() -> None:
+    """
+    a ── d(priority 9)        b and c wait from the start
+    """
+    s = Arranged([[], [], [], [A]], priority={D: 9}, max_concurrent=1)
+    assert s.taken() == [A]
+    s.handle(AttemptSucceeded(A, 1))
+    assert s.taken() == [D]
+    s.handle(AttemptSucceeded(D, 1))
+    assert s.taken() == [B]
+
+
+def test_resize_of_a_limit_lets_more_start_and_interrupts_nobody() -> None:
+    s = Arranged([[]] * 4, uses={node: {"db": 1} for node in range(4)}, limits={"db": 1})
+    assert s.taken() == [A]
+    s.handle(LimitResized("db", 3))
+    assert s.taken() == [B, C]
+    s.handle(LimitResized("db", 1))
+    s.handle(AttemptSucceeded(A, 1))
+    s.handle(AttemptSucceeded(B, 1))
+    assert s.taken() == []
+    s.handle(AttemptSucceeded(C, 1))
+    assert s.taken() == [D]
+    assert s.asked() == []
+
+
+def test_resize_of_max_concurrent() -> None:
+    s = Arranged([[]] * 4, max_concurrent=1)
+    assert s.taken() == [A]
+    s.handle(LimitResized(None, 3))
+    assert s.taken() == [B, C]
+    s.handle(LimitResized(None, 1))
+    assert s.core.free == -2
+    for node in (A, B, C):
+        assert s.taken() == []
+        s.handle(AttemptSucceeded(node, 1))
+    assert s.taken() == [D]
+
+
+def test_shared_limit_counts_what_other_runs_hold() -> None:
+    limit = Limit(2)
+    s = Arranged([[], []], uses={A: {"db": 1}, B: {"db": 1}}, limits={"db": limit})
+    assert limit.acquire(1)
+    assert s.taken() == [A]
+    assert limit.used == 2
+    limit.release(1)
+    assert s.taken() == [B]
+    s.handle(AttemptSucceeded(A, 1))
+    s.handle(AttemptFailed(B, 1))
+    assert limit.used == 0
+
+
+def test_shared_limit_is_resized_for_all() -> None:
+    limit = Limit(1)
+    s = Arranged([[], []], uses={A: {"db": 1}, B: {"db": 1}}, limits={"db": limit})
+    assert s.taken() == [A]
+    s.handle(LimitResized("db", 2))
+    assert limit.size == 2
+    assert s.taken() == [B]
+
+
+class Raced(Limit):
+    """A limit of which another run takes the last unit between the look and the grasp."""
+
+    __slots__ = ("races",)
+
+    def acquire(self, weight: int = 1) -> bool:
+        if self.races:
+            self.races -= 1
+            super().acquire(weight)
+            return False
+        return super().acquire(weight)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_lost_race_for_a_shared_limit_leaves_the_node_ready(alone: bool) -> None:
+    limit = Raced(1)
+    limit.races = 1
+    others = {} if alone else {B: {"free": 1}}
+    uses = {A: {"db": 1, "own": 1}, **others}
+    s = Scheduler(
+        shape_of([[]] * len(uses), demand=[tuple(sorted(uses[node].items())) for node in uses]),
+        limits={"db": limit, "own": 1, "free": 1},
+    )
+    s.start(0.0)
+    taken = [s.take(0.0) for _ in range(2)]
+    assert taken == ([NOTHING, NOTHING] if alone else [B, NOTHING])
+    # What it had taken of the others is given back.
+    assert s.limits["own"].used == 0
+    limit.release(1)
+    assert s.take(0.0) == A
+    assert s.limits["own"].used == 1
+
+
+def test_given_outputs_end_their_nodes_before_the_run() -> None:
+    """
+    a ── b ── c
+    """
+    s = Arranged([[], [A], [B]], given=[B])
+    assert s.states() == ["ready", "succeeded: outputs", "ready"]
+    assert s.taken() == [A, C]
+    assert s.core.attempts == [1, 0, 1]
+
+
+# -- late and early
+
+
+def test_late_result_of_old_attempt_is_ignored() -> None:
+    s = Arranged([[]], retry={A: again()})
+    s.taken()
+    assert s.handle(AttemptFailed(A, 1, retryable=True), now=1) == RETRYING
+    s.handle(TimePassed(), now=2)
+    assert s.taken() == [A]
+    assert not s.handle(AttemptSucceeded(A, 1), now=3)
+    assert s.handle(AttemptFailed(A, 1), now=3) == LATE
+    assert not s.handle(AttemptCancelled(A, 1), now=3)
+    assert s.state(A) == "running"
+    assert s.handle(AttemptSucceeded(A, 2), now=4)
+
+
+def test_second_ending_is_ignored() -> None:
+    s = Arranged([[], [A]])
+    s.taken()
+    assert s.handle(AttemptSucceeded(A, 1), now=1)
+    assert not s.handle(AttemptSucceeded(A, 1), now=2)
+    assert s.handle(AttemptFailed(A, 1), now=2) == LATE
+    assert s.core.ended_at[A] == 1
+
+
+def test_result_of_what_never_started_is_ignored() -> None:
+    s = Arranged([[], [A]])
+    assert not s.handle(AttemptSucceeded(B, 1))
+    assert not s.handle(AttemptSucceeded(A, 0))
+    assert s.states() == ["ready", "pending"]
+
+
+# -- retries
+
+
+def test_backoff_holds_no_slot_and_has_exact_delays() -> None:
+    s = Arranged([[], []], retry={A: again(3)}, priority={A: 1}, max_concurrent=1)
+    assert s.taken() == [A]
+    assert s.handle(AttemptFailed(A, 1, retryable=True), now=10) == RETRYING
+    assert s.state(A) == "backing off"
+    assert s.core.next_at() == 11
+    assert s.taken() == [B]
+    s.handle(AttemptSucceeded(B, 1), now=10.5)
+    assert s.handle(TimePassed(), now=10.9) == []
+    assert s.taken() == []
+    s.handle(TimePassed(), now=11)
+    assert s.taken() == [A]
+    assert s.core.attempts[A] == 2
+    s.handle(AttemptFailed(A, 2, retryable=True), now=12)
+    assert s.core.next_at() == 14
+    s.handle(TimePassed(), now=14)
+    s.taken()
+    assert s.handle(AttemptFailed(A, 3, retryable=True), now=15) == FINAL
+    assert s.state(A) == "failed: error"
+    assert s.core.started_at[A] == 0
+    assert s.core.ready_at[A] == 0
+
+
+def test_delay_is_drawn_from_the_injected_randomness() -> None:
+    backoff = Backoff(initial=4.0, factor=2.0, jitter=True)
+    s = Arranged([[]], retry={A: Retry(attempts=2, backoff=backoff)}, seed=7)
+    s.taken()
+    s.handle(AttemptFailed(A, 1, retryable=True), now=1)
+    assert s.core.next_at() == 1 + random.Random(7).uniform(0, 4.0)
+
+
+def test_delay_without_randomness_is_our_fault() -> None:
+    s = Scheduler(shape_of([[]], retry={A: again()}))
+    s.start(0.0)
+    s.take(0.0)
+    with pytest.raises(InternalError, match="no source of randomness"):
+        s.failed(A, 1, 1.0, retryable=True)
+
+
+@pytest.mark.parametrize(("after", "expected"), [(None, 1.0), (0.25, 1.0), (30.0, 30.0)])
+def test_retry_after_prolongs_the_delay(after: float | None, expected: float) -> None:
+    s = Arranged([[]], retry={A: again()})
+    s.taken()
+    s.handle(AttemptFailed(A, 1, retryable=True, after=after), now=1)
+    assert s.core.next_at() == 1 + expected
+
+
+def test_what_is_not_retryable_fails_at_once() -> None:
+    s = Arranged([[], []], retry={A: again()})
+    s.taken()
+    assert s.handle(AttemptFailed(A, 1, retryable=False), now=1) == FINAL
+    assert s.state(A) == "failed: error"
+
+
+def test_retryable_without_a_policy_fails_at_once() -> None:
+    s = Arranged([[]])
+    s.taken()
+    assert s.handle(AttemptFailed(A, 1, retryable=True)) == FINAL
+
+
+def test_listener_hears_of_a_retry() -> None:
+    s = Arranged([[]], retry={A: again()})
+    s.taken()
+    s.handle(AttemptFailed(A, 1, retryable=True), now=1)
+    s.handle(TimePassed(), now=2)
+    s.taken()
+    assert s.heard[2:] == [("NodeRetrying", A, 1), ("NodeReady", A, 2), ("NodeStarted", A, 2)]
+
+
+# -- timeouts
+
+
+def test_attempt_whose_time_is_up_is_asked_to_end_and_fails() -> None:
+    s = Arranged([[]], timeout={A: Timeout(attempt=2.0)})
+    s.taken()
+    assert s.core.next_at() is None
+    s.handle(BodySuspended(A, 1))
+    assert s.core.next_at() == 2
+    assert s.handle(TimePassed(), now=2) == []
+    assert s.asked() == [(A, 1)]
+    assert s.core.has_expired(A, 1)
+    assert not s.core.was_interrupted(A, 1)
+    # What it returns now came too late.
+    assert not s.handle(AttemptSucceeded(A, 1), now=2.5)
+    assert s.handle(AttemptFailed(A, 1), now=2.5) == FINAL
+    assert s.state(A) == "failed: timeout"
+
+
+def test_attempt_that_ends_before_its_timer_fires_has_succeeded() -> None:
+    s = Arranged([[]], timeout={A: Timeout(attempt=2.0)})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    assert s.handle(AttemptSucceeded(A, 1), now=2)
+    assert s.core.next_at() is None
+    assert s.handle(TimePassed(), now=3) == []
+
+
+def test_attempt_that_does_not_end_in_grace_is_given_up_and_stays_charged() -> None:
+    s = Arranged([[], []], timeout={A: Timeout(attempt=2.0)}, max_concurrent=1, grace=3.0, on_error="continue")
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=2)
+    assert s.core.next_at() == 5
+    assert s.handle(TimePassed(), now=5) == [(A, 1)]
+    assert s.handle(AttemptFailed(A, 1), now=5) == FINAL
+    assert s.state(A) == "failed: timeout"
+    assert s.taken() == []
+    assert (A, 1) in s.core.abandoned
+    assert s.core.abandoned_nodes == {A: 1}
+    s.handle(AttemptReturned(A, 1), now=6)
+    assert s.taken() == [B]
+    assert not s.core.abandoned
+    assert s.core.abandoned_nodes == {A: 1}
+
+
+def test_second_return_of_an_abandoned_attempt_changes_nothing() -> None:
+    s = Arranged(
+        [[], []], timeout={A: Timeout(attempt=1.0)}, flags={A: Flag.THREAD}, uses={A: {"db": 1}}, limits={"db": 1}
+    )
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    s.handle(AttemptFailed(A, 1), now=1)
+    s.handle(AttemptReturned(A, 1), now=2)
+    s.handle(AttemptReturned(A, 1), now=2)
+    assert s.core.limits["db"].used == 0
+
+
+def test_thread_whose_time_is_up_is_given_up_at_once() -> None:
+    s = Arranged([[]], timeout={A: Timeout(attempt=2.0)}, flags={A: Flag.THREAD})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    assert s.handle(TimePassed(), now=2) == [(A, 1)]
+    # Told all the same: its context says that it is cancelled.
+    assert s.asked() == [(A, 1)]
+
+
+def test_abandoned_attempt_is_not_repeated_unless_that_is_safe() -> None:
+    for flags, verdict in ((Flag.THREAD, FINAL), (Flag.THREAD | Flag.REPEAT_SAFE, RETRYING)):
+        s = Arranged([[]], timeout={A: Timeout(attempt=2.0)}, flags={A: flags}, retry={A: again()})
+        s.taken()
+        s.handle(BodySuspended(A, 1))
+        s.handle(TimePassed(), now=2)
+        assert s.handle(AttemptFailed(A, 1, retryable=True), now=2) == verdict
+
+
+def test_coroutine_that_ended_in_time_for_its_grace_is_repeated() -> None:
+    s = Arranged([[]], timeout={A: Timeout(attempt=2.0)}, retry={A: again()})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=2)
+    assert s.handle(AttemptFailed(A, 1, retryable=True), now=3) == RETRYING
+    # The second attempt has all its time.
+    s.handle(TimePassed(), now=4)
+    s.taken()
+    s.handle(BodySuspended(A, 2))
+    assert s.core.next_at() == 6
+    assert not s.core.has_expired(A, 2)
+
+
+def test_timeout_of_an_ended_attempt_does_not_hit_the_next() -> None:
+    s = Arranged([[]], timeout={A: Timeout(attempt=10.0)}, retry={A: again()})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(AttemptFailed(A, 1, retryable=True), now=8)
+    s.handle(TimePassed(), now=9)
+    s.taken()
+    s.handle(BodySuspended(A, 2))
+    assert s.core.next_at() == 19
+    s.handle(TimePassed(), now=10)
+    assert not s.core.has_expired(A, 2)
+
+
+def test_late_arming_is_ignored() -> None:
+    s = Arranged([[], []], timeout={A: Timeout(attempt=10.0)}, retry={A: again()})
+    s.handle(BodySuspended(A, 0))
+    s.taken()
+    s.handle(BodySuspended(B, 1))
+    assert s.core.next_at() is None
+    s.handle(AttemptFailed(A, 1, retryable=True), now=8)
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=9)
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    assert s.core.next_at() is None
+
+
+def test_total_timeout_counts_attempts_and_backoffs_but_not_waiting() -> None:
+    """Attempts of 3 s, pauses of 1 and 2 s, a wait for a slot between: 10 s in all."""
+    s = Arranged([[], []], timeout={A: Timeout(total=10.0)}, retry={A: again(4)}, max_concurrent=1, priority={A: 1})
+    s.taken()
+    assert s.core.attempt_limit(A) == 10
+    s.handle(AttemptFailed(A, 1, retryable=True), now=3)
+    assert s.taken() == [B]
+    s.handle(TimePassed(), now=4)
+    s.handle(AttemptSucceeded(B, 1), now=50)
+    assert s.taken() == [A]
+    assert s.core.attempt_limit(A) == 6
+    assert s.core.expires_at(A) == 56
+    s.handle(BodySuspended(A, 2))
+    assert s.core.next_at() == 56
+    s.handle(AttemptFailed(A, 2, retryable=True), now=52)
+    s.handle(TimePassed(), now=54)
+    s.taken(now=54)
+    # 3 + 1 + 2 + 2 are gone.
+    assert s.core.attempt_limit(A) == 2
+    # The next pause would be 4 s: there is no time for another attempt.
+    assert s.handle(AttemptFailed(A, 3, retryable=True), now=55) == FINAL
+
+
+def test_no_attempt_starts_when_the_total_would_be_over() -> None:
+    for total, verdict in ((5.0, FINAL), (5.001, RETRYING)):
+        s = Arranged([[]], timeout={A: Timeout(total=total)}, retry={A: again()})
+        s.taken()
+        assert s.handle(AttemptFailed(A, 1, retryable=True), now=4) == verdict
+
+
+def test_shorter_of_attempt_and_total_holds() -> None:
+    s = Arranged([[], []], timeout={A: Timeout(attempt=3.0, total=9.0), B: Timeout(attempt=9.0, total=3.0)})
+    s.taken()
+    assert [s.core.attempt_limit(node) for node in (A, B)] == [3.0, 3.0]
+    assert Arranged([[]]).core.attempt_limit(A) is None
+    assert Arranged([[]]).core.expires_at(A) is None
+
+
+# -- fallbacks
+
+
+def test_fallback_makes_the_node_succeed() -> None:
+    s = Arranged([[], [A]], flags={A: Flag.FALLBACK})
+    s.taken()
+    assert s.handle(AttemptFailed(A, 1), now=1) == FALLING_BACK
+    assert s.core.is_falling_back(A)
+    assert s.state(A) == "running"
+    # The attempt itself cannot end a second time.
+    assert not s.handle(AttemptSucceeded(A, 1), now=1)
+    assert s.handle(AttemptSucceeded(A, 1, FALLBACK), now=2)
+    assert s.state(A) == "succeeded: fallback"
+    assert not s.core.is_falling_back(A)
+    assert s.taken() == [B]
+    assert status_of(s.core) == "succeeded"
+
+
+def test_fallback_cannot_end_what_did_not_fail() -> None:
+    s = Arranged([[]], flags={A: Flag.FALLBACK})
+    s.taken()
+    assert not s.handle(AttemptSucceeded(A, 1, FALLBACK))
+    assert s.state(A) == "running"
+
+
+def test_fallback_that_fails_is_the_end() -> None:
+    s = Arranged([[], [A]], flags={A: Flag.FALLBACK}, retry={A: again()})
+    s.taken()
+    s.handle(AttemptFailed(A, 1), now=1)
+    assert s.handle(AttemptFailed(A, 1, retryable=True, final=True), now=2) == FINAL
+    assert s.state(A) == "failed: error"
+
+
+def test_failure_while_falling_back_is_the_fallbacks() -> None:
+    """Even if the caller does not say so."""
+    s = Arranged([[]], flags={A: Flag.FALLBACK}, retry={A: again()})
+    s.taken()
+    s.handle(AttemptFailed(A, 1), now=1)
+    assert s.handle(AttemptFailed(A, 1, retryable=True), now=2) == FINAL
+
+
+def test_final_failure_does_not_fall_back() -> None:
+    s = Arranged([[]], flags={A: Flag.FALLBACK}, retry={A: again()})
+    s.taken()
+    assert s.handle(AttemptFailed(A, 1, retryable=True, final=True)) == FINAL
+
+
+def test_fallback_comes_after_the_last_attempt() -> None:
+    s = Arranged([[]], flags={A: Flag.FALLBACK}, retry={A: again(2)})
+    s.taken()
+    assert s.handle(AttemptFailed(A, 1, retryable=True), now=1) == RETRYING
+    s.handle(TimePassed(), now=2)
+    s.taken()
+    assert s.handle(AttemptFailed(A, 2, retryable=True), now=3) == FALLING_BACK
+
+
+def test_fallback_has_the_attempts_time_again() -> None:
+    s = Arranged([[]], flags={A: Flag.FALLBACK}, timeout={A: Timeout(attempt=2.0)}, grace=1.0)
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=2)
+    s.asked()
+    assert s.handle(AttemptFailed(A, 1), now=2.5) == FALLING_BACK
+    assert not s.core.has_expired(A, 1)
+    # The grace of the attempt, until 3, is not the fallback's.
+    assert s.handle(TimePassed(), now=3) == []
+    assert s.core.next_at() == 4.5
+    s.handle(TimePassed(), now=4.5)
+    assert s.asked() == [(A, 1)]
+    assert s.handle(TimePassed(), now=5.5) == [(A, 1)]
+    assert s.handle(AttemptFailed(A, 1), now=5.5) == FINAL
+    assert s.state(A) == "failed: timeout"
+
+
+def test_fallback_of_a_thread_may_be_interrupted() -> None:
+    s = Arranged([[]], flags={A: Flag.FALLBACK | Flag.THREAD}, timeout={A: Timeout(attempt=2.0)}, grace=1.0)
+    s.taken()
+    s.handle(AttemptFailed(A, 1), now=1)
+    assert s.handle(TimePassed(), now=3) == []
+    assert s.asked() == [(A, 1)]
+    assert s.handle(TimePassed(), now=4) == [(A, 1)]
+
+
+def test_fallback_that_outlives_an_abandoned_attempt_is_given_up_too() -> None:
+    s = Arranged([[]], flags={A: Flag.FALLBACK}, timeout={A: Timeout(attempt=2.0)}, grace=1.0)
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=2)
+    assert s.handle(TimePassed(), now=3) == [(A, 1)]
+    assert s.handle(AttemptFailed(A, 1), now=3) == FALLING_BACK
+    s.handle(TimePassed(), now=5)
+    assert s.handle(TimePassed(), now=6) == [(A, 1)]
+    s.handle(AttemptFailed(A, 1), now=6)
+    assert len(s.core.abandoned) == 1
+    s.handle(AttemptReturned(A, 1), now=7)
+    assert not s.core.abandoned
+
+
+# -- joins, skips, conditions
+
+
+def test_failure_skips_everything_behind_it() -> None:
+    """
+    a ── b ── c        d
+    """
+    s = Arranged([[], [A], [B], []], on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1), now=1)
+    assert s.states() == ["failed: error", "skipped: upstream", "skipped: upstream", "running"]
+    s.handle(AttemptSucceeded(D, 1), now=2)
+    assert status_of(s.core) == "partial"
+    assert s.core.ended_at == [1, 1, 1, 2]
+
+
+def test_any_starts_with_the_first_success() -> None:
+    s = Arranged([[], [], [A, B]], join={C: Join.ANY}, on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1), now=1)
+    assert s.state(C) == "pending"
+    s.handle(AttemptSucceeded(B, 1), now=2)
+    assert s.taken() == [C]
+    s.handle(AttemptSucceeded(C, 1), now=3)
+    assert s.core.has_ended
+
+
+def test_any_starts_once_only() -> None:
+    s = Arranged([[], [], [A, B]], join={C: Join.ANY})
+    s.taken()
+    s.handle(AttemptSucceeded(A, 1), now=1)
+    assert s.taken() == [C]
+    s.handle(AttemptSucceeded(B, 1), now=2)
+    assert s.taken() == []
+    assert s.core.ready_at[C] == 1
+
+
+def test_any_is_skipped_when_none_is_left() -> None:
+    s = Arranged([[], [], [A, B], [C]], join={C: Join.ANY}, on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    s.handle(AttemptFailed(B, 1))
+    assert s.states()[2:] == ["skipped: upstream", "skipped: upstream"]
+
+
+def test_any_and_all_done_without_upstream_start_at_once() -> None:
+    s = Arranged([[], []], join={A: Join.ANY, B: Join.ALL_DONE})
+    assert s.taken() == [A, B]
+
+
+def test_all_done_starts_however_its_upstream_ended() -> None:
+    """
+    a(fails) ── b(skipped) ── d(all_done)
+    c ────────────────────────┘
+    """
+    s = Arranged([[], [A], [], [B, C]], join={D: Join.ALL_DONE}, on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    assert s.state(D) == "pending"
+    s.handle(AttemptSucceeded(C, 1))
+    assert s.taken() == [D]
+
+
+def test_skip_travels_through_all_but_not_through_all_done() -> None:
+    """
+    a ── b ── c(all_done) ── d
+    """
+    s = Arranged([[], [A], [B], [C]], join={C: Join.ALL_DONE}, on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    assert s.states()[1:] == ["skipped: upstream", "ready", "pending"]
+
+
+def test_condition_decides_before_the_node_waits_for_slots() -> None:
+    s = Arranged([[], []], flags={A: Flag.WHEN, B: Flag.WHEN}, max_concurrent=1)
+    assert s.taken() == []
+    assert s.core.has_judgements
+    assert s.core.next_to_judge() == A
+    s.handle(ConditionJudged(A, True))
+    assert s.taken() == [A]
+    # Judging takes no slot.
+    assert s.core.next_to_judge() == B
+    assert s.core.next_to_judge() == NOTHING
+    assert not s.core.has_judgements
+    s.handle(ConditionJudged(B, True))
+    assert s.taken() == []
+    s.handle(AttemptSucceeded(A, 1))
+    assert s.taken() == [B]
+
+
+def test_false_condition_skips_and_the_skip_travels() -> None:
+    s = Arranged([[], [A], []], flags={A: Flag.WHEN})
+    s.core.next_to_judge()
+    s.handle(ConditionJudged(A, False), now=1)
+    assert s.states() == ["skipped: condition", "skipped: upstream", "ready"]
+    assert s.core.attempts[A] == 0
+    s.taken()
+    s.handle(AttemptSucceeded(C, 1))
+    assert status_of(s.core) == "succeeded"
+
+
+def test_condition_that_raises_fails_the_node() -> None:
+    s = Arranged([[], [A], []], flags={A: Flag.WHEN}, on_error="continue")
+    s.core.next_to_judge()
+    s.handle(ConditionJudged(A, None))
+    assert s.states() == ["failed: error", "skipped: upstream", "ready"]
+    assert s.core.root.failed
+
+
+def test_verdict_that_nobody_asked_for_is_ignored() -> None:
+    s = Arranged([[], []], flags={A: Flag.WHEN})
+    s.handle(ConditionJudged(A, True))
+    s.handle(ConditionJudged(B, False))
+    assert s.taken() == [B]
+    assert s.core.next_to_judge() == A
+    s.handle(ConditionJudged(A, True))
+    s.handle(ConditionJudged(A, False))
+    assert s.taken() == [A]
+
+
+def test_verdict_on_a_cancelled_node_is_ignored() -> None:
+    s = Arranged([[]], flags={A: Flag.WHEN})
+    s.core.next_to_judge()
+    s.handle(RunCancelled())
+    s.handle(ConditionJudged(A, True))
+    assert s.states() == ["cancelled: run"]
+    assert s.taken() == []
+
+
+def test_condition_is_asked_once_for_all_attempts() -> None:
+    s = Arranged([[]], flags={A: Flag.WHEN}, retry={A: again()})
+    s.core.next_to_judge()
+    s.handle(ConditionJudged(A, True))
+    s.taken()
+    s.handle(AttemptFailed(A, 1, retryable=True), now=1)
+    s.handle(TimePassed(), now=2)
+    assert s.core.next_to_judge() == NOTHING
+    assert s.taken() == [A]
+
+
+# -- what the first failure means
+
+
+def test_cancel_stops_everything() -> None:
+    """
+    a    b    c(backs off)    d(ready)    a ── e
+    """
+    s = Arranged([[], [], [], [], [A]], retry={C: again()}, max_concurrent=3, priority={A: 1, B: 1, C: 1})
+    assert s.taken() == [A, B, C]
+    s.handle(LimitResized(None, 2))
+    s.handle(AttemptFailed(C, 1, retryable=True), now=1)
+    assert s.handle(AttemptFailed(A, 1), now=2) == FINAL
+    assert s.asked() == [(B, 1)]
+    assert s.states() == ["failed: error", "running", "cancelled: run", "cancelled: run", "cancelled: run"]
+    assert s.core.was_interrupted(B, 1)
+    assert not s.core.was_interrupted(B, 2)
+    s.handle(AttemptCancelled(B, 1), now=3)
+    assert s.state(B) == "cancelled: run"
+    assert s.core.has_ended
+    assert status_of(s.core) == "failed"
+    assert s.core.next_at() is None
+
+
+def test_what_completes_although_it_was_asked_to_end_is_kept() -> None:
+    s = Arranged([[], [], [B]])
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    assert s.handle(AttemptSucceeded(B, 1))
+    assert s.states() == ["failed: error", "succeeded: output", "cancelled: run"]
+
+
+def test_what_fails_when_it_is_asked_to_end_has_failed() -> None:
+    s = Arranged([[], []], retry={B: again()}, flags={B: Flag.FALLBACK})
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    assert s.handle(AttemptFailed(B, 1, retryable=True)) == FINAL
+    assert s.state(B) == "failed: error"
+
+
+def test_drain_lets_running_nodes_finish_and_starts_nothing() -> None:
+    """
+    a    b ── d    c(ready)
+    """
+    s = Arranged([[], [], [], [B]], max_concurrent=2, on_error="drain")
+    assert s.taken() == [B, A]
+    s.handle(AttemptFailed(A, 1), now=1)
+    assert s.asked() == []
+    assert s.states() == ["failed: error", "running", "cancelled: run", "cancelled: run"]
+    assert s.taken() == []
+    assert s.handle(AttemptSucceeded(B, 1), now=2)
+    assert s.core.has_ended
+    assert status_of(s.core) == "failed"
+
+
+def test_drain_makes_no_further_attempt() -> None:
+    s = Arranged([[], [], []], retry={B: again(), C: again()}, on_error="drain")
+    s.taken()
+    s.handle(AttemptFailed(B, 1, retryable=True))
+    s.handle(AttemptFailed(A, 1))
+    assert s.state(B) == "failed: error"
+    assert s.handle(AttemptFailed(C, 1, retryable=True)) == FINAL
+
+
+def test_drain_still_falls_back() -> None:
+    s = Arranged([[], []], flags={B: Flag.FALLBACK}, on_error="drain")
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    assert s.handle(AttemptFailed(B, 1)) == FALLING_BACK
+
+
+def test_cancel_after_drain_asks_what_runs_to_end() -> None:
+    s = Arranged([[], []], on_error="drain")
+    s.taken()
+    s.handle(AttemptFailed(A, 1), now=1)
+    s.handle(RunCancelled(), now=2)
+    assert s.asked() == [(B, 1)]
+    s.handle(AttemptCancelled(B, 1), now=3)
+    assert status_of(s.core) == "failed"
+
+
+def test_continue_stops_nothing() -> None:
+    s = Arranged([[], [], [B]], on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    s.handle(AttemptSucceeded(B, 1))
+    assert s.taken() == [C]
+    s.handle(AttemptSucceeded(C, 1))
+    assert status_of(s.core) == "partial"
+
+
+def test_second_failure_asks_nobody_twice() -> None:
+    s = Arranged([[], [], []])
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    s.handle(AttemptFailed(B, 1))
+    assert s.asked() == [(B, 1), (C, 1)]
+
+
+# -- cancellation and deadline
+
+
+def test_cancelled_run() -> None:
+    s = Arranged([[], [A]])
+    s.taken()
+    s.handle(RunCancelled(), now=1)
+    assert s.asked() == [(A, 1)]
+    assert s.handle(AttemptCancelled(A, 1), now=2)
+    assert s.states() == ["cancelled: run", "cancelled: run"]
+    assert status_of(s.core) == "cancelled"
+    assert s.core.status_reason == RUN
+
+
+def test_node_that_fails_because_it_is_cancelled_does_not_change_the_runs_status() -> None:
+    s = Arranged([[]])
+    s.taken()
+    s.handle(RunCancelled(), now=1)
+    s.handle(AttemptFailed(A, 1), now=2)
+    assert status_of(s.core) == "cancelled"
+
+
+def test_cancelled_run_whose_last_nodes_completed_has_succeeded() -> None:
+    s = Arranged([[]])
+    s.taken()
+    s.handle(RunCancelled(), now=1)
+    s.handle(AttemptSucceeded(A, 1), now=2)
+    assert status_of(s.core) == "succeeded"
+
+
+def test_cancelling_a_run_that_has_ended_changes_nothing() -> None:
+    s = Arranged([[]])
+    s.taken()
+    s.handle(AttemptSucceeded(A, 1), now=1)
+    s.handle(RunCancelled(), now=2)
+    assert s.core.status_reason == 0
+    assert s.core.root.stopping == 0
+
+
+def test_deadline_cancels_with_its_own_reason() -> None:
+    s = Arranged([[], [A]], deadline=7.0, grace=1.0)
+    s.taken()
+    assert s.core.next_at() == 7
+    s.handle(TimePassed(), now=6.9)
+    assert s.asked() == []
+    s.handle(TimePassed(), now=7)
+    assert s.asked() == [(A, 1)]
+    assert s.state(B) == "cancelled: deadline"
+    assert s.handle(TimePassed(), now=8) == [(A, 1)]
+    s.handle(AttemptCancelled(A, 1), now=8)
+    assert s.state(A) == "cancelled: deadline"
+    assert s.core.status_reason == DEADLINE
+    assert status_of(s.core) == "failed"
+    assert s.core.free == s.core.max_concurrent - 1
+
+
+def test_deadline_after_the_end_is_dead() -> None:
+    s = Arranged([[]], deadline=7.0)
+    s.taken()
+    s.handle(AttemptSucceeded(A, 1), now=1)
+    assert s.core.next_at() is None
+
+
+def test_first_reason_counts() -> None:
+    s = Arranged([[], []], deadline=2.0)
+    s.taken()
+    s.handle(RunCancelled(), now=1)
+    s.handle(TimePassed(), now=2)
+    s.handle(AttemptCancelled(A, 1), now=3)
+    s.handle(AttemptCancelled(B, 1), now=3)
+    assert s.core.status_reason == RUN
+    assert s.states() == ["cancelled: run"] * 2
+
+
+def test_thread_that_is_cancelled_has_the_grace_too() -> None:
+    s = Arranged([[]], flags={A: Flag.THREAD}, grace=4.0)
+    s.taken()
+    s.handle(RunCancelled(), now=1)
+    assert s.asked() == [(A, 1)]
+    assert s.core.next_at() == 5
+    assert s.handle(TimePassed(), now=5) == [(A, 1)]
+
+
+def test_attempt_that_expired_before_it_was_cancelled_has_failed() -> None:
+    s = Arranged([[]], timeout={A: Timeout(attempt=1.0)}, retry={A: again()})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    s.handle(RunCancelled(), now=2)
+    assert s.core.has_expired(A, 1)
+    assert s.handle(AttemptFailed(A, 1, retryable=True), now=2) == FINAL
+    assert s.state(A) == "failed: timeout"
+
+
+def test_timeout_of_an_attempt_that_is_being_cancelled_is_not_reported_twice() -> None:
+    s = Arranged([[]], timeout={A: Timeout(attempt=3.0)}, grace=10.0)
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(RunCancelled(), now=1)
+    assert s.core.next_at() == 11
+    s.handle(TimePassed(), now=3)
+    assert s.asked() == [(A, 1)]
+    assert not s.core.has_expired(A, 1)
+
+
+def test_unknown_on_error_is_refused() -> None:
+    with pytest.raises(KeyError):
+        Scheduler(shape_of([[]]), on_error="explode")
+
+
+# -- starvation
+
+
+def starving(on_error: str = "continue", **options: object) -> Arranged:
+    """
+    a(thread, never returns)    b waits for its slot
+    """
+    s = Arranged(
+        [[], []],
+        timeout={A: Timeout(attempt=1.0)},
+        flags={A: Flag.THREAD},
+        on_error=on_error,
+        grace=5.0,
+        **options,  # type: ignore[arg-type]
+    )
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    s.handle(AttemptFailed(A, 1), now=1)
+    return s
+
+
+def test_what_only_abandoned_work_could_free_starves_after_grace() -> None:
+    s = starving(max_concurrent=1)
+    assert s.taken() == []
+    s.core.look_for_starvation(1)
+    s.core.look_for_starvation(2)
+    assert s.core.next_at() == 6
+    s.handle(TimePassed(), now=6)
+    assert s.state(B) == "failed: starved"
+    assert s.core.has_ended
+    assert status_of(s.core) == "partial"
+
+
+def test_starvation_of_a_named_limit() -> None:
+    s = starving(uses={A: {"db": 1}, B: {"db": 2}}, limits={"db": 2})
+    s.core.look_for_starvation(1)
+    s.handle(TimePassed(), now=6)
+    assert s.state(B) == "failed: starved"
+
+
+def test_nobody_starves_whose_slots_are_not_held() -> None:
+    """b waits because its limit was made too small, not because of what was abandoned."""
+    s = Arranged(
+        [[], []],
+        timeout={A: Timeout(attempt=1.0)},
+        flags={A: Flag.THREAD},
+        uses={A: {"db": 1}, B: {"cpu": 2}},
+        limits={"db": 1, "cpu": 2},
+        on_error="continue",
+    )
+    s.handle(LimitResized("cpu", 1))
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    s.handle(AttemptFailed(A, 1), now=1)
+    s.core.look_for_starvation(1)
+    assert s.core.next_at() is None
+    s.handle(LimitResized("cpu", 2))
+    assert s.taken() == [B]
+
+
+def test_return_of_the_abandoned_attempt_ends_starvation() -> None:
+    s = starving(max_concurrent=1)
+    s.core.look_for_starvation(1)
+    s.handle(AttemptReturned(A, 1), now=4)
+    assert s.taken() == [B]
+    s.core.look_for_starvation(4)
+    assert s.core.next_at() is None
+    s.handle(TimePassed(), now=6)
+    assert s.state(B) == "running"
+
+
+def test_grace_of_starvation_starts_anew_after_something_happened() -> None:
+    s = starving(max_concurrent=1)
+    s.core.look_for_starvation(1)
+    s.handle(LimitResized(None, 2), now=3)
+    s.core.look_for_starvation(3)
+    s.handle(LimitResized(None, 1), now=4)
+    s.core.look_for_starvation(4)
+    s.handle(TimePassed(), now=6)
+    assert s.state(B) == "ready"
+    assert s.core.next_at() == 9
+
+
+def test_while_something_runs_nobody_starves() -> None:
+    s = Arranged(
+        [[], [], []],
+        timeout={A: Timeout(attempt=1.0)},
+        flags={A: Flag.THREAD},
+        uses={A: {"db": 1}, B: {"db": 1}},
+        limits={"db": 1},
+        on_error="continue",
+    )
+    assert s.taken() == [A, C]
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    s.handle(AttemptFailed(A, 1), now=1)
+    s.core.look_for_starvation(1)
+    assert s.core.next_at() is None
+    s.handle(AttemptSucceeded(C, 1), now=100)
+    s.core.look_for_starvation(100)
+    assert s.core.next_at() == 105
+
+
+def test_shared_limit_starves_only_by_what_this_run_abandoned() -> None:
+    """Others will give back what they hold; the abandoned attempt of this run will not."""
+    for size, alarm in ((2, None), (1, 6.0)):
+        limit = Limit(size)
+        s = Arranged(
+            [[], []],
+            timeout={A: Timeout(attempt=1.0)},
+            flags={A: Flag.THREAD},
+            uses={A: {"db": 1}, B: {"db": 1}},
+            limits={"db": limit},
+            on_error="continue",
+            max_concurrent=2,
+        )
+        assert s.core.take(0) == A
+        if size == 2:
+            limit.acquire(1)
+        assert s.taken() == []
+        s.handle(BodySuspended(A, 1))
+        s.handle(TimePassed(), now=1)
+        s.handle(AttemptFailed(A, 1), now=1)
+        s.core.look_for_starvation(1)
+        assert s.core.next_at() == alarm
+
+
+def test_starvation_under_cancel_stops_the_run() -> None:
+    s = Arranged(
+        [[], [], [B]],
+        timeout={A: Timeout(attempt=1.0)},
+        flags={A: Flag.THREAD | Flag.FALLBACK},
+        max_concurrent=1,
+        priority={A: 1},
+    )
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    s.handle(AttemptFailed(A, 1), now=1)
+    s.handle(AttemptSucceeded(A, 1, FALLBACK), now=1)
+    s.core.look_for_starvation(1)
+    s.handle(TimePassed(), now=6)
+    assert s.states() == ["succeeded: fallback", "failed: starved", "cancelled: run"]
+
+
+# -- growth
+
+
+def test_nodes_enter_while_the_run_goes_on() -> None:
+    s = Arranged([[], []])
+    assert s.taken() == [A, B]
+    behind = s.handle(NodeEntered(s.core.root, Kind(), upstream=[A]))
+    beside = s.handle(NodeEntered(s.core.root, Kind(), upstream=[]))
+    assert (behind, beside) == (C, D)
+    assert s.taken() == [D]
+    s.handle(AttemptSucceeded(A, 1), now=1)
+    assert s.taken() == [C]
+    for node in (B, C, D):
+        assert not s.core.has_ended
+        s.handle(AttemptSucceeded(node, 1), now=2)
+    assert s.core.has_ended
+
+
+@pytest.mark.parametrize(
+    ("join", "endings", "expected"),
+    [
+        (Join.ALL, "ss", "ready"),
+        (Join.ALL, "s-", "pending"),
+        (Join.ALL, "sf", "skipped: upstream"),
+        (Join.ALL, "f-", "skipped: upstream"),
+        (Join.ANY, "s-", "ready"),
+        (Join.ANY, "sf", "ready"),
+        (Join.ANY, "ss", "ready"),
+        (Join.ANY, "f-", "pending"),
+        (Join.ANY, "ff", "skipped: upstream"),
+        (Join.ANY, "", "ready"),
+        (Join.ALL_DONE, "sf", "ready"),
+        (Join.ALL_DONE, "f-", "pending"),
+        (Join.ALL_DONE, "ff", "ready"),
+        (Join.ALL, "", "ready"),
+    ],
+)
+def test_newcomer_follows_from_what_has_ended_already(join: Join, endings: str, expected: str) -> None:
+    s = Arranged([[] for _ in endings] + [[]], on_error="continue")
+    s.taken()
+    for node, ending in enumerate(endings):
+        if ending == "s":
+            s.handle(AttemptSucceeded(node, 1))
+        elif ending == "f":
+            s.handle(AttemptFailed(node, 1))
+    node = s.handle(NodeEntered(s.core.root, Kind(), upstream=range(len(endings)), join=join))
+    assert s.state(node) == expected
+
+
+def test_newcomer_behind_several_waits_for_the_rest() -> None:
+    s = Arranged([[], [], []], on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    any_of = s.handle(NodeEntered(s.core.root, Kind(), upstream=[A, B, C], join=Join.ANY))
+    done = s.handle(NodeEntered(s.core.root, Kind(), upstream=[A, B, C], join=Join.ALL_DONE))
+    s.handle(AttemptFailed(B, 1))
+    assert (s.state(any_of), s.state(done)) == ("pending", "pending")
+    s.handle(AttemptFailed(C, 1))
+    assert (s.state(any_of), s.state(done)) == ("skipped: upstream", "ready")
+
+
+def test_growth_leaves_the_plan_as_it_is() -> None:
+    shape = shape_of([[], [A]], timeout={A: Timeout(1.0)}, followers={})
+    before = repr(shape)
+    s = Arranged(shape)
+    s.taken()
+    demand = s.core.demand_number(())
+    s.handle(NodeEntered(s.core.root, Kind(demand, priority=9, retry=again(), timeout=Timeout(2.0)), upstream=[A, B]))
+    assert repr(shape) == before
+    assert s.core.priority[A] == 9
+
+
+def test_urgent_newcomer_lifts_its_unfinished_ancestors() -> None:
+    """
+    a ── b ── newcomer(priority 7)        c(priority 3)
+    """
+    s = Arranged([[], [A], []], priority={C: 3}, max_concurrent=1, given=[])
+    node = s.handle(NodeEntered(s.core.root, Kind(priority=7), upstream=[B]))
+    order = []
+    while not s.core.has_ended:
+        (taken,) = s.taken()
+        order.append(taken)
+        s.handle(AttemptSucceeded(taken, 1))
+    assert order == [A, B, node, C]
+
+
+def test_newcomer_of_ordinary_priority_lifts_what_had_less() -> None:
+    s = Arranged([[], []], priority={A: -5, B: -1}, max_concurrent=1)
+    s.handle(NodeEntered(s.core.root, Kind(priority=0), upstream=[A]))
+    assert s.core.priority[A] == 0
+    assert s.taken() == [A]
+
+
+def test_newcomer_lifts_no_one_who_is_more_urgent() -> None:
+    s = Arranged([[]], priority={A: 5})
+    s.handle(NodeEntered(s.core.root, Kind(priority=2), upstream=[A]))
+    assert s.core.priority[A] == 5
+
+
+def test_lifted_node_is_judged_once() -> None:
+    s = Arranged([[], []], flags={A: Flag.WHEN, B: Flag.WHEN})
+    s.handle(NodeEntered(s.core.root, Kind(priority=3), upstream=[B]))
+    assert s.core.next_to_judge() == B
+    s.handle(NodeEntered(s.core.root, Kind(priority=4), upstream=[B]))
+    assert s.core.next_to_judge() == A
+    assert s.core.next_to_judge() == NOTHING
+    s.handle(ConditionJudged(B, True))
+    s.handle(NodeEntered(s.core.root, Kind(priority=5), upstream=[B]))
+    assert s.core.next_to_judge() == NOTHING
+    assert s.taken() == [B]
+
+
+def test_newcomer_of_another_demand_has_its_own_limit() -> None:
+    s = Arranged([[]], limits={"db": 1})
+    number = s.core.demand_number((("db", 1),))
+    assert s.core.demand_number((("db", 1),)) == number
+    assert s.core.demand_of(number) == (("db", 1),)
+    first = s.handle(NodeEntered(s.core.root, Kind(number)))
+    second = s.handle(NodeEntered(s.core.root, Kind(number)))
+    assert s.taken() == [first, A]
+    s.handle(AttemptSucceeded(first, 1))
+    assert s.taken() == [second]
+
+
+def test_order_breaks_ties_among_newcomers() -> None:
+    s = Arranged([[]], max_concurrent=1)
+    s.taken()
+    nodes = [s.handle(NodeEntered(s.core.root, Kind(), order=order)) for order in (3, 1, 2)]
+    s.handle(AttemptSucceeded(A, 1))
+    assert s.taken() == [nodes[1]]
+
+
+def test_next_node_is_known_before_it_enters() -> None:
+    s = Arranged([[]])
+    assert s.core.next_node == B
+    assert s.handle(NodeEntered(s.core.root, Kind())) == B
+
+
+def test_group_is_reported_when_closed_and_its_last_member_has_ended() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    assert s.taken() == [A]
+    group = s.core.open(A, 1, CANCEL)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(AttemptSucceeded(node, 1))
+    assert s.completed() == []
+    s.handle(GroupClosed(group))
+    s.handle(GroupClosed(group))
+    assert s.completed() == [group]
+    assert s.handle(AttemptSucceeded(A, 1))
+    assert s.core.has_ended
+
+
+def test_group_closed_first_is_reported_with_its_last_ending() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, CANCEL)
+    nodes = [s.handle(NodeEntered(group, Kind())) for _ in range(2)]
+    s.handle(GroupClosed(group))
+    s.taken()
+    s.handle(AttemptSucceeded(nodes[1], 1))
+    assert s.completed() == []
+    s.handle(AttemptSucceeded(nodes[0], 1))
+    assert s.completed() == [group]
+
+
+def test_empty_group_is_reported_when_it_is_closed() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, CANCEL)
+    s.handle(GroupClosed(group))
+    assert s.completed() == [group]
+
+
+def test_nothing_enters_a_closed_group() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, CANCEL)
+    s.handle(GroupClosed(group))
+    with pytest.raises(InternalError, match="group of node 0 is closed"):
+        s.handle(NodeEntered(group, Kind()))
+
+
+def test_container_charges_no_slot_and_its_members_do() -> None:
+    s = Arranged([[], []], flags={A: Flag.CONTAINER}, max_concurrent=1)
+    assert s.taken() == [A, B]
+    group = s.core.open(A, 1, CANCEL)
+    node = s.handle(NodeEntered(group, Kind()))
+    assert s.taken() == []
+    s.handle(AttemptSucceeded(B, 1))
+    assert s.taken() == [node]
+
+
+def test_containers_start_before_everything_that_costs_a_slot() -> None:
+    """What they bring may be more urgent than all that waits."""
+    s = Arranged([[], [], []], flags={B: Flag.CONTAINER, C: Flag.CONTAINER}, priority={A: 9, C: 1})
+    assert s.taken() == [C, B, A]
+
+
+@pytest.mark.parametrize(
+    ("mode", "others"),
+    [
+        (CANCEL, ["running", "cancelled: run", "cancelled: run"]),
+        (DRAIN, ["running", "cancelled: run", "cancelled: run"]),
+        (CONTINUE, ["running", "skipped: upstream", "ready"]),
+        (COLLECT, ["running", "skipped: upstream", "ready"]),
+    ],
+)
+def test_failure_inside_a_group_stops_the_group_by_its_mode_and_nothing_else(mode: int, others: list[str]) -> None:
+    """
+    container a: first ── behind    beside(running)    waiting        b outside
+    """
+    s = Arranged([[], []], flags={A: Flag.CONTAINER}, max_concurrent=3)
+    s.taken()
+    group = s.core.open(A, 1, mode)
+    first = s.handle(NodeEntered(group, Kind(priority=2)))
+    beside = s.handle(NodeEntered(group, Kind(priority=1)))
+    behind = s.handle(NodeEntered(group, Kind(), upstream=[first]))
+    waiting = s.handle(NodeEntered(group, Kind()))
+    assert s.taken() == [first, beside]
+    s.handle(LimitResized(None, 2))
+    s.handle(AttemptFailed(first, 1))
+    assert [s.state(node) for node in (beside, behind, waiting)] == others
+    assert s.asked() == ([(beside, 1)] if mode == CANCEL else [])
+    assert s.state(B) == "running"
+    assert group.failed
+    assert not s.core.root.failed
+    assert s.core.status_reason == 0
+
+
+def test_failure_of_the_container_itself_is_one_of_the_run() -> None:
+    s = Arranged([[], []], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, CANCEL)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.handle(GroupClosed(group))
+    s.taken()
+    s.handle(AttemptFailed(node, 1))
+    assert s.completed() == [group]
+    assert s.handle(AttemptFailed(A, 1)) == FINAL
+    assert s.asked() == [(B, 1)]
+    assert s.core.root.failed
+
+
+def test_container_is_retried_with_a_new_group() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, retry={A: again()})
+    s.taken()
+    group = s.core.open(A, 1, CANCEL)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.handle(GroupClosed(group))
+    s.taken()
+    s.handle(AttemptFailed(node, 1), now=1)
+    assert s.handle(AttemptFailed(A, 1, retryable=True), now=1) == RETRYING
+    s.handle(TimePassed(), now=2)
+    assert s.taken() == [A]
+    second = s.core.open(A, 2, CANCEL)
+    assert s.state(s.handle(NodeEntered(second, Kind()))) == "ready"
+
+
+def test_timeout_of_a_container_stops_what_is_in_it() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, timeout={A: Timeout(attempt=2.0)})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    group = s.core.open(A, 1, CONTINUE)
+    running = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    waiting = s.handle(NodeEntered(group, Kind(), upstream=[running]))
+    s.handle(TimePassed(), now=2)
+    # Nobody asks a container itself: there is no body to interrupt.
+    assert s.asked() == [(running, 1)]
+    assert s.state(waiting) == "cancelled: timeout"
+    assert s.core.was_interrupted(running, 1)
+    s.handle(AttemptCancelled(running, 1), now=3)
+    assert s.state(running) == "cancelled: timeout"
+    assert s.completed() == [group]
+    assert s.core.has_expired(A, 1)
+    assert s.handle(AttemptFailed(A, 1), now=3) == FINAL
+    assert s.state(A) == "failed: timeout"
+
+
+def test_cancelled_container_cancels_what_is_in_it() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, grace=2.0)
+    s.taken()
+    group = s.core.open(A, 1, CANCEL)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(RunCancelled(DEADLINE), now=1)
+    assert s.asked() == [(node, 1)]
+    assert s.core.was_interrupted(A, 1)
+    assert s.core.next_at() == 3
+    s.handle(AttemptCancelled(node, 1), now=2)
+    assert s.completed() == [group]
+    assert s.handle(AttemptCancelled(A, 1), now=2)
+    assert s.states() == ["cancelled: deadline"] * 2
+    assert group.cancelled
+
+
+def test_what_enters_a_stopped_group_is_cancelled_at_once() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, CANCEL)
+    s.handle(NodeEntered(group, Kind()))
+    s.handle(GroupStopped(group, DEADLINE))
+    node = s.handle(NodeEntered(group, Kind()))
+    assert s.state(node) == "cancelled: deadline"
+
+
+@pytest.mark.parametrize("flags", [Flag(0), Flag.CONTAINER])
+def test_group_opened_by_what_is_being_cancelled_is_stopped(flags: Flag) -> None:
+    s = Arranged([[]], flags={A: flags})
+    s.taken()
+    s.handle(RunCancelled(DEADLINE))
+    group = s.core.open(A, 1, CANCEL)
+    assert s.state(s.handle(NodeEntered(group, Kind()))) == "cancelled: deadline"
+
+
+def test_group_opened_by_what_has_expired_is_stopped() -> None:
+    s = Arranged([[]], timeout={A: Timeout(1.0)})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    group = s.core.open(A, 1, CANCEL)
+    assert s.state(s.handle(NodeEntered(group, Kind()))) == "cancelled: run"
+
+
+def test_draining_run_drains_its_containers_and_not_what_bodies_run_themselves() -> None:
+    """
+    a fails    b(container): x(runs) y(waits)    c(body): z
+    """
+    s = Arranged([[], [], []], flags={B: Flag.CONTAINER}, on_error="drain", max_concurrent=3)
+    s.taken()
+    nested = s.core.open(B, 1, DRAIN)
+    x = s.handle(NodeEntered(nested, Kind()))
+    s.taken()
+    y = s.handle(NodeEntered(nested, Kind()))
+    own = s.core.open(C, 1, COLLECT)
+    z = s.handle(NodeEntered(own, Kind()))
+    s.handle(AttemptFailed(A, 1))
+    assert [s.state(node) for node in (x, y, z)] == ["running", "cancelled: run", "ready"]
+    assert s.asked() == []
+    # One that opens only now.
+    late = s.core.open(B, 1, DRAIN)
+    assert s.state(s.handle(NodeEntered(late, Kind()))) == "cancelled: run"
+    assert s.state(s.handle(NodeEntered(s.core.open(C, 1, COLLECT), Kind()))) == "ready"
+
+
+def test_drained_group_remembers_what_failed_while_backing_off() -> None:
+    s = Arranged([[], []], flags={B: Flag.CONTAINER}, on_error="drain")
+    s.taken()
+    nested = s.core.open(B, 1, DRAIN)
+    x = s.handle(NodeEntered(nested, Kind(retry=again())))
+    s.handle(GroupClosed(nested))
+    s.taken()
+    s.handle(AttemptFailed(x, 1, retryable=True))
+    assert not nested.failed
+    s.handle(AttemptFailed(A, 1))
+    assert s.state(x) == "failed: error"
+    assert nested.failed
+    assert s.completed() == [nested]
+
+
+def test_stop_of_a_group_ends_what_waits_behind_it_elsewhere() -> None:
+    """
+    group of a: x (running), y (waits)        group of b: behind y
+    """
+    s = Arranged([[], []], flags={A: Flag.CONTAINER, B: Flag.CONTAINER}, max_concurrent=1)
+    s.taken()
+    first, second = s.core.open(A, 1, COLLECT), s.core.open(B, 1, COLLECT)
+    x, y = (s.handle(NodeEntered(first, Kind())) for _ in range(2))
+    behind = s.handle(NodeEntered(second, Kind(), upstream=[y]))
+    lenient = s.handle(NodeEntered(second, Kind(), upstream=[y], join=Join.ALL_DONE))
+    assert s.taken() == [x]
+    s.handle(GroupStopped(first))
+    assert s.state(y) == "cancelled: run"
+    assert s.state(behind) == "skipped: upstream"
+    assert s.state(lenient) == "ready"
+
+
+def test_group_ends_with_the_attempt_that_opened_it() -> None:
+    """A body that returns without waiting for what it runs takes it along."""
+    for ending in (AttemptSucceeded(A, 1), AttemptFailed(A, 1)):
+        s = Arranged([[]], on_error="continue")
+        s.taken()
+        group = s.core.open(A, 1, COLLECT)
+        node = s.handle(NodeEntered(group, Kind()))
+        s.taken()
+        s.handle(ending)
+        assert s.asked() == [(node, 1)]
+        assert not s.core.has_ended
+        s.handle(AttemptCancelled(node, 1))
+        assert s.completed() == [group]
+        assert s.core.has_ended
+
+
+def test_fallback_of_a_cancelled_container_is_asked_to_end() -> None:
+    s = Arranged([[], []], flags={A: Flag.CONTAINER | Flag.FALLBACK}, grace=1.0)
+    s.taken()
+    group = s.core.open(A, 1, CANCEL)
+    s.handle(GroupClosed(group))
+    assert s.handle(AttemptFailed(A, 1), now=1) == FALLING_BACK
+    s.handle(AttemptFailed(B, 1), now=2)
+    assert s.asked() == [(A, 1)]
+    assert s.handle(TimePassed(), now=3) == [(A, 1)]
+    assert s.handle(AttemptCancelled(A, 1), now=3)
+    # It held no slot.
+    assert not s.core.abandoned
+
+
+def test_fallback_of_a_container_has_its_time_again() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER | Flag.FALLBACK}, timeout={A: Timeout(2.0)}, grace=1.0)
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.core.open(A, 1, CANCEL)
+    s.handle(TimePassed(), now=2)
+    assert s.asked() == []
+    assert s.handle(AttemptFailed(A, 1), now=2) == FALLING_BACK
+    s.handle(TimePassed(), now=4)
+    assert s.asked() == [(A, 1)]
+
+
+# -- start edges
+
+
+def test_follower_starts_when_its_leader_starts() -> None:
+    """
+    a ══> b        a stage over the items of another
+    """
+    both = {A: Flag.CONTAINER, B: Flag.CONTAINER}
+    s = Arranged([[], [], [A]], flags=both, followers={A: [B]})
+    assert s.state(B) == "pending"
+    assert s.taken() == [A, B]
+    s.handle(AttemptSucceeded(A, 1))
+    assert s.taken() == [C]
+
+
+def test_follower_ends_with_a_leader_that_fails() -> None:
+    both = {A: Flag.CONTAINER, B: Flag.CONTAINER}
+    s = Arranged([[], [], [B]], flags=both, followers={A: [B]}, on_error="continue")
+    s.taken()
+    group = s.core.open(B, 1, CANCEL)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    assert s.asked() == [(node, 1)]
+    s.handle(AttemptCancelled(node, 1))
+    assert s.completed() == [group]
+    s.handle(AttemptCancelled(B, 1))
+    assert s.states() == ["failed: error", "cancelled: upstream", "skipped: upstream", "cancelled: upstream"]
+
+
+@pytest.mark.parametrize("waits_for", [[], [C]])
+def test_follower_that_has_not_started_is_skipped_with_its_leader(waits_for: list[int]) -> None:
+    """Ready because its condition has not been judged, or pending."""
+    flags = {A: Flag.CONTAINER, B: Flag.CONTAINER | Flag.WHEN}
+    s = Arranged([[], waits_for, [], [B]], flags=flags, followers={A: [B]}, on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    assert s.state(B) == "skipped: upstream"
+    assert s.state(D) == "skipped: upstream"
+
+
+def test_follower_is_skipped_with_a_leader_that_is_skipped() -> None:
+    both = {A: Flag.CONTAINER | Flag.WHEN, B: Flag.CONTAINER}
+    s = Arranged([[], []], flags=both, followers={A: [B]})
+    s.core.next_to_judge()
+    s.handle(ConditionJudged(A, False))
+    assert s.states() == ["skipped: condition", "skipped: upstream"]
+
+
+def test_follower_that_backs_off_is_cancelled_with_its_leader() -> None:
+    both = {A: Flag.CONTAINER, B: Flag.CONTAINER}
+    s = Arranged([[], [], [B]], flags=both, followers={A: [B]}, retry={B: again()}, on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(B, 1, retryable=True))
+    s.handle(AttemptFailed(A, 1))
+    assert s.states()[1:] == ["cancelled: upstream", "skipped: upstream"]
+
+
+def test_follower_of_any_waits_for_its_leader_and_for_one_success() -> None:
+    """Two successes are not a start."""
+    both = {C: Flag.CONTAINER, D: Flag.CONTAINER}
+    for leader_first in (True, False):
+        s = Arranged([[], [], [E], [A, B], []], flags=both, followers={C: [D]}, join={D: Join.ANY})
+        s.taken()
+        if leader_first:
+            s.handle(AttemptSucceeded(E, 1))
+            assert s.taken() == [C]
+        s.handle(AttemptSucceeded(A, 1))
+        s.handle(AttemptSucceeded(B, 1))
+        if not leader_first:
+            assert s.taken() == []
+            s.handle(AttemptSucceeded(E, 1))
+            assert s.taken() == [C, D]
+        else:
+            assert s.taken() == [D]
+
+
+def test_leader_that_starts_again_leads_once() -> None:
+    both = {A: Flag.CONTAINER, B: Flag.CONTAINER}
+    s = Arranged([[], [C], []], flags=both, followers={A: [B]}, retry={A: again()}, max_concurrent=1)
+    assert s.taken() == [A, C]
+    s.handle(AttemptFailed(A, 1, retryable=True), now=1)
+    s.handle(TimePassed(), now=2)
+    assert s.taken() == [A]
+    s.handle(AttemptSucceeded(C, 1), now=3)
+    assert s.taken() == [B]
+
+
+def test_given_leader_has_started() -> None:
+    both = {A: Flag.CONTAINER, B: Flag.CONTAINER}
+    s = Arranged([[], []], flags=both, followers={A: [B]}, given=[A])
+    assert s.taken() == [B]
+
+
+@pytest.mark.parametrize("join", [Join.ALL, Join.ANY])
+def test_newcomer_may_follow(join: Join) -> None:
+    s = Arranged([[], []], flags={A: Flag.CONTAINER | Flag.WHEN})
+    follower = s.handle(NodeEntered(s.core.root, Kind(flags=Flag.CONTAINER), leaders=[A], join=join))
+    assert s.state(follower) == "pending"
+    s.core.next_to_judge()
+    s.handle(ConditionJudged(A, True))
+    assert s.taken() == [A, follower, B]
+    started = s.handle(NodeEntered(s.core.root, Kind(flags=Flag.CONTAINER), leaders=[A], join=join))
+    assert s.taken() == [started]
+    s.handle(AttemptFailed(A, 1))
+    assert s.core.was_interrupted(started, 1)
+
+
+def test_newcomer_follows_from_a_leader_that_has_ended() -> None:
+    s = Arranged([[], []], flags={A: Flag.CONTAINER, B: Flag.CONTAINER}, on_error="continue")
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    s.handle(AttemptSucceeded(B, 1))
+    root, kind = s.core.root, Kind(flags=Flag.CONTAINER)
+    assert s.state(s.handle(NodeEntered(root, kind, leaders=[A, B]))) == "skipped: upstream"
+    assert s.state(s.handle(NodeEntered(root, kind, leaders=[B]))) == "ready"
+
+
+# -- slots that a body lends
+
+
+def test_body_that_waits_for_what_it_runs_holds_no_slot() -> None:
+    s = Arranged([[]], uses={A: {"db": 1}}, limits={"db": 1}, max_concurrent=1)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind(s.core.demand_number((("db", 1),)))))
+    s.handle(GroupClosed(group))
+    assert s.taken() == []
+    s.handle(SlotsLent(A, 1))
+    assert not s.core.is_charged(A)
+    assert s.taken() == [node]
+    s.handle(AttemptSucceeded(node, 1))
+    assert s.handle(SlotsWanted(A, 1))
+    assert s.taken() == [-2 - A]
+    assert s.core.is_charged(A)
+    assert s.core.limits["db"].used == 1
+    assert s.handle(AttemptSucceeded(A, 1))
+
+
+def test_body_waits_for_its_slots_again() -> None:
+    s = Arranged([[], []], max_concurrent=1, priority={A: 1})
+    s.taken()
+    s.handle(SlotsLent(A, 1))
+    assert s.taken() == [B]
+    assert s.handle(SlotsWanted(A, 1))
+    assert s.taken() == []
+    s.handle(AttemptSucceeded(B, 1))
+    assert s.taken() == [-2 - A]
+    assert s.taken() == []
+
+
+def test_body_that_lends_twice_gets_its_slots_once() -> None:
+    s = Arranged([[]])
+    s.taken()
+    s.handle(SlotsLent(A, 1))
+    s.handle(SlotsLent(A, 1))
+    assert s.core.active == 0
+    assert not s.handle(SlotsWanted(A, 1))
+    assert s.handle(SlotsWanted(A, 1))
+    assert s.taken() == [-2 - A]
+    assert not s.handle(SlotsWanted(A, 1))
+
+
+def test_body_that_lends_again_before_it_got_its_slots() -> None:
+    s = Arranged([[], []], max_concurrent=1)
+    assert s.taken() == [A]
+    s.handle(SlotsLent(A, 1))
+    assert s.taken() == [B]
+    assert s.handle(SlotsWanted(A, 1))
+    s.handle(SlotsLent(A, 1))
+    s.handle(AttemptSucceeded(B, 1))
+    assert s.taken() == []
+    assert s.handle(SlotsWanted(A, 1))
+    assert s.taken() == [-2 - A]
+
+
+def test_lending_body_may_end_without_its_slots() -> None:
+    for ending in (AttemptSucceeded(A, 1), AttemptFailed(A, 1), AttemptCancelled(A, 1)):
+        s = Arranged([[]], max_concurrent=1, uses={A: {"db": 1}}, limits={"db": 1})
+        s.taken()
+        s.handle(SlotsLent(A, 1))
+        s.handle(ending)
+        assert s.core.free == 1
+        assert s.core.limits["db"].used == 0
+
+
+def test_returning_body_that_ends_is_not_taken() -> None:
+    s = Arranged([[]])
+    s.taken()
+    s.handle(SlotsLent(A, 1))
+    s.handle(SlotsWanted(A, 1))
+    s.handle(AttemptFailed(A, 1))
+    assert s.taken() == []
+
+
+def test_old_attempts_and_containers_lend_nothing() -> None:
+    s = Arranged([[], []], flags={B: Flag.CONTAINER}, retry={A: again()})
+    s.handle(SlotsLent(A, 0))
+    s.taken()
+    s.handle(SlotsLent(A, 2))
+    s.handle(SlotsLent(B, 1))
+    assert s.core.active == 1
+    assert not s.handle(SlotsWanted(A, 1))
+    s.handle(SlotsLent(A, 1))
+    assert not s.handle(SlotsWanted(A, 2))
+
+
+def test_lent_body_given_up_keeps_no_slot() -> None:
+    s = Arranged([[]], grace=1.0)
+    s.taken()
+    s.handle(SlotsLent(A, 1))
+    s.handle(RunCancelled())
+    assert s.handle(TimePassed(), now=1) == [(A, 1)]
+    s.handle(AttemptCancelled(A, 1))
+    assert not s.core.abandoned
+    assert s.core.abandoned_nodes == {A: 1}
+
+
+def test_returning_body_is_lifted_by_an_urgent_newcomer() -> None:
+    s = Arranged([[], [], []], max_concurrent=1, priority={A: 2, B: 2, C: 1})
+    assert s.taken() == [A]
+    s.handle(SlotsLent(A, 1))
+    assert s.taken() == [B]
+    s.handle(SlotsWanted(A, 1))
+    s.handle(NodeEntered(s.core.root, Kind(priority=9), upstream=[A]))
+    s.handle(AttemptSucceeded(B, 1))
+    assert s.taken() == [-2 - A]
+
+
+def test_body_that_cannot_have_its_slots_back_starves() -> None:
+    """
+    a(thread) takes what b lent, and is abandoned
+    """
+    s = Arranged(
+        [[], []],
+        uses={A: {"db": 1}, B: {"db": 1}},
+        limits={"db": 1},
+        priority={B: 1},
+        flags={A: Flag.THREAD},
+        timeout={A: Timeout(1.0)},
+        on_error="continue",
+        grace=2.0,
+    )
+    assert s.taken() == [B]
+    s.handle(SlotsLent(B, 1))
+    assert s.taken() == [A]
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    s.handle(AttemptFailed(A, 1), now=1)
+    s.asked()
+    assert s.handle(SlotsWanted(B, 1), now=1)
+    s.core.look_for_starvation(1)
+    assert s.core.next_at() == 3
+    s.handle(TimePassed(), now=3)
+    assert s.asked() == [(B, 1)]
+    s.core.look_for_starvation(3)
+    s.handle(AttemptCancelled(B, 1), now=3)
+    assert s.state(B) == "failed: starved"
+    assert status_of(s.core) == "partial"
+
+
+# -- indices that are used again
+
+
+def test_forgotten_index_is_used_again() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    first = s.handle(NodeEntered(group, Kind(retry=again(), timeout=Timeout(3.0))))
+    s.taken()
+    s.handle(AttemptSucceeded(first, 1))
+    s.core.forget(first)
+    assert s.core.next_node == first
+    second = s.handle(NodeEntered(group, Kind(flags=Flag.WHEN), join=Join.ANY))
+    assert second == first
+    assert s.core.attempts[second] == 0
+    assert math.isnan(s.core.ended_at[second])
+    assert s.core.attempt_limit(second) is None
+    assert second not in s.core.retry
+    assert s.core.next_to_judge() == second
+
+
+def test_only_grown_nodes_that_have_ended_are_forgotten() -> None:
+    s = Arranged([[]])
+    s.taken()
+    grown = s.handle(NodeEntered(s.core.root, Kind()))
+    with pytest.raises(InternalError, match="node 1 is ready and cannot be forgotten"):
+        s.core.forget(grown)
+    s.core._busy = False
+    s.handle(AttemptSucceeded(A, 1))
+    with pytest.raises(InternalError, match="node 0 is succeeded and cannot be forgotten"):
+        s.core.forget(A)
+
+
+def test_index_that_something_still_means_is_not_used_again() -> None:
+    """Because a node behind or before it has not ended, or a queue still has an entry, or an attempt may come back."""
+    s = Arranged([[], []], flags={B: Flag.CONTAINER}, grace=1.0)
+    s.taken()
+    group = s.core.open(B, 1, COLLECT)
+    before = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(NodeEntered(group, Kind(), upstream=[before, A]))
+    s.handle(AttemptSucceeded(before, 1))
+    s.core.forget(before)
+    assert s.core.next_node == len(s.core.state)
+    stopped = s.core.open(B, 1, COLLECT)
+    behind = s.handle(NodeEntered(stopped, Kind(), upstream=[A]))
+    ready = s.handle(NodeEntered(stopped, Kind()))
+    running = s.handle(NodeEntered(stopped, Kind()))
+    s.handle(GroupStopped(stopped))
+    for node in (behind, ready, running):
+        s.core.forget(node)
+    assert s.core.next_node == len(s.core.state)
+
+
+def test_abandoned_node_is_not_forgotten() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, grace=1.0)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(GroupStopped(group))
+    s.handle(TimePassed(), now=1)
+    s.handle(AttemptCancelled(node, 1), now=1)
+    s.core.forget(node)
+    assert s.core.attempts[node] == 1
+    assert s.core.next_node != node
+
+
+def test_backoff_of_a_forgotten_node_does_not_wake_the_next() -> None:
+    """Two nodes of one index, one after the other, both back off in their first attempt."""
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    first = s.handle(NodeEntered(group, Kind(retry=Retry(2, PLAIN))))
+    s.taken()
+    s.handle(AttemptFailed(first, 1, retryable=True, after=5.0), now=0)
+    s.handle(GroupStopped(group), now=1)
+    s.core.forget(first)
+    other = s.core.open(A, 1, COLLECT)
+    second = s.handle(NodeEntered(other, Kind(retry=Retry(2, PLAIN))), now=1)
+    assert second == first
+    s.taken()
+    s.handle(AttemptFailed(second, 1, retryable=True, after=60.0), now=2)
+    assert s.core.next_at() == 62
+    s.handle(TimePassed(), now=5)
+    assert s.state(second) == "backing off"
+
+
+def test_grace_of_a_forgotten_node_does_not_cut_that_of_the_next() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, grace=5.0)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    first = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(GroupStopped(group), now=0)
+    s.handle(AttemptCancelled(first, 1), now=1)
+    s.core.forget(first)
+    other = s.core.open(A, 1, COLLECT)
+    assert s.handle(NodeEntered(other, Kind()), now=4) == first
+    s.taken()
+    s.handle(GroupStopped(other), now=4)
+    assert s.core.next_at() == 9
+    assert s.handle(TimePassed(), now=5) == []
+
+
+def test_renewed_node_is_the_next_of_its_kind() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, max_concurrent=1)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    kind = Kind(retry=again(), timeout=Timeout(total=10.0))
+    first, second = (s.handle(NodeEntered(group, kind, order=order)) for order in (0, 1))
+    s.taken()
+    s.handle(AttemptFailed(first, 1, retryable=True), now=1)
+    assert s.taken() == [second]
+    s.handle(TimePassed(), now=2)
+    s.handle(AttemptSucceeded(second, 1), now=2)
+    assert s.taken() == [first]
+    s.handle(AttemptSucceeded(first, 2), now=3)
+    s.core.renew(second, 3.0, order=3)
+    s.core.renew(first, 3.0, order=2)
+    assert s.core.attempts[first] == 0
+    assert s.core.ready_at[first] == 3
+    assert math.isnan(s.core.started_at[first])
+    assert s.taken(now=4) == [first]
+    assert s.core.attempt_limit(first) == 10
+    assert s.core.attempt_started_at(first) == 4
+    s.handle(AttemptSucceeded(first, 1), now=5)
+    s.handle(GroupClosed(group))
+    assert s.taken() == [second]
+    s.handle(AttemptSucceeded(second, 1), now=6)
+    assert s.completed() == [group]
+
+
+def test_what_cannot_be_renewed() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind()))
+    with pytest.raises(InternalError, match="node 1 is ready and cannot be used again"):
+        s.core.renew(node, 0.0, 1)
+    s.core._busy = False
+    s.taken()
+    s.handle(GroupStopped(group))
+    s.handle(AttemptCancelled(node, 1))
+    with pytest.raises(InternalError, match="cannot be used again"):
+        s.core.renew(node, 0.0, 1)
+
+
+# -- timers
+
+
+def test_timers_fire_in_order_and_equal_ones_as_they_were_set() -> None:
+    s = Arranged([[], [], []], retry={A: again(), B: again(), C: again()}, max_concurrent=3)
+    s.taken()
+    s.handle(AttemptFailed(C, 1, retryable=True), now=0)
+    s.handle(AttemptFailed(B, 1, retryable=True), now=0)
+    s.handle(AttemptFailed(A, 1, retryable=True, after=0.5), now=0)
+    s.heard.clear()
+    s.handle(TimePassed(), now=9)
+    assert [node for _, node, _ in s.heard] == [C, B, A]
+
+
+def test_dead_timers_do_not_pile_up() -> None:
+    """A thousand timeouts of attempts that ended long ago."""
+    s = Scheduler(shape_of([[]] * 1000, timeout={node: Timeout(attempt=1e6) for node in range(1000)}))
+    s.start(0.0)
+    for node in range(1000):
+        s.arm(s.take(0.0), 1)
+        assert s.ended(node, 1, 1.0)
+        assert len(s.timers) <= 130
+    assert s.next_at() is None
+
+
+def test_live_timers_survive_a_purge() -> None:
+    s = Scheduler(shape_of([[]] * 300, timeout={node: Timeout(attempt=10.0 + node) for node in range(300)}))
+    s.start(0.0)
+    for _ in range(300):
+        s.arm(s.take(0.0), 1)
+    assert len(s.timers) == 300
+    s.tick(1000.0)
+    assert [node for node, _ in s.interrupts] == list(range(300))
+
+
+def test_backoff_that_fills_the_timers_survives_its_own_purge() -> None:
+    """The timer that makes a purge necessary is not known to anyone yet."""
+    s = Scheduler(shape_of([[]] * 200, retry={node: again() for node in range(200)}), rng=random.Random(0))
+    s.start(0.0)
+    for node in range(200):
+        s.take(0.0)
+        assert s.failed(node, 1, 0.0, retryable=True) == RETRYING
+    s.tick(1.0)
+    assert sum(1 for _ in iter(lambda: s.take(1.0), NOTHING)) == 200
+
+
+# -- asking
+
+
+def test_can_start_says_what_take_would_do() -> None:
+    s = Arranged([[], []], uses={A: {"db": 1}, B: {"db": 1}}, limits={"db": 1}, max_concurrent=2)
+    assert s.core.can_start()
+    s.core.take(0)
+    assert not s.core.can_start()
+    s.handle(LimitResized("db", 2))
+    assert s.core.can_start()
+    s.handle(LimitResized(None, 1))
+    assert not s.core.can_start()
+
+
+def test_container_can_start_without_slots() -> None:
+    s = Arranged([[], []], flags={B: Flag.CONTAINER | Flag.WHEN}, max_concurrent=1)
+    assert s.taken() == [A]
+    assert not s.core.can_start()
+    s.core.next_to_judge()
+    s.handle(ConditionJudged(B, True))
+    assert s.core.can_start()
+    assert s.taken() == [B]
+    assert not s.core.can_start()
+
+
+def test_attention_is_wanted_when_there_is_something_to_do() -> None:
+    s = Arranged([[], []])
+    s.taken()
+    assert not s.core.wants_attention
+    s.handle(AttemptFailed(A, 1))
+    assert s.core.wants_attention
+    assert Arranged([[]], flags={A: Flag.CONTAINER}).core.wants_attention
+
+
+def test_terminal_state_is_given_once() -> None:
+    s = Scheduler(shape_of([[]]))
+    s.start(0.0)
+    s.take(0.0)
+    s.ended(A, 1, 1.0)
+    with pytest.raises(InternalError, match="node 0 is succeeded already and cannot become cancelled"):
+        s._finish(A, 7, RUN, 2.0)
+
+
+def test_list_that_is_being_written_enters_the_root() -> None:
+    """Members of the run itself that came later are stopped with it."""
+    s = Arranged([[]])
+    s.taken()
+    running = s.handle(NodeEntered(s.core.root, Kind()))
+    s.taken()
+    waiting = s.handle(NodeEntered(s.core.root, Kind(), upstream=[running]))
+    s.handle(AttemptFailed(A, 1))
+    assert s.asked() == [(running, 1)]
+    assert s.state(waiting) == "cancelled: run"
+    assert s.state(s.handle(NodeEntered(s.core.root, Kind()))) == "cancelled: run"
+    assert s.completed() == []
+
+
+def test_node_of_the_root_that_fails_later_fails_the_run() -> None:
+    s = Arranged([[], []], on_error="continue")
+    grown = s.handle(NodeEntered(s.core.root, Kind()))
+    s.taken()
+    s.handle(AttemptFailed(grown, 1))
+    assert s.core.root.failed
