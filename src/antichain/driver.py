@@ -851,7 +851,9 @@ class Driver:
                 raised = (error.__cause__ or error) if isinstance(error, NodeFailed) else error
                 retryable = bool(self._apart(retry.retryable, raised))
                 after = retry_after(error, time.time()) if retryable else None
-            except Exception as broken:
+            except BaseException as broken:
+                if self.interrupt == "twice" and isinstance(broken, KeyboardInterrupt):
+                    raise
                 error.add_note(f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
         if verdict == RETRYING:
