@@ -16,7 +16,7 @@ from antichain.core.scheduler import Kind
 from antichain.core.states import FAILED, REASON_NAMES, STATE_NAMES
 from antichain.errors import Fault, GraphError, RunnerError, RunFailed, shown, suggestion
 from antichain.graph import Graph
-from antichain.binding import MISSING, Binding, MapSpec
+from antichain.binding import MISSING, Binding, MapSpec, private_limit
 from antichain.plan import Plan, check_inputs, plan_inside
 from antichain.policies import UNSET
 from antichain.record import NodeRecord, RunResult
@@ -182,6 +182,7 @@ def open_container(driver: Driver, node: int, attempt: int, grown: Grown | None,
         if binding.map is not None:
             siblings = None if grown is None else grown.owner
             container = MappedStage(driver, node, binding.map, values, siblings)
+            container.own_id = driver.plan.ids[node] if grown is None else grown.plan.ids[grown.local]
             mode = COLLECT if binding.map.outcomes else mode
         else:
             assert binding.subplan is not None
@@ -491,8 +492,12 @@ class Queued(Items):
 
 class MappedStage(Container):
     """
-    One instance of a node for each item, at most a window of them in the run at once; the output is the list of theirs, in order.
+    One instance of a node for each item, at most a window of them in the run at once; the output is the list of theirs,
+    in order.
     """
+
+    # Its id in the graph that it was written in; its name says where that graph is.
+    own_id: str
 
     def __init__(
         self, driver: Driver, node: int, spec: MapSpec, values: list[Any], siblings: Owner | None = None
@@ -534,7 +539,7 @@ class MappedStage(Container):
         policies = spec.policies
         cost = DEFAULT_COST if policies.cost is None else policies.cost
         self._kind = Kind(
-            demand=core.demand_number(spec.demand),
+            demand=core.demand_number(self._demand(driver)),
             flags=int(spec.flags),
             priority=max(policies.priority, core.priority[node]),
             remaining=cost + _remaining_after(driver, node),
@@ -549,6 +554,16 @@ class MappedStage(Container):
             self._fail(error)
             return
         self._refill()
+
+    def _demand(self, driver: Driver) -> tuple[tuple[str, int], ...]:
+        """
+        Return what each instance takes; a stage inside a graph has a `max_concurrent` of its own, whatever others are called.
+        """
+        spec, shared, own = self._spec, private_limit(self.own_id), private_limit(self._name)
+        if spec.max_concurrent is None or own == shared:
+            return spec.demand
+        driver.add_limits({own: spec.max_concurrent})
+        return tuple(sorted((own if name == shared else name, weight) for name, weight in spec.demand))
 
     def _source(self, driver: Driver) -> Items:
         leader = self._spec.leader
