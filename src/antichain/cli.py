@@ -6,6 +6,7 @@ The command line: parse, call run, print a view, exit code. Nothing here decides
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -51,12 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run the command line and return its exit code.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character gets an escape, not a traceback.
-        if isinstance(stream, TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # It was closed before we began (`>&-`).
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # open until the end
+        elif isinstance(stream, TextIOWrapper):
+            # A terminal that cannot show a character gets an escape, not a traceback.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _application()(arguments, standalone_mode=True)
+        code = _application()(arguments, prog_name="antichain")
     except SystemExit as stop:
         code = stop.code
     except Terminated:
@@ -212,15 +217,13 @@ def _run(request: Request) -> int:
         given = {**request.options, "listeners": _listeners(graph), "progress": False}
         plan, inputs, options = prepare(graph, inputs, given)
     except GraphError as error:
-        raise UsageError(str(error)) from error
+        # Where a message shows how to give an input in Python, show how to give it here.
+        raise UsageError(re.sub(r"\brun\((\w+)=…\)", r"\1=VALUE", str(error))) from error
     show = _Show(request, plan, str(file))
     try:
         result = run_plan(plan, inputs, options)
     except RunTimeout as error:
-        had = f" {len(error.unfinished)} nodes had not ended" if error.unfinished else " Not everything had ended"
-        return show.stopped(
-            f"the run did not end within its deadline of {error.deadline:g} s.{had}.", error, NODE_FAILED
-        )
+        return show.stopped(f"the run did not end within its deadline of {error.deadline:g} s.", error, NODE_FAILED)
     except RunFailed as error:
         return show.failed(error.result, error)
     except (KeyboardInterrupt, Terminated) as error:
@@ -313,6 +316,8 @@ class _Show:
         text = f"Completed: {len(result)} of {len(self.plan)} nodes"
         if result:
             text += f" ({names_text(list(result))})"
+        if result.abandoned:
+            text += f"; abandoned, because they did not end when asked to: {names_text(result.abandoned)}"
         if not self.request.as_json:
             text += "; --json prints their outputs"
         return text + ("." if self.request.debug else "; --debug shows tracebacks.")
