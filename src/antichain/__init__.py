@@ -1,8 +1,9 @@
 """
 antichain executes a graph of nodes as parallel as their dependencies allow.
 
-Reading map, in the order in which data flows: `graph` (what the user wrote) → `plan` (checked and indexed) → `core` (decides, purely) →
-`driver` (carries: the one file that knows both the core and asyncio) → `run` (wires them) → `record` (what became of it).
+Reading map, in the order in which data flows: `graph` (what the user wrote) → `plan` (checked and indexed) → `core`
+(decides, purely) → `driver` (carries: the one file that knows both the core and asyncio) → `run` (wires them) →
+`record` (what became of it).
 """
 
 from importlib import import_module

@@ -13,9 +13,20 @@ class Door(Protocol):
 
     run_id: str
 
-    def is_cancelled(self, node: int, attempt: int) -> bool: ...
-    def emit(self, node: int, attempt: int, chunk: object) -> None: ...
-    def run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Awaitable[Any]: ...
+    def is_cancelled(self, node: int, attempt: int) -> bool:
+        """
+        Tell whether the attempt is to end.
+        """
+
+    def emit(self, node: int, attempt: int, chunk: object) -> None:
+        """
+        Tell the run's listeners a chunk.
+        """
+
+    def run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Awaitable[Any]:
+        """
+        Run more graph for the attempt.
+        """
 
 
 class Context:
@@ -50,7 +61,8 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """
-        True once this attempt is to end: a function in a thread, which cannot be interrupted, should look at it from time to time.
+        True once this attempt is to end: a function in a thread, which cannot be interrupted, should look at it from
+        time to time.
         """
         return self._door.is_cancelled(self._node, self.attempt)
 
@@ -72,7 +84,8 @@ class Context:
         """
         Run a graph, or call a function, as part of this run, and return its result: `await ctx.run(graph, question=…)`.
 
-        What it runs shares the run's limits, events and cancellation. While it runs, this node's slots are free for others.
+        What it runs shares the run's limits, events and cancellation. While it runs, this node's slots are free for
+        others.
 
         Raises:
             RunnerError: the node is a plain function in a thread; use `async def`.

@@ -1,12 +1,14 @@
 """
-Carry a run: the only file that knows both the core and asyncio. It is the loop runner, and owns the tasks and values of one run.
+Carry a run: the only file that knows both the core and asyncio. It is the loop runner, and owns the tasks and values of
+one run.
 
-How bodies are awaited. There is no task for a body that does not suspend: a *worker* task takes ready nodes and awaits their bodies in
-place. Before each body it makes sure that a *standby* is scheduled. The loop runs the standby only when the worker gives up control, which
-is when the body suspends, and then the standby becomes the worker. So a run has as many tasks as suspended bodies, plus one.
+How bodies are awaited. There is no task for a body that does not suspend: a *worker* task takes ready nodes and awaits
+their bodies in place. Before each body it makes sure that a *standby* is scheduled. The loop runs the standby only when
+the worker gives up control, which is when the body suspends, and then the standby becomes the worker. So a run has as
+many tasks as suspended bodies, plus one.
 
-What keeps nodes apart although they share a worker: a worker that finds its context variables changed, or that was cancelled, retires
-after the body that did it.
+What keeps nodes apart although they share a worker: a worker that finds its context variables changed, or that was
+cancelled, retires after the body that did it.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, Final, TypeVar
 
+from antichain.binding import MISSING, Binding
 from antichain.context import Context
 from antichain.core.capacity import open_slots
 from antichain.core.facts import FactStream, Listener
@@ -29,7 +32,6 @@ from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
 from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
-from antichain.binding import MISSING, Binding
 from antichain.growth import Container, Grown, Inside, MappedStage, Queued, call_inside, open_container
 from antichain.plan import Plan
 from antichain.policies import Limit, Timeout, retry_after
@@ -162,7 +164,7 @@ class Driver:
         # What a signal asked for: "once" to end, "twice" to end now.
         self.interrupt: str | None = None
         # What went wrong while resources were closed.
-        self.resource_errors: list[BaseException] = []
+        self.resource_errors: list[Exception] = []
         self.resources = Resources(plan.resources, self._spawn)
         self._threads: Threads | None = None
         self._thread_id = 0
@@ -191,8 +193,8 @@ class Driver:
         self._paths: dict[str, int] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
-        # The shortest timeout of any node, and the instant before which a body that has one may not start unless the alarm is
-        # moved forward: so bodies that end in time, which is nearly all of them, cost no timer.
+        # The shortest timeout of any node, and the instant before which a body that has one may not start unless the
+        # alarm is moved forward: so bodies that end in time, which is nearly all of them, cost no timer.
         self._shortest = _shortest_timeout(plan.shape.timeout.values())
         self._covered_from = -math.inf if self._shortest is None else math.inf
         self._watched: list[Limit] = []
@@ -202,7 +204,8 @@ class Driver:
 
     async def run(self) -> None:
         """
-        Execute the plan to its end; what became of it is in `result()`. Cancelling the caller ends the run and then raises.
+        Execute the plan to its end; what became of it is in `result()`. Cancelling the caller ends the run and then
+        raises.
         """
         try:
             self._begin()
@@ -255,8 +258,14 @@ class Driver:
             return
         core = self.core
         self.facts = FactStream(
-            self.run_id, self.settings.listeners, self.names, (core.state, core.reason), self._error_of, self._output_of,
-            core.abandoned_nodes, self._on_broken_listener,
+            self.run_id,
+            self.settings.listeners,
+            self.names,
+            (core.state, core.reason),
+            self._error_of,
+            self._output_of,
+            core.abandoned_nodes,
+            self._on_broken_listener,
         )
         self.facts.run_started(self.plan.name, self.plan.shape.count, now)
         core.facts = self.facts
@@ -436,7 +445,8 @@ class Driver:
 
     def _note_suspension(self) -> None:
         """
-        Somebody else runs: so the body that was awaited in place has suspended, and is found under its host from now on.
+        Somebody else runs: so the body that was awaited in place has suspended, and is found under its host from now
+        on.
         """
         seat = self._inline
         if seat is not None:
@@ -466,8 +476,25 @@ class Driver:
         self._standby = False
         self._note_suspension()
         # A run of bodies that suspend starts as many workers: so these are unpacked, not looked up.
-        core, take, ended, can_start, attempts, planned, kinds, functions, arguments, values, clock, base, own_tasks, all_grown, hosts = self._kit
+        (
+            core,
+            take,
+            ended,
+            can_start,
+            attempts,
+            planned,
+            kinds,
+            functions,
+            arguments,
+            values,
+            clock,
+            base,
+            own_tasks,
+            all_grown,
+            hosts,
+        ) = self._kit
         is_cancelled = seat.task.cancelling
+        grown: Grown | None = None
         now = clock()
         slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
         try:
@@ -492,7 +519,8 @@ class Driver:
                 if now < self._covered_from:
                     self._cover(now)
                 if not self._standby:
-                    # If the body suspends, the standby takes over: where nothing could start, there is nothing to take over.
+                    # If the body suspends, the standby takes over: where nothing could start, there is nothing to take
+                    # over.
                     sole = core.sole
                     if (sole is None or sole.heap or sole.backlog or core.special) and can_start():
                         self._start_worker()
@@ -507,7 +535,7 @@ class Driver:
                     elif kind == _COROUTINE1:
                         value = await functions[node](values[arguments[node]])
                     elif kind == _ITEM:
-                        value = await grown.function(grown.item)
+                        value = await grown.function(grown.item)  # type: ignore[union-attr,misc]
                     elif kind == _GENERAL:
                         value = await self._general(node, attempt)
                     else:
@@ -695,7 +723,9 @@ class Driver:
                 kwargs[name] = await self.resources.get(name)
         return await self._call(node, attempt, binding, args, kwargs)
 
-    async def _call(self, node: int, attempt: int, binding: Binding, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _call(
+        self, node: int, attempt: int, binding: Binding, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         function, style = binding.function, binding.style
         if style == "coroutine":
             return await function(*args, **kwargs)
@@ -746,7 +776,9 @@ class Driver:
                 self._succeeded(node, attempt, value, now)
         self._turn()
 
-    def _start_alone(self, node: int, attempt: int, body: Coroutine[Any, Any, Any], *, reason: int | None = None) -> None:
+    def _start_alone(
+        self, node: int, attempt: int, body: Coroutine[Any, Any, Any], *, reason: int | None = None
+    ) -> None:
         """
         Await *body* for a running attempt in a task of its own; with *reason*, it is the attempt's fallback.
         """
@@ -863,7 +895,9 @@ class Driver:
         elif verdict == FINAL:
             self._child_failed(node)
         elif verdict == LATE:
-            raise InternalError(f"node {self.name_of(node)!r}: the failure of its current attempt {attempt} was refused")
+            raise InternalError(
+                f"node {self.name_of(node)!r}: the failure of its current attempt {attempt} was refused"
+            )
 
     def _cancelled(self, node: int, attempt: int) -> None:
         """
@@ -890,7 +924,8 @@ class Driver:
         if error is None and self.core.reason[node] == STARVED:
             held = ", ".join(sorted({repr(self.name_of(holder)) for holder, _ in self.core.abandoned}))
             error = RunnerError(
-                f"node {self.name_of(node)!r} cannot go on: all that it waits for is held by attempts that did not end when "
+                f"node {self.name_of(node)!r} cannot go on: all that it waits for is held by attempts that did not end "
+                "when "
                 f"they were asked to ({held}), and a thread cannot be killed. Let such functions look at "
                 "`Context.cancelled`, or give the limit more slots."
             )
@@ -914,13 +949,14 @@ class Driver:
     def _timeout_of(self, node: int, attempt: int, error: BaseException) -> NodeTimeout:
         core = self.core
         limit = core.attempt_limit(node) or 0.0
-        own = core.timeout[node].attempt
-        clock = "attempt" if own is not None and own <= limit else "total"
+        policy = core.timeout[node]
+        # The attempt's own limit, unless less than that was left of the total.
+        is_own = policy.attempt is not None and policy.attempt <= limit
         timeout = NodeTimeout(
             node=self.name_of(node),
             attempt=attempt,
-            clock=clock,
-            limit=own if clock == "attempt" else core.timeout[node].total,
+            clock="attempt" if is_own else "total",
+            limit=(policy.attempt if is_own else policy.total) or 0.0,
             elapsed=self.clock() - core.attempt_started_at(node),
         )
         if not isinstance(error, asyncio.CancelledError) and type(error) is not TimeoutError:
@@ -954,9 +990,10 @@ class Driver:
         """
         core, state = self.core, self.core.state
         for before in (*core.upstream[node], node):
-            if before < core.planned and before not in self._targets:
-                if all(state[after] >= FIRST_TERMINAL for after in core.downstream[before]):
-                    self.values[before] = None
+            if before >= core.planned or before in self._targets:
+                continue
+            if all(state[after] >= FIRST_TERMINAL for after in core.downstream[before]):
+                self.values[before] = None
 
     # ------------------------------------------------------------------ growth
 
@@ -1086,7 +1123,8 @@ class Driver:
         on_error: Callable[[BaseException], object],
     ) -> Callable[[], object]:
         """
-        Read an async iterator into *queued*, never more than *window* items ahead; call the returned function once some are taken.
+        Read an async iterator into *queued*, never more than *window* items ahead; call the returned function once some
+        are taken.
         """
         room = asyncio.Event()
         room.set()
@@ -1169,7 +1207,11 @@ class Driver:
             # One for all: a body may run several things at once.
             resumption = self._resumptions.setdefault(node, self.loop.create_future())
             self._turn()
-            while not resumption.done() and not core.was_interrupted(node, attempt) and not core.has_expired(node, attempt):
+            while (
+                not resumption.done()
+                and not core.was_interrupted(node, attempt)
+                and not core.has_expired(node, attempt)
+            ):
                 try:
                     await asyncio.wait({resumption})
                 except asyncio.CancelledError:
@@ -1273,7 +1315,8 @@ class Driver:
 
     def _kill(self, task: "asyncio.Task[Any]") -> None:
         """
-        End a body that swallows its cancellation: throw what it does not expect into it, then cancel what it awaits in the end.
+        End a body that swallows its cancellation: throw what it does not expect into it, then cancel what it awaits in
+        the end.
         """
         self._killed.add(task)
         body = getattr(task.get_coro(), "cr_await", None)

@@ -4,10 +4,10 @@ One call for many items: `map`, `amap` and `gather`, each a graph with a single 
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar, Unpack, overload
 
-from antichain.driver import Driver, Settings
+from antichain.driver import Driver
 from antichain.errors import RunFailed, RunTimeout
 from antichain.graph import Graph
 from antichain.growth import MappedStage, Outcome
@@ -47,7 +47,11 @@ Items = Iterable[T] | AsyncIterable[T]
 
 @overload
 async def amap(
-    function: Callable[[T], Awaitable[R]], items: Items[T], *, outcomes: Literal[False] = False, **options: Unpack[MapOptions]
+    function: Callable[[T], Awaitable[R]],
+    items: Items[T],
+    *,
+    outcomes: Literal[False] = False,
+    **options: Unpack[MapOptions],
 ) -> list[R]: ...
 @overload
 async def amap(
@@ -63,14 +67,15 @@ async def amap(
     """
     Call *function* for each item, several at once, and return the values in the order of the items.
 
-    Coroutine functions run on the loop, plain functions in threads. Items are read only as far ahead as a bounded window:
-    twice `max_concurrent`, or `window=`.
+    Coroutine functions run on the loop, plain functions in threads. Items are read only as far ahead as a bounded
+    window: twice `max_concurrent`, or `window=`.
 
     Args:
         function: called with one item.
         items: a list, any iterable, or an async iterator; it may be endless only if something stops the run.
         outcomes: return an Outcome for each item, in which failures are kept beside values, instead of failing.
-        options: node policies for each call (`retry`, `timeout` in seconds, `uses`, …) and run options (`max_concurrent`, …).
+        options: node policies for each call (`retry`, `timeout` in seconds, `uses`, …) and run options
+        (`max_concurrent`, …).
 
     Raises:
         RunFailed: a call failed; `.outcomes` keeps what became of every item that was taken.
@@ -85,7 +90,11 @@ async def amap(
 
 @overload
 def map(
-    function: Callable[[T], Awaitable[R]], items: Items[T], *, outcomes: Literal[False] = False, **options: Unpack[MapOptions]
+    function: Callable[[T], Awaitable[R]],
+    items: Items[T],
+    *,
+    outcomes: Literal[False] = False,
+    **options: Unpack[MapOptions],
 ) -> list[R]: ...
 @overload
 def map(
@@ -123,10 +132,11 @@ async def gather(
     grace: float = 5.0,
 ) -> list[Any]:
     """
-    Await all *awaitables*, at most *max_concurrent* at once, and return their values in order: `asyncio.gather` with limits and no leaks.
+    Await all *awaitables*, at most *max_concurrent* at once, and return their values in order: `asyncio.gather` with
+    limits and no leaks.
 
-    After the first failure the others are cancelled and awaited, and the failure is raised as it is. There are no retries: an
-    awaitable can be awaited once.
+    After the first failure the others are cancelled and awaited, and the failure is raised as it is. There are no
+    retries: an awaitable can be awaited once.
 
     Args:
         awaitables: coroutines, tasks, futures. Coroutines that never start are closed.
@@ -182,7 +192,10 @@ async def _discard(awaitables: Iterable[Awaitable[Any]], grace: float) -> None:
 
 
 def _driver(
-    function: Callable[[Any], Any], items: Iterable[Any] | AsyncIterable[Any], outcomes: bool, options: Mapping[str, Any]
+    function: Callable[[Any], Any],
+    items: Iterable[Any] | AsyncIterable[Any],
+    outcomes: bool,
+    options: Mapping[str, Any],
 ) -> Driver:
     """
     Make the run of a graph whose one node is mapped over the items.

@@ -1,5 +1,6 @@
 """
-Nodes that enter while a run goes on: nested graphs, mapped stages, and what a body runs itself. No clock and no task: the driver has those.
+Nodes that enter while a run goes on: nested graphs, mapped stages, and what a body runs itself. No clock and no task:
+the driver has those.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from antichain.binding import MISSING, Binding, MapSpec, private_limit
 from antichain.core.capacity import SharedSlots
 from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import Kind
 from antichain.core.states import FAILED, REASON_NAMES, STATE_NAMES
-from antichain.errors import Fault, GraphError, RunnerError, RunFailed, shown, suggestion
+from antichain.errors import Fault, GraphError, RunFailed, RunnerError, shown, suggestion
 from antichain.graph import Graph
-from antichain.binding import MISSING, Binding, MapSpec, private_limit
 from antichain.plan import Plan, check_inputs, plan_inside
 from antichain.policies import UNSET
 from antichain.record import NodeRecord, RunResult
@@ -160,7 +161,6 @@ class Container(Owner):
         Keep what is worth keeping once all children have ended.
         """
 
-
     def open(self, driver: Driver, node: int) -> None:
         """
         Let the first children enter.
@@ -200,7 +200,8 @@ def open_container(driver: Driver, node: int, attempt: int, grown: Grown | None,
 
 class NestedGraph(Container):
     """
-    A graph inside the run: its nodes are `outer/inner`, its output is that of its single sink, else a dict of its sinks.
+    A graph inside the run: its nodes are `outer/inner`, its output is that of its single sink, else a dict of its
+    sinks.
     """
 
     def __init__(self, plan: Plan, inputs: Mapping[str, Any]) -> None:
@@ -321,7 +322,9 @@ class Inside(Owner):
         Bring the graph, as a container, into the run.
         """
         core = driver.core
-        kind = Kind(flags=_CONTAINER, priority=core.priority[self._node], remaining=_remaining_after(driver, self._node))
+        kind = Kind(
+            flags=_CONTAINER, priority=core.priority[self._node], remaining=_remaining_after(driver, self._node)
+        )
         grown = Grown(self, self._plan, 0, [])
         nested = self._nested = NestedGraph(self._plan, inputs)
         grown.opens = nested
@@ -336,9 +339,11 @@ class Inside(Owner):
         self._error = error
         if self._is_graph:
             assert self._nested is not None
-            errors = [each for each in self._nested.errors if isinstance(each, Exception)] or [error]
+            errors = [each for each in (*self._nested.errors, error) if isinstance(each, Exception)]
+            # The container's own error is that of its child, unless it has none.
+            errors = list(dict.fromkeys(errors[:-1] or errors))
             text = f"{len(errors)} failure{'s' * (len(errors) != 1)} in graph {self._plan.name!r}"
-            self._error = RunFailed(text, errors, self._result(driver))  # type: ignore[arg-type]
+            self._error = RunFailed(text, errors, self._result(driver))
 
     def end(self) -> None:
         """
@@ -406,7 +411,8 @@ def call_inside(driver: Driver, node: int, runnable: object, inputs: Mapping[str
 
 def limit_faults(driver: Driver, uses: Mapping[tuple[tuple[str, int], ...], Sequence[str]]) -> list[Fault]:
     """
-    Say which limits nodes cannot use that enter a run which goes on: those it does not have, and those that are too small.
+    Say which limits nodes cannot use that enter a run which goes on: those it does not have, and those that are too
+    small.
     """
     faults = []
     for demand, names in uses.items():
@@ -557,7 +563,8 @@ class MappedStage(Container):
 
     def _demand(self, driver: Driver) -> tuple[tuple[str, int], ...]:
         """
-        Return what each instance takes; a stage inside a graph has a `max_concurrent` of its own, whatever others are called.
+        Return what each instance takes; a stage inside a graph has a `max_concurrent` of its own, whatever others are
+        called.
         """
         spec, shared, own = self._spec, private_limit(self.own_id), private_limit(self._name)
         if spec.max_concurrent is None or own == shared:
@@ -578,8 +585,12 @@ class MappedStage(Container):
             self._wakes_reader = driver.read(source, queued, self._window, self._on_items, self._fail)
             return queued
         if isinstance(source, (str, bytes)) or not isinstance(source, Iterable):
-            what = f"map {self._name!r} is to run over {shown(source)}, which is no list and no (async) iterator of items"
-            raise GraphError(Fault("bad-map", f"{what}: let it run over a list, or over a node that returns one.", self._name))
+            what = (
+                f"map {self._name!r} is to run over {shown(source)}, which is no list and no (async) iterator of items"
+            )
+            raise GraphError(
+                Fault("bad-map", f"{what}: let it run over a list, or over a node that returns one.", self._name)
+            )
         return Iterated(source)
 
     def feed(self, follower: MappedStage) -> Items:
@@ -706,7 +717,8 @@ class MappedStage(Container):
             raise GraphError(
                 Fault(
                     "id-collision",
-                    f"map {self._name!r}: two items have the key {key!r} (the second is item {position}, {shown(item)}). "
+                    f"map {self._name!r}: two items have the key {key!r} (the second is item {position}, "
+                    f"{shown(item)}). "
                     "key= must tell all items apart.",
                     self._name,
                 )
@@ -776,7 +788,9 @@ class MappedStage(Container):
         try:
             self._items.close()
         except BaseException as error:
-            self.errors.append(error if isinstance(error, Exception) else RunnerError(f"{type(error).__name__}: {error}"))
+            self.errors.append(
+                error if isinstance(error, Exception) else RunnerError(f"{type(error).__name__}: {error}")
+            )
 
     def output(self) -> list[Any]:
         return self._results

@@ -1,7 +1,9 @@
 """
-What a run opens once and closes at its end: each resource lives in one task, or one thread, that both opens and closes it.
+What a run opens once and closes at its end: each resource lives in one task, or one thread, that both opens and closes
+it.
 
-One owner, because cancel scopes and thread-bound objects (a database connection, an MCP session) must be left where they were entered.
+One owner, because cancel scopes and thread-bound objects (a database connection, an MCP session) must be left where
+they were entered.
 """
 
 import asyncio
@@ -30,12 +32,14 @@ class Resources:
         # By name, with all parameters filled in: each call makes a fresh generator.
         self._openers = openers
         self._spawn = spawn
-        # In the order of opening. Invariant: a resource is here from the moment its opening began until it was closed or failed to open.
+        # In the order of opening. Invariant: a resource is here from the moment its opening began until it was closed
+        # or failed to open.
         self._owners: dict[str, Owner] = {}
 
     async def get(self, name: str) -> Any:
         """
-        Return the resource, opening it if nobody has. An opening that fails fails this caller; the next one tries again.
+        Return the resource, opening it if nobody has. An opening that fails fails this caller; the next one tries
+        again.
         """
         owner = self._owners.get(name)
         if owner is None:
@@ -53,11 +57,11 @@ class Resources:
                 del self._owners[name]
             raise
 
-    async def close(self, grace: float) -> list[BaseException]:
+    async def close(self, grace: float) -> list[Exception]:
         """
         Close what is open, all of it within *grace* seconds; returns what went wrong.
         """
-        errors: list[BaseException] = []
+        errors: list[Exception] = []
         clock = asyncio.get_running_loop().time
         stop_at = clock() + grace
         for owner in reversed(list(self._owners.values())):
@@ -211,7 +215,7 @@ class Owner:
         await self._until(closed)
         closed.result()
 
-    async def close(self, patience: float, grace: float) -> BaseException | None:
+    async def close(self, patience: float, grace: float) -> Exception | None:
         """
         Close the resource, or give up after *patience* seconds; returns what went wrong.
         """
@@ -228,12 +232,14 @@ class Owner:
             task.cancel()
             await asyncio.wait({task}, timeout=LAST_CHANCE)
             return RunnerError(f"resource {self.name!r} was not closed within {grace:g} s; it was left as it is.")
-        return None if task.cancelled() else task.exception()
+        error = None if task.cancelled() else task.exception()
+        return None if error is None else _as_exception(self.name, error)
 
 
 def _as_exception(name: str, error: BaseException) -> Exception:
     """
-    Keep what is not an `Exception` (`SystemExit`, a cancellation of its own) from passing for one that we or the user asked for.
+    Keep what is not an `Exception` (`SystemExit`, a cancellation of its own) from passing for one that we or the user
+    asked for.
     """
     if isinstance(error, Exception):
         return error

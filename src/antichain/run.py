@@ -1,5 +1,6 @@
 """
-Run a plan: wire it to a driver, an event loop, signals and listeners, and turn what became of it into a result or an exception.
+Run a plan: wire it to a driver, an event loop, signals and listeners, and turn what became of it into a result or an
+exception.
 """
 
 import asyncio
@@ -62,7 +63,8 @@ def settle(plan: Plan, options: Mapping[str, Any], *, keeps_instances: bool = Tr
 
 def default_threads() -> int:
     """
-    Return how many threads a run has unless `limits={"thread": n}` says otherwise: as many as `concurrent.futures` would take.
+    Return how many threads a run has unless `limits={"thread": n}` says otherwise: as many as `concurrent.futures`
+    would take.
     """
     return min(32, (os.cpu_count() or 1) + 4)
 
@@ -82,8 +84,8 @@ async def drive(driver: Driver) -> RunResult:
     Let *driver* execute its run, and return its result or raise what it came to.
 
     Raises:
-        RunFailed: a node failed. RunTimeout: the run's deadline passed. Both keep everything that completed in ``.result``.
-        CancelledError: the caller was cancelled; it carries ``.result`` too.
+        RunFailed: a node failed. RunTimeout: the run's deadline passed. Both keep everything that completed in
+        ``.result``. CancelledError: the caller was cancelled; it carries ``.result`` too.
     """
     await driver.run()
     result = driver.result()

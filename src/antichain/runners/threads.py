@@ -1,8 +1,8 @@
 """
 Execute attempts in daemon threads of our own, fed by a queue; outcomes come back in batches, with one wake-up for many.
 
-Not `concurrent.futures`: its threads are joined when the interpreter exits, so that one hung call would keep the process alive, and a
-future for each call costs ten times as much as the hand-over.
+Not `concurrent.futures`: its threads are joined when the interpreter exits, so that one hung call would keep the
+process alive, and a future for each call costs ten times as much as the hand-over.
 """
 
 import threading
@@ -63,7 +63,8 @@ class Threads:
         self._wake = wake
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        # Calls handed over and not yet taken back. Invariant: where threads can be started, never more than there are threads.
+        # Calls handed over and not yet taken back. Invariant: where threads can be started, never more than there are
+        # threads.
         self._out: set[tuple[int, int]] = set()
         # Once the run is over: what to do when a call that it has not waited for is back.
         self._left: dict[tuple[int, int], Callable[[], object]] = {}
@@ -128,10 +129,12 @@ class Threads:
                 self._out.discard((outcome.node, outcome.attempt))
         return taken
 
-    def close(self, left: Mapping[tuple[int, int], Callable[[], object]] = MappingProxyType({})) -> list[threading.Thread]:
+    def close(
+        self, left: Mapping[tuple[int, int], Callable[[], object]] = MappingProxyType({})
+    ) -> list[threading.Thread]:
         """
-        Let every thread end once its call has; returns those that are still in one. Each function of *left* is called, in any
-        thread, once the call of that node and attempt is back.
+        Let every thread end once its call has; returns those that are still in one. Each function of *left* is called,
+        in any thread, once the call of that node and attempt is back.
         """
         self._left.update(left)
         self._is_closed = True
@@ -186,7 +189,8 @@ class Threads:
             value = call.function(*call.args, **call.kwargs)
             if call.is_generator:
                 value = self._iterate(call, value)
-        # StopIteration, SystemExit and KeyboardInterrupt too: whatever a node raises is the node's failure and nothing more.
+        # StopIteration, SystemExit and KeyboardInterrupt too: whatever a node raises is the node's failure and nothing
+        # more.
         except BaseException as error:
             return Outcome(call.node, call.attempt, RAISED, error)
         return Outcome(call.node, call.attempt, RETURNED, value)

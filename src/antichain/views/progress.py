@@ -29,6 +29,9 @@ class PlainProgress:
         self._retries = 0
 
     def __call__(self, event: Event) -> None:
+        """
+        Print what *event* says, if it is worth a line.
+        """
         match event:
             case RunStarted():
                 self._started_at = self._printed_at = event.time
