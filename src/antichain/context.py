@@ -17,6 +17,7 @@ class Door(Protocol):
         """
         Tell whether the attempt is to end.
         """
+        raise NotImplementedError
 
     def emit(self, node: int, attempt: int, chunk: object) -> None:
         """
@@ -27,6 +28,7 @@ class Door(Protocol):
         """
         Run more graph for the attempt.
         """
+        raise NotImplementedError
 
 
 class Context:

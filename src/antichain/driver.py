@@ -558,8 +558,8 @@ class Driver:
                 now = clock()
                 if self._inline is not seat:
                     # As `_leave`, which bodies that suspend would have to call once each.
-                    other = self._inline
-                    if other is not None:
+                    other: Seat | None = self._inline
+                    if other is not None:  # pyright: ignore[reportUnnecessaryComparison]  # not while a body ran
                         self._inline = None
                         hosts[other.node] = other
                     hosts.pop(node, None)

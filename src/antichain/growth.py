@@ -228,8 +228,8 @@ class NestedGraph(Container):
             leaders = [leader for leader, nodes in shape.followers.items() if local in nodes]
             grown = Grown(self, plan, local, self.values)
             if plan.kinds[local] == CallKind.GENERAL:
-                grown.binding = plan.arguments[local]
-                grown.fallback = grown.binding.fallback
+                binding: Binding = plan.arguments[local]
+                grown.binding, grown.fallback = binding, binding.fallback
             else:
                 grown.quick = _quick(plan, local, self.values)
             child = driver.enter(
