@@ -695,6 +695,8 @@ class MappedStage(Container):
         """
         Make a place for the result of an item; returns the key of its instance.
         """
+        # First, because it may raise.
+        key = "" if self._keys is None else self._key_of(position, item)
         results = self._results
         if position == len(results):
             results.append(MISSING)
@@ -702,7 +704,6 @@ class MappedStage(Container):
             results.extend([MISSING] * (position + 1 - len(results)))
         if self._keys is None:
             return ""
-        key = self._key_of(position, item)
         self._keys.extend([""] * (position + 1 - len(self._keys)))
         self._keys[position] = key
         return key

@@ -175,7 +175,7 @@ class Owner:
                 loop.call_soon_threadsafe(settle)
             except RuntimeError:
                 # The loop is closed: the run did not wait for this thread any longer.
-                return
+                self.is_busy = False
 
         def live() -> None:
             try:
@@ -209,8 +209,8 @@ class Owner:
             if opened.exception() is not None:
                 return
             await self._until(self._may_close)
+            self.is_busy = True
         finally:
-            self.is_busy = self.is_busy or opened.done()
             may_close.set()
         await self._until(closed)
         closed.result()
