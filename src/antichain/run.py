@@ -158,16 +158,21 @@ class _Run:
 
     def in_thread(self) -> RunResult:
         outcome: list[tuple[RunResult | None, BaseException | None]] = []
-        context = copy_context()
-        thread = threading.Thread(
-            target=context.run, args=(lambda: outcome.append(self._execute()),), name="antichain-run", daemon=True
-        )
+        # Not `Thread.join`: on 3.11 one that a signal interrupts takes the thread for ended.
+        done = threading.Event()
+
+        def execute() -> None:
+            outcome.append(self._execute())
+            done.set()
+
+        thread = threading.Thread(target=copy_context().run, args=(execute,), name="antichain-run", daemon=True)
         thread.start()
         try:
-            thread.join()
+            done.wait()
         except KeyboardInterrupt:
             self._on_signal(signal.SIGINT, None)
-            thread.join()
+            done.wait()
+        thread.join()
         result, error = outcome[0]
         if error is not None:
             error.add_note(LOOP_HINT)

@@ -1,0 +1,356 @@
+"""
+Ctrl-C and SIGTERM while the library's own `run()` is at work, in processes of their own.
+"""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from antichain import Graph
+from antichain.driver import Driver
+from antichain.run import drive, settle
+from antichain.testing import virtual_time
+
+PRELUDE = """
+import asyncio, os, signal, sys, threading, time
+import antichain
+from antichain import Graph
+def say(*words):
+    print(*words, flush=True)
+graph = Graph()
+@graph.node
+async def quick():
+    return "kept"
+"""
+
+
+class Program:
+    """A Python process that says when it is ready for a signal."""
+
+    def __init__(self, source: str, *, is_debugging: bool = True) -> None:
+        code = PRELUDE + textwrap.dedent(source)
+        self.process = subprocess.Popen(
+            [sys.executable, *(("-X", "dev") if is_debugging else ()), "-W", "error", "-c", code],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for(self, word: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.strip() == word:
+                return
+        raise AssertionError(f"{word!r} was never said: {self.process.communicate()}")
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self, seconds: float = 30.0) -> tuple[int, list[str], str]:
+        """The exit code, what was said since, and what is on stderr."""
+        try:
+            out, err = self.process.communicate(timeout=seconds)
+        finally:
+            self.process.kill()
+        return self.process.returncode, out.split("\n")[:-1], err
+
+
+WAITS = """
+@graph.node
+async def waits(quick):
+    try:
+        say("ready")
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.05)
+        say("cleaned up")
+"""
+
+
+def test_ctrl_c_cleans_up_and_raises_keyboard_interrupt_with_the_result() -> None:
+    program = Program(
+        WAITS
+        + """
+try:
+    graph.run()
+except KeyboardInterrupt as stop:
+    say("stopped", dict(stop.result), stop.result.status)
+say(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+say([thread.name for thread in threading.enumerate()])
+raise SystemExit(7)
+"""
+    )
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert said == ["cleaned up", "stopped {'quick': 'kept'} cancelled", "True", "['MainThread']"]
+    assert code == 7
+    assert errors == ""
+
+
+def test_a_ctrl_c_that_nobody_catches_ends_the_process_as_usual() -> None:
+    program = Program(WAITS + "graph.run()")
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert said == ["cleaned up"]
+    assert code == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
+    assert "never retrieved" not in errors
+    assert "destroyed" not in errors
+
+
+def test_ctrl_c_before_anything_completed_has_an_empty_result() -> None:
+    program = Program(
+        """
+        other = Graph()
+        @other.node
+        async def waits():
+            say("ready")
+            await asyncio.sleep(60)
+        try:
+            other.run()
+        except KeyboardInterrupt as stop:
+            say(dict(stop.result), stop.result.nodes["waits"].state)
+        """
+    )
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert (code, said, errors) == (0, ["{} cancelled"], "")
+
+
+def test_sigterm_cleans_up_and_then_does_what_it_does() -> None:
+    program = Program(WAITS + "graph.run()\nsay('never')")
+    program.wait_for("ready")
+    program.send(signal.SIGTERM)
+    code, said, errors = program.end()
+    assert said == ["cleaned up"]
+    assert code == -signal.SIGTERM
+    assert errors == ""
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    program = Program(
+        """
+        @graph.node
+        async def stubborn():
+            say("ready")
+            while True:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    say("swallowed")
+        graph.run(grace=60)
+        """
+    )
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    program.wait_for("swallowed")
+    before = time.monotonic()
+    program.send(signal.SIGINT)
+    code, _, errors = program.end()
+    assert time.monotonic() - before < 15
+    assert code == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
+
+
+def test_ctrl_c_while_a_node_keeps_the_loop_busy_is_heeded_once_it_ends() -> None:
+    program = Program(
+        """
+        @graph.node(runner="loop")
+        def busy(quick):
+            say("ready")
+            end = time.monotonic() + 0.3
+            while time.monotonic() < end:
+                pass
+            return "busy"
+        graph.add("after", busy.runnable, inputs={"quick": busy})
+        try:
+            graph.run()
+        except KeyboardInterrupt as stop:
+            say(sorted(stop.result), stop.result.nodes["after"].state)
+        """,
+        is_debugging=False,  # asyncio's debug mode complains of the busy node, rightly
+    )
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert (code, said, errors) == (0, ["['busy', 'quick'] cancelled"], "")
+
+
+def test_a_hung_thread_does_not_hold_up_ctrl_c_beyond_the_grace() -> None:
+    program = Program(
+        """
+        @graph.node
+        def hangs():
+            say("ready")
+            time.sleep(60)
+        try:
+            graph.run(grace=0.2)
+        except KeyboardInterrupt as stop:
+            say(dict(stop.result), stop.result.abandoned)
+        """
+    )
+    program.wait_for("ready")
+    before = time.monotonic()
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert time.monotonic() - before < 15
+    assert (code, said, errors) == (0, ["{'quick': 'kept'} ('hangs',)"], "")
+
+
+def test_ctrl_c_in_asyncio_run_cancels_arun() -> None:
+    program = Program(WAITS + "asyncio.run(graph.arun())")
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert said == ["cleaned up"]
+    assert code == -signal.SIGINT
+    assert "never retrieved" not in errors
+
+
+def test_ctrl_c_while_run_blocks_a_running_loop() -> None:
+    """asyncio takes the first one for itself: it cancels the task, which is busy waiting. The second one reaches us."""
+    program = Program(
+        WAITS
+        + """
+async def main():
+    graph.run()
+asyncio.run(main())
+"""
+    )
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    time.sleep(0.3)
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert said == ["cleaned up"]
+    assert code == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
+
+
+def test_ctrl_c_ends_map_with_the_outcomes() -> None:
+    program = Program(
+        """
+        async def body(item):
+            if item == 1:
+                say("ready")
+                await asyncio.sleep(60)
+            return item
+        try:
+            antichain.map(body, [0, 1])
+        except KeyboardInterrupt as stop:
+            say([outcome.state for outcome in stop.outcomes])
+        """
+    )
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert (code, said, errors) == (0, ["['succeeded', 'cancelled']"], "")
+
+
+def test_a_handler_of_the_users_own_is_left_alone() -> None:
+    program = Program(
+        """
+        def handler(number, frame):
+            say("mine")
+        signal.signal(signal.SIGINT, handler)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        @graph.node
+        async def waits(quick):
+            say("ready")
+            await asyncio.sleep(0.5)
+            return 1
+        say(dict(graph.run()))
+        say(signal.getsignal(signal.SIGINT) is handler)
+        """
+    )
+    program.wait_for("ready")
+    program.send(signal.SIGTERM)
+    program.send(signal.SIGINT)
+    code, said, errors = program.end()
+    assert (code, errors) == (0, "")
+    assert said == ["mine", "{'quick': 'kept', 'waits': 1}", "True"]
+
+
+def test_run_in_another_thread_touches_no_handler() -> None:
+    graph = Graph()
+    seen: list[Any] = []
+
+    @graph.node
+    async def look() -> None:
+        seen.append(signal.getsignal(signal.SIGINT))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=graph.run)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_handlers_are_put_back_whatever_happens() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    graph = Graph()
+    graph.add("bad", lambda: 1 / 0)
+    with pytest.raises(ExceptionGroup):
+        graph.run()
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def test_a_signal_that_comes_before_the_first_step_is_not_lost() -> None:
+    graph = Graph()
+
+    @graph.node
+    async def waits() -> None:
+        await asyncio.sleep(60)
+
+    plan = graph.plan()
+    driver = Driver(plan, settle(plan, {}), {})
+    driver.cancel_from_outside()
+    with virtual_time() as clock:
+        with pytest.raises(asyncio.CancelledError) as caught:
+            clock.run(drive(driver))
+        assert clock.now < 1
+    assert caught.value.result.nodes["waits"].state == "cancelled"  # type: ignore[attr-defined]
+
+
+def test_a_signal_in_the_middle_of_everything_is_survived() -> None:
+    """Ctrl-C at any moment of a busy run: it ends, soon, and nothing of it is left."""
+    program = """
+        for number in range(300):
+            graph.add(f"a{number}", lambda: time.sleep(0.0005))
+            graph.add(f"b{number}", quick.runnable, depends_on=[f"a{number}"])
+        say("ready")
+        try:
+            graph.run(grace=5)
+        except KeyboardInterrupt as stop:
+            if stop.result is not None:
+                states = {node.state for node in stop.result.nodes.values()}
+                assert states <= {"succeeded", "cancelled"}, states
+        names = [thread.name for thread in threading.enumerate() if thread.name.startswith("antichain")]
+        assert not names, names
+        say("end")
+    """
+    for milliseconds in (0, 2, 5, 10, 20, 40):
+        run = Program(program)
+        run.wait_for("ready")
+        time.sleep(milliseconds / 1000)
+        run.send(signal.SIGINT)
+        code, said, errors = run.end()
+        if said == ["end"]:
+            assert (code, errors) == (0, "")
+        else:
+            # It came before the run had begun, or after its end.
+            assert code in (-signal.SIGINT, 1)
+            assert "KeyboardInterrupt" in errors
+
+
