@@ -73,7 +73,45 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = [
+    "AntichainError",
+    "Backoff",
+    "Chunk",
+    "Context",
+    "Estimate",
+    "Graph",
+    "GraphError",
+    "GraphNode",
+    "InternalError",
+    "Limit",
+    "Node",
+    "NodeEnded",
+    "NodeFailed",
+    "NodeReady",
+    "NodeRecord",
+    "NodeRetrying",
+    "NodeStarted",
+    "NodeTimeout",
+    "Outcome",
+    "ParallelGraphExecutor",
+    "ParallelStepExecutor",
+    "Plan",
+    "Policies",
+    "Retry",
+    "RunEnded",
+    "RunFailed",
+    "RunResult",
+    "RunStarted",
+    "RunTimeout",
+    "RunnerError",
+    "Step",
+    "Timeout",
+    "__version__",
+    "amap",
+    "gather",
+    "map",
+    "value",
+]
 
 
 # Any: any public name.
