@@ -204,9 +204,12 @@ def simulate(
         RunnerError: the run never ends, because a node hangs and nothing ends it.
 
     Example:
-        >>> result = simulate(plan, durations={"web": 3.0}, outcomes={"web": [TimeoutError(), ["hit"]]})
-        >>> result.nodes["web"].attempts  # doctest: +SKIP
-        2
+        >>> from antichain import Graph
+        >>> graph = Graph("briefing")
+        >>> _ = graph.add("web", print, retry=2)
+        >>> result = simulate(graph.plan(), durations={"web": 3.0}, outcomes={"web": [TimeoutError(), "hits"]})
+        >>> result["web"], result.nodes["web"].attempts
+        ('hits', 2)
     """
     # Any: values of run options
     chosen: dict[str, Any] = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
@@ -239,13 +242,13 @@ def _limits(plan: Plan, given: Mapping[str, int | Limit]) -> dict[str, int | Lim
 
 def _unknown(plan: Plan, names: Iterable[str]) -> list[Fault]:
     """
-    Find names that are not in the plan; those of nodes that grow (`outer/inner`, `pages[0]`) are not looked at.
+    Find names that are not in the graph; those of nodes that grow (`outer/inner`, `pages[0]`) are not looked at.
     """
     faults = []
     for name in names:
         outer = name.split("/")[0].split("[")[0]
-        if name not in plan.index and outer not in plan.index:
-            hint = suggestion(name, plan.ids)
+        if name not in plan.known and outer not in plan.known:
+            hint = suggestion(name, plan.known)
             faults.append(Fault("unknown-node", f"{name!r} is not a node of graph {plan.name!r}.{hint}", name))
     return faults
 
@@ -299,11 +302,20 @@ class ScriptedBodies:
         """
         plan, scheduler, simulation = self._plan, self._scheduler, self._simulation
         run_id = run_id or "simulated"
+        # What listeners raised: a real run goes on without them, a test wants to know.
+        complaints: list[BaseException] = []
         facts = None
         if listeners:
             verdicts = (scheduler.state, scheduler.reason)
             facts = FactStream(
-                run_id, listeners, self._names, verdicts, self._errors.get, self._value, scheduler.abandoned_nodes
+                run_id,
+                listeners,
+                self._names,
+                verdicts,
+                self._errors.get,
+                self._value,
+                scheduler.abandoned_nodes,
+                lambda _, error: complaints.append(error),
             )
             facts.run_started(plan.name, plan.shape.count, simulation.now)
             scheduler.facts = facts
@@ -318,6 +330,8 @@ class ScriptedBodies:
         self._explain_starved()
         if facts is not None:
             facts.run_ended(status_of(scheduler), ended_at)
+        if complaints:
+            raise complaints[0]
         return RunResult(
             run_id=run_id,
             name=plan.name,
