@@ -62,15 +62,18 @@ LOOK_AHEAD = {
     # The user's door leads to rooms built later.
     ("graph.py", "plan", "function"),
     ("graph.py", "run", "function"),
-    ("plan.py", "run", "function"),
+    ("plan/plan.py", "run", "function"),
     # Types of what comes back through that door.
     ("graph.py", "plan", "typing"),
     ("graph.py", "record", "typing"),
     ("graph.py", "core", "typing"),
-    ("plan.py", "record", "typing"),
-    ("plan.py", "core", "typing"),
+    ("plan/plan.py", "record", "typing"),
+    ("plan/plan.py", "core", "typing"),
     # A nested graph's plan is part of how its node is bound; what grows is driven by the driver that grows it.
-    ("binding.py", "plan", "typing"),
+    ("binding/bound.py", "plan", "typing"),
+    ("binding/wiring.py", "plan", "typing"),
+    ("binding/bodies.py", "plan", "typing"),
+    ("binding/rule.py", "plan", "typing"),
     ("growth.py", "driver", "typing"),
     # The command says which version it is.
     ("cli.py", "__init__", "function"),
@@ -263,7 +266,7 @@ FAULTS = {
     ),
     "backwards": ("errors.py", "from antichain.policies import Retry", "errors comes before policies"),
     "backwards in a function": (
-        "plan.py",
+        "plan/plan.py",
         "def f():\n    from antichain.driver import Driver",
         "plan comes before driver",
     ),
@@ -284,7 +287,7 @@ def test_planted_fault_is_caught(fault: str, tmp_path: Path) -> None:
     file, code, expected = FAULTS[fault]
     root = tmp_path / PACKAGE
     shutil.copytree(SOURCE, root, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("plan", "driver", "run", "graph"):  # the fault is the import, not that its target is not there yet
+    for name in ("driver", "run", "graph"):  # the fault is the import, not that its target is not there yet
         (root / f"{name}.py").touch()
     target = root / file
     target.parent.mkdir(exist_ok=True)

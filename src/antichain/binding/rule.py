@@ -1,0 +1,183 @@
+"""
+The binding of one node as a whole: its body or its map, its condition, and whether it may go without a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from antichain.binding.bodies import bind_body
+from antichain.binding.bound import THREADED, Binding, Bound, MapSpec, demand_of, flags_of, private_limit
+from antichain.binding.filling import Filling
+from antichain.binding.sources import LiteralSource, Source
+from antichain.binding.wiring import Namespace, Wiring
+from antichain.errors import GraphError, named, shown
+from antichain.graph import Graph, Mapped, Node
+from antichain.runnable import describe
+from antichain.shape import Flag
+
+if TYPE_CHECKING:
+    from antichain.plan import Plan
+
+__all__ = ["bind_node", "bind_step"]
+
+
+def bind_node(node: Node[..., Any], names: Namespace) -> Bound:
+    """
+    Find the arguments of *node* in *names*, and collect what cannot be found.
+    """
+    wiring, policies = Wiring(node, names), node.policies
+    if node.mapped is not None:
+        binding = _bind_map(wiring, node.mapped)
+    else:
+        binding = bind_body(wiring)
+        binding.fallback = policies.fallback
+    if policies.when is not None:
+        binding.when = _bind_condition(wiring, policies.when)
+    wiring.check_missing()
+    return Bound(binding, tuple(wiring.upstream), wiring.leader, wiring.faults)
+
+
+def bind_step(node: Node[..., Any], resolve: Callable[[str], int | None], spare_slot: int = -1) -> Bound:
+    """
+    Find the arguments of a node that arrives while a run goes on; *resolve* gives the slot of a node by its id.
+
+    There are no run inputs: what is no node must be in ``inputs=`` or have a default.
+
+    Raises:
+        GraphError: everything that is wrong with the node.
+    """
+    bound = bind_node(node, _Steps(resolve, spare_slot))
+    if bound.faults:
+        raise GraphError(bound.faults)
+    return bound
+
+
+class _Steps:
+    """
+    The names of a run that goes on: nodes by a callback, and nothing else.
+    """
+
+    title = "the run"
+
+    def __init__(self, resolve: Callable[[str], int | None], spare_slot: int) -> None:
+        self._resolve = resolve
+        self._spare_slot = spare_slot
+
+    def slot_of(self, name: str) -> int | None:
+        return self._resolve(name)
+
+    def slot_of_node(self, node: Node[..., Any]) -> int | None:
+        return self.slot_of(node.id)
+
+    def input_slot(self, name: str, default: Any, node: str) -> int | None:
+        return None
+
+    def inputs_slot(self) -> int | None:
+        return None
+
+    def has_resource(self, name: str) -> bool:
+        return False
+
+    def literal(self, value: Any) -> Source:
+        return LiteralSource(value)
+
+    def spare_slot(self) -> int:
+        return self._spare_slot
+
+    def is_mapped(self, slot: int) -> bool:
+        return False
+
+    def subplan(self, graph: Graph) -> Plan | None:
+        return graph.plan()
+
+    def names(self) -> Iterable[str]:
+        return ()
+
+
+# -- maps
+
+
+def _bind_map(wiring: Wiring, mapped: Mapped) -> Binding:
+    policies = wiring.node.policies
+    binding = Binding("map", wiring.node.runnable)
+    over = wiring.over(mapped.over)
+    _check_map(wiring, mapped)
+    item_slot = wiring.names.spare_slot()
+    instance = bind_body(wiring, item_slot)
+    instance.fallback = policies.fallback
+    binding.map = MapSpec(
+        binding=instance,
+        item_slot=item_slot,
+        takes_item_only=(
+            len(instance.positional) == 1 and not instance.keywords and not instance.context and not instance.resources
+        ),
+        over=over,
+        leader=wiring.leader,
+        key=mapped.key,
+        max_concurrent=mapped.max_concurrent,
+        outcomes=mapped.outcomes,
+        window=mapped.window,
+        policies=policies,
+        demand=_instance_demand(wiring, instance, mapped.max_concurrent),
+        flags=flags_of(policies) | _style_flags(instance),
+    )
+    return binding
+
+
+def _check_map(wiring: Wiring, mapped: Any) -> None:  # Any: nobody has checked its values yet
+    for name in ("max_concurrent", "window"):
+        number = getattr(mapped, name)
+        if number is not None and (type(number) is not int or number < 1):
+            wiring.fault("bad-map", f"has {name}={shown(number)}: must be a whole number, at least 1.")
+    if mapped.key is not None and not callable(mapped.key):
+        wiring.fault("bad-map", f"has key={shown(mapped.key)}: must be a function from an item to its name.")
+    if not isinstance(mapped.outcomes, bool):
+        wiring.fault("bad-map", f"has outcomes={shown(mapped.outcomes)}: must be True or False.")
+
+
+def _instance_demand(wiring: Wiring, instance: Binding, max_concurrent: int | None) -> tuple[tuple[str, int], ...]:
+    if instance.style == "graph":
+        # Its nodes take slots, it does not: so nothing would hold back its instances but the window.
+        if max_concurrent is not None or wiring.node.policies.uses:
+            what = "max_concurrent=" if max_concurrent is not None else "uses="
+            wiring.fault("bad-map", f"maps a graph with {what}: limit the nodes inside, or use window=.")
+        return ()
+    demand = demand_of(wiring.node.policies, instance.style)
+    if type(max_concurrent) is int and max_concurrent > 0:
+        demand = tuple(sorted((*demand, (private_limit(wiring.node.id), 1))))
+    return demand
+
+
+def _style_flags(instance: Binding) -> Flag:
+    if instance.style == "graph":
+        return Flag.CONTAINER
+    return Flag.THREAD if instance.style in THREADED else Flag(0)
+
+
+# -- conditions
+
+
+def _bind_condition(wiring: Wiring, when: Callable[..., Any]) -> Binding:
+    binding = Binding("inline", when)
+    described = describe(when)
+    if described is None or described.form != "function":
+        why = "a condition is a plain function, because nothing may wait between it and the start"
+        wiring.fault("bad-when", f"has when={shown(when)}: {why}. Make it a node, and use its output.")
+        return binding
+    if described.context is not None:
+        wiring.fault("bad-when", f"has when={shown(when)}, which takes a Context: there is none before the start.")
+        return binding
+    filling = Filling(wiring, binding, described)
+    # What the body takes and the condition does not is no fault; and a resource is not opened for a condition.
+    if not described.takes_kwargs:
+        known = {parameter.name for parameter in described.parameters}
+        filling.given = {name: source for name, source in wiring.given.items() if name in known}
+    if not described.parameters and not described.takes_args:
+        filling.single = None
+    filling.fill()
+    if binding.resources:
+        what = named(binding.resources)
+        wiring.fault("bad-when", f"has when={shown(when)}, which takes the resource {what}: use it in a node.")
+    return binding

@@ -1,0 +1,255 @@
+"""
+Plan: a graph that has been checked and indexed, and what a run asks of it. Nothing here runs a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from antichain.binding import Binding
+from antichain.errors import Fault, GraphError, suggestion
+from antichain.graph import Node
+from antichain.plan.inputs import prepare_plan
+from antichain.policies import UNSET, Limit
+from antichain.shape import Shape, critical_path_of, depth_of, width_of
+
+if TYPE_CHECKING:
+    from antichain.core.facts import Event
+    from antichain.record import RunResult
+
+__all__ = ["Plan"]
+
+# Limits that exist without being defined.
+IMPLICIT_LIMITS: Final = ("thread", "process")
+
+
+class Plan:
+    """
+    A graph that has been checked and indexed; it never changes, and may be run many times, also at once.
+
+    Made by ``Graph.plan()``.
+    """
+
+    __slots__ = (
+        "_input_slots_of",
+        "_redraw",
+        "_whole_slot",
+        "accepted",
+        "arguments",
+        "blank",
+        "functions",
+        "ids",
+        "index",
+        "input_slots",
+        "inputs",
+        "kinds",
+        "known",
+        "limits",
+        "name",
+        "nodes",
+        "optional_inputs",
+        "options",
+        "resources",
+        "shape",
+        "targets",
+        "uses",
+    )
+
+    # Written by the planner, and by nobody afterwards. Lists by node are in definition order.
+    name: str
+    ids: list[str]
+    index: dict[str, int]
+    nodes: list[Node[..., Any]]
+    shape: Shape
+    # How to call each node, what to call, and with what: None, a slot, an itemgetter of slots, or a Binding.
+    kinds: bytearray
+    functions: list[Any]  # Any: whatever a node may wrap
+    arguments: list[Any]  # Any: by kind, see above
+    # What a run's values are before anything has run: a slot per node, then literals and defaults of inputs.
+    blank: list[Any]  # Any: the user's values
+    input_slots: list[tuple[int, str, Any]]  # Any: the user's values
+    # Required inputs, with the nodes that need them; and those that have a default.
+    inputs: dict[str, tuple[str, ...]]
+    optional_inputs: frozenset[str]
+    # Every input that some node takes, those included that the targets do not need.
+    accepted: frozenset[str]
+    # Position of every node of the graph, those included that the targets do not need.
+    known: dict[str, int]
+    resources: dict[str, Callable[[], Any]]  # Any: generators of any kind
+    targets: tuple[str, ...] | None
+    options: dict[str, Any]  # Any: values of run options
+    # Declared by the graph, by graphs inside it, and the private ones of maps.
+    limits: dict[str, int | Limit]
+    # Where run inputs go, by name; and the slot of the dict of all of them.
+    _input_slots_of: dict[str, list[int]]
+    _whole_slot: int | None
+    # Plans the same graph for targets, with nodes that outputs replace.
+    _redraw: Callable[[Iterable[str | Node[..., Any]] | None, Collection[str]], tuple[Plan, list[Fault]]]
+    # Each distinct demand of this plan and of the graphs inside it, with some nodes that have it.
+    uses: dict[tuple[tuple[str, int], ...], tuple[str, ...]]
+
+    # -- what a run asks
+
+    @property
+    def takes_any_input(self) -> bool:
+        """
+        Whether some node receives all run inputs as one dict, so that any name will do.
+        """
+        return self._whole_slot is not None
+
+    def fill(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """
+        Make the list of values of a new run.
+        """
+        values = self.blank.copy()
+        for name, given in inputs.items():
+            for slot in self._input_slots_of.get(name, ()):
+                values[slot] = given
+        if self._whole_slot is not None:
+            values[self._whole_slot] = dict(inputs)
+        return values
+
+    def condition(self, node: int) -> Binding:
+        """
+        Return the bound ``when`` of a node that has one.
+        """
+        binding = self.arguments[node].when
+        assert binding is not None
+        return binding  # type: ignore[no-any-return]
+
+    def fallback(self, node: int) -> Any:
+        """
+        Return the fallback of a node, or UNSET.
+        """
+        argument = self.arguments[node]
+        return argument.fallback if type(argument) is Binding else UNSET
+
+    def limits_with(self, limits: Mapping[str, int | Limit]) -> dict[str, int | Limit]:
+        """
+        Return the limits of a run for which *limits* were given.
+        """
+        return {**self.limits, **limits}
+
+    def check_limits(self, limits: Mapping[str, int | Limit]) -> list[Fault]:
+        """
+        Say what is wrong with the limits of a run for which *limits* were given: unknown ones, and weights above them.
+        """
+        faults = []
+        known = self.limits_with(limits)
+        used = {name for demand in self.uses for name, _ in demand}
+        for name in limits:
+            if name not in self.limits and name not in used and name not in IMPLICIT_LIMITS:
+                hint = suggestion(str(name), [*used, *self.limits]) or " Remove it, or give it to a node by uses=."
+                text = f"limits= names {name!r}, which no node of graph {self.name!r} uses.{hint}"
+                faults.append(Fault("unknown-limit", text))
+        seen = set()
+        for demand, nodes in self.uses.items():
+            for name, weight in demand:
+                if (name, weight) not in seen:
+                    seen.add((name, weight))
+                    faults.extend(_demand_faults(name, weight, nodes, known))
+        return faults
+
+    def pruned(self, targets: Iterable[str | Node[..., Any]] | None, outputs: Collection[str] = ()) -> Plan:
+        """
+        Return the plan of what *targets* need, where nodes in *outputs* are replaced and need nothing.
+
+        Raises:
+            GraphError: a target is not in the graph.
+        """
+        plan, faults = self._redraw(targets, outputs)
+        if faults:
+            raise GraphError(faults, self.name)
+        return plan
+
+    # -- running
+
+    def run(self, inputs: Mapping[str, Any] | None = None, /, **given: Any) -> RunResult:
+        """
+        Execute the plan and wait for its end; see Graph.run.
+        """
+        from antichain.run import run_plan
+
+        return run_plan(*prepare_plan(self, inputs, given))
+
+    async def arun(self, inputs: Mapping[str, Any] | None = None, /, **given: Any) -> RunResult:
+        """
+        Execute the plan in async code; see Graph.arun.
+        """
+        from antichain.run import arun_plan
+
+        return await arun_plan(*prepare_plan(self, inputs, given))
+
+    def astream(self, inputs: Mapping[str, Any] | None = None, /, **given: Any) -> AsyncIterator[Event]:
+        """
+        Execute the plan and iterate over its events; see Graph.astream.
+        """
+        from antichain.run import astream_plan
+
+        return astream_plan(*prepare_plan(self, inputs, given))
+
+    def stream(self, inputs: Mapping[str, Any] | None = None, /, **given: Any) -> Iterator[Event]:
+        """
+        Execute the plan and iterate over its events, outside async code; see Graph.stream.
+        """
+        from antichain.run import stream_plan
+
+        return iter(stream_plan(*prepare_plan(self, inputs, given)))
+
+    def estimate(self, durations: Any = None, **options: Any) -> Any:  # Any: see antichain.run.estimate_plan
+        """
+        Play the plan in virtual time: how long a run would take, and why.
+        """
+        from antichain.run import estimate_plan
+
+        return estimate_plan(self, durations, **options)
+
+    # -- looking at it
+
+    @property
+    def width(self) -> int:
+        """
+        The most nodes that could ever run at once: the size of the largest antichain.
+
+        Exact up to 20,000 nodes and edges (Dilworth: as many as the fewest chains that cover all nodes, found as a
+        minimum flow in time proportional to (nodes + edges) times improvements over a greedy cover). Above that, the
+        size of the largest level, which is an antichain but not always the largest.
+        """
+        return width_of(self.shape)
+
+    @property
+    def depth(self) -> int:
+        """
+        The number of levels: nodes on the longest path.
+        """
+        return depth_of(self.shape)
+
+    @property
+    def critical_path(self) -> tuple[str, ...]:
+        """
+        The nodes on the longest path by ``cost=`` (1 where there is none): no run can be shorter.
+        """
+        return tuple(self.ids[node] for node in critical_path_of(self.shape))
+
+    def __len__(self) -> int:
+        return self.shape.count
+
+    def __repr__(self) -> str:
+        return f"Plan({self.name!r}, {self.shape.count} nodes)"
+
+
+def _demand_faults(name: str, weight: int, nodes: Sequence[str], known: Mapping[str, int | Limit]) -> Iterator[Fault]:
+    who = f"node {nodes[0]!r} uses"
+    if name not in known:
+        if name not in IMPLICIT_LIMITS:
+            hint = suggestion(name, known) or f" Define it: Graph(limits={{{name!r}: 4}})."
+            yield Fault(
+                "unknown-limit", f"{who} the limit {name!r}, which nobody defines.{hint}", nodes[0], tuple(nodes)
+            )
+        return
+    size = known[name]
+    size = size.size if isinstance(size, Limit) else size
+    if type(size) is int and size < weight:
+        text = f"{who} {weight} of the limit {name!r}, which has {size}: lower one or raise the other."
+        yield Fault("weight-above-limit", text, nodes[0], tuple(nodes))
