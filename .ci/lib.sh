@@ -26,6 +26,8 @@ export HOME=$work/home PYRIGHT_PYTHON_IGNORE_WARNINGS=1 NO_COLOR=1
 export PIP_RETRIES=10 PIP_DEFAULT_TIMEOUT=${PIP_DEFAULT_TIMEOUT:-60} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 mkdir -p "$HOME"
+# The checkout may belong to another user than the one who checks it.
+printf '[safe]\n\tdirectory = *\n' >"$HOME/.gitconfig"
 
 # step NAME SECONDS COMMAND...: run it in the clone, say how long it took, end everything if it fails.
 step() {
@@ -44,12 +46,12 @@ step() {
 
 # The commit, not the work tree: what is not committed is not tested, and is said so.
 fresh_clone() {
-    git -c safe.directory='*' clone --quiet "$here" "$1" || die "cannot clone $here"
+    git clone --quiet "$here" "$1" || die "cannot clone $here"
 }
 
 check_out() {
     local dirty
-    dirty=$(git -c safe.directory='*' -C "$here" status --porcelain 2>/dev/null || true)
+    dirty=$(git -C "$here" status --porcelain 2>/dev/null || true)
     [ -z "$dirty" ] || printf '.ci: these changes are not committed and therefore not tested:\n%s\n' "$dirty"
     fresh_clone "$clone"
     printf '.ci: %s on %s, %s, %s cores\n' "$(git -C "$clone" log -1 --format='%h %s')" "$(uname -sm)" "$(python3 --version)" "$(nproc)"

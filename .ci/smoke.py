@@ -48,7 +48,7 @@ def main() -> None:
     assert antichain.__version__ in command("--version")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "sample.py").write_text('"""\nA module of which a digest is made.\n"""\n', encoding="utf-8")
-        print(command("run", "library_digest.py", f"path={folder}")[:400])
+        print(command("run", "library_digest.py", f"path={folder}", f"out={folder}/digest.md").splitlines()[0])
     print(f"antichain {antichain.__version__} on Python {sys.version.split()[0]}: ok")
 
 
