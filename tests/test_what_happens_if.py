@@ -1,5 +1,5 @@
 """
-What happens if …: each cell of docs/what-happens-if.md is observed in a real run here, and so is each sentence below it.
+What happens if: each cell of docs/what-happens-if.md is observed in a real run here, and so is each sentence below it.
 
 `python tests/test_what_happens_if.py --write` writes the page anew from what is observed.
 """

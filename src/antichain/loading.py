@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Annotated, Any, Final, NoReturn
 
-from antichain.errors import suggestion
+from antichain.errors import shown, suggestion
 from antichain.graph import Graph
 from antichain.views.text import error_text
 
@@ -125,7 +125,7 @@ def open_graph(
     if not isinstance(graph, Graph):
         if inspect.iscoroutine(graph):
             graph.close()
-        raise UsageError(f"{name}() in {str(file)!r} returned a {type(graph).__name__}, not a Graph.{_listing(module)}")
+        raise UsageError(f"{name}() in {str(file)!r} returned {shown(graph)}, not a Graph.{_listing(module)}")
     rest = {key: texts for key, texts in given.items() if key not in arguments.arguments}
     return graph, {key: _input_value(key, texts) for key, texts in rest.items()}
 
