@@ -1,7 +1,7 @@
 """
 The laws of the core as mutation testing runs them: the same random graphs as in test_laws.py, fewer, ending at the first fault.
 
-Not collected by default; `.ci/mutation.py` names it.
+Not collected by default: [tool.mutmut] in pyproject.toml names it, and `.ci/mutation.py` runs that.
 """
 
 import pytest
