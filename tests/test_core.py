@@ -30,7 +30,7 @@ from antichain.errors import InternalError
 from antichain.policies import Backoff, Limit, Retry, Timeout
 from antichain.policies.failure import Join
 from antichain.record import status_of
-from antichain.shape import Flag, shape_of
+from antichain.shape import INDEX_BITS, INDEX_MASK, SUCCESSOR_MAX, Flag, shape_of
 from tests.support.arranged import PLAIN, A, Arranged, B, C, D, E, again
 
 # -- order and capacity
@@ -111,6 +111,17 @@ def test_weights_are_taken_together_or_not_at_all() -> None:
     assert {name: slots.used for name, slots in s.core.limits.items()} == {"cpu": 2, "db": 1}
     s.handle(AttemptFailed(A, 1))
     assert {name: slots.used for name, slots in s.core.limits.items()} == {"cpu": 0, "db": 0}
+
+
+def test_sole_demand_on_two_limits_is_kept() -> None:
+    """All nodes take both: what fits the one and not the other does not start, and takes nothing."""
+    uses = {node: {"cpu": 2, "db": 1} for node in (A, B, C)}
+    for limits, blocked in (({"cpu": 3, "db": 9}, "db"), ({"cpu": 9, "db": 1}, "cpu")):
+        s = Arranged([[], [], []], uses=uses, limits=limits)
+        assert s.taken() == [A]
+        assert s.core.limits[blocked].used == uses[A][blocked]
+        s.handle(AttemptSucceeded(A, 1))
+        assert s.taken() == [B]
 
 
 def test_smaller_weight_passes_a_larger_one_that_does_not_fit() -> None:
@@ -974,6 +985,14 @@ def test_unknown_on_error_is_refused() -> None:
 # -- starvation
 
 
+def test_starved_nodes_are_named() -> None:
+    """The caller has no error for them, and makes one."""
+    s = starving(max_concurrent=1)
+    s.core.look_for_starvation(1)
+    s.handle(TimePassed(), now=6)
+    assert s.core.starved == [B]
+
+
 def starving(on_error: str = "continue", **options: object) -> Arranged:
     """
     a(thread, never returns)    b waits for its slot
@@ -1820,6 +1839,41 @@ def test_forgotten_index_is_used_again() -> None:
     assert s.core.next_to_judge() == second
 
 
+def test_forgotten_node_leaves_nothing_behind() -> None:
+    """After everything that can be known of a node was known of it."""
+    s = Arranged([[], []], flags={A: Flag.CONTAINER}, grace=1.0)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    kind = Kind(flags=Flag.WHEN | Flag.FALLBACK, retry=Retry(2, PLAIN), timeout=Timeout(attempt=3.0, total=9.0))
+    node = s.handle(NodeEntered(group, kind, join=Join.ANY, upstream=[B]))
+    s.handle(AttemptSucceeded(B, 1))
+    s.core.next_to_judge()
+    s.handle(ConditionJudged(node, True))
+    s.taken()
+    s.handle(AttemptFailed(node, 1, retryable=True), now=1)
+    s.handle(TimePassed(), now=2)
+    s.taken()
+    s.handle(BodySuspended(node, 2))
+    s.handle(TimePassed(), now=5)
+    s.handle(AttemptFailed(node, 2), now=5)
+    behind = s.handle(NodeEntered(group, Kind(flags=Flag.CONTAINER), upstream=[node], leaders=[node]))
+    s.handle(AttemptSucceeded(node, 2, FALLBACK), now=5)
+    s.taken()
+    s.handle(AttemptSucceeded(behind, 1), now=5)
+    s.core.forget(node)
+    assert s.core.next_node == node
+    assert node not in s.core.upstream[behind]
+    assert not s.core.downstream[node]
+    known = {
+        name: value
+        for name, value in vars(s.core).items()
+        if isinstance(value, (dict, set)) and node in value and name != "_vacated"
+    }
+    assert known == {}
+    # Attempts are numbered from 1 again: none of the former node is known.
+    assert s.core.attempts[node] == 0
+
+
 def test_only_grown_nodes_that_have_ended_are_forgotten() -> None:
     s = Arranged([[]])
     s.taken()
@@ -1919,6 +1973,10 @@ def test_renewed_node_is_the_next_of_its_kind() -> None:
     s.handle(AttemptSucceeded(first, 2), now=3)
     s.core.renew(second, 3.0, order=3)
     s.core.renew(first, 3.0, order=2)
+    assert [s.core.key[node] & INDEX_MASK for node in (first, second)] == [first, second]
+    places = [s.core.key[node] >> INDEX_BITS & SUCCESSOR_MAX for node in (first, second)]
+    assert places == [2, 3]
+    assert s.state(first) == "ready"
     assert s.core.attempts[first] == 0
     assert s.core.ready_at[first] == 3
     assert math.isnan(s.core.started_at[first])
@@ -1945,6 +2003,25 @@ def test_what_cannot_be_renewed() -> None:
     s.handle(AttemptCancelled(node, 1))
     with pytest.raises(InternalError, match="cannot be used again"):
         s.core.renew(node, 0.0, 1)
+
+
+@pytest.mark.parametrize("ended", ["closed", "abandoned"])
+def test_neither_can_a_node_of_a_closed_group_nor_an_abandoned_one(ended: str) -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, grace=0.0)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind(flags=Flag.THREAD, timeout=Timeout(1.0))))
+    s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    if ended == "closed":
+        s.handle(GroupClosed(group))
+        s.handle(AttemptSucceeded(node, 1))
+    else:
+        s.handle(BodySuspended(node, 1))
+        assert s.handle(TimePassed(), now=1) == [(node, 1)]
+        s.handle(AttemptFailed(node, 1), now=1)
+    with pytest.raises(InternalError, match="cannot be used again"):
+        s.core.renew(node, 1.0, 1)
 
 
 # -- timers

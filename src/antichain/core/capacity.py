@@ -6,7 +6,7 @@ full limit therefore never blocks a node that does not use it, and nobody has to
 """
 
 from collections.abc import Mapping
-from heapq import heappop, heappush
+from heapq import heappop
 
 from antichain.policies import Limit
 
@@ -18,7 +18,7 @@ class Slots:
     Count the units of one named limit that this run's attempts hold.
     """
 
-    __slots__ = ("limit", "name", "size", "used")
+    __slots__ = ("name", "size", "used")
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
@@ -44,19 +44,17 @@ class Slots:
 
     def is_out_of_reach(self, weight: int, held: int) -> bool:
         """
-        Tell whether *weight* units can never be had while *held* units do not come back.
+        Tell whether *weight* units can never be had while *held* units, of which there are some, do not come back.
         """
         return held > 0 and held + weight > self.size
 
 
 class SharedSlots(Slots):
     """
-    The same for a `Limit` that other runs may use too: the ledger is the limit's own.
+    The same for a `Limit` that other runs may use too: the ledger is the limit's own, and `size` what it was at first.
     """
 
-    __slots__ = ()
-
-    limit: Limit
+    __slots__ = ("limit",)
 
     def __init__(self, name: str, limit: Limit) -> None:
         super().__init__(name, limit.size)
@@ -66,7 +64,7 @@ class SharedSlots(Slots):
         return self.limit.used + weight <= self.limit.size
 
     def take(self, weight: int) -> bool:
-        # Another run, in another thread, may have been faster since `fits`.
+        # Another run, in another thread, may have taken them since `fits`.
         if not self.limit.acquire(weight):
             return False
         self.used += weight
@@ -106,9 +104,6 @@ class Queue:
         self.heap: list[int] = []
         # What was ready from the start, worst first: taking from a sorted list costs no sifting.
         self.backlog: list[int] = []
-
-    def push(self, key: int) -> None:
-        heappush(self.heap, key)
 
     def head(self) -> int | None:
         heap, backlog = self.heap, self.backlog

@@ -11,6 +11,7 @@ The laws, by number:
 3. No ready node that fits is left waiting.
 4. An ending belongs to the current attempt; any other changes nothing, and what completed is not lost.
 5. Every node ends in one terminal state, with a reason, and that never changes; what waits is waiting for something.
+   Instants are those of the signals.
 6. The best ready node that fits is taken, by one order that depends on nothing but the plan.
 7. Growth keeps all this, and an urgent newcomer lifts its unfinished ancestors.
 """
@@ -26,6 +27,7 @@ from antichain.core.states import (
     FALLBACK,
     FIRST_TERMINAL,
     LIVE,
+    NEVER,
     NO_REASON,
     OUTPUT,
     PENDING,
@@ -453,7 +455,8 @@ class LawfulScheduler(Scheduler):
 
     def _leave_signal(self, name: str) -> None:
         self._busy = False
-        self._compare(name)
+        now = self.story[-1][1]
+        self._compare(name, now if isinstance(now, float | int) else NEVER)
         self._compare_charges()
         self._signals += 1
         if self._signals % DEEP_EVERY == 0 or name in REACHING or not self.unfinished:
@@ -551,7 +554,7 @@ class LawfulScheduler(Scheduler):
             if slots.used != self._units[name]:
                 broken(self, 2, f"{self._units[name]} of {name!r} are held, {slots.used} are counted")
 
-    def _compare(self, signal: str) -> None:
+    def _compare(self, signal: str, now: float) -> None:
         """
         Look at each node whose state has changed.
         """
@@ -566,6 +569,7 @@ class LawfulScheduler(Scheduler):
                 changes &= ~(255 << (node << 3))
             for node in changed:
                 self._judge_change(signal, node, seen[node], state[node])
+                self._judge_instant(node, seen[node], now)
             self._judge_antichain(changed)
             _check_joins(self, self._concerned(changed))
         reason = bytes(self.reason)
@@ -586,8 +590,21 @@ class LawfulScheduler(Scheduler):
         if after >= FIRST_TERMINAL and self.reason[node] not in REASONS[after]:
             what = f"node {node} is {STATE_NAMES[after]} with reason {REASON_NAMES[self.reason[node]]!r}"
             broken(self, 5, what)
-        if after >= FIRST_TERMINAL and (node in self._running or self.ended_at[node] != self.ended_at[node]):
+        if after >= FIRST_TERMINAL and node in self._running:
             broken(self, 5, f"node {node} is {STATE_NAMES[after]}, but its attempt has not ended")
+
+    def _judge_instant(self, node: int, before: int, now: float) -> None:
+        state = self.state[node]
+        if state >= FIRST_TERMINAL:
+            instant = self.ended_at[node]
+        elif state == READY and before == PENDING:
+            instant = self.ready_at[node]
+        elif state == RUNNING:
+            instant = self.attempt_started_at(node)
+        else:
+            return
+        if instant != now:
+            broken(self, 5, f"node {node} is {STATE_NAMES[state]} at {now}, but {instant} was noted")
 
     def _judge_reasons(self, old: bytes, new: bytes, seen: bytes) -> None:
         for node, (was, is_now) in enumerate(zip(old, new, strict=True)):
