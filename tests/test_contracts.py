@@ -36,6 +36,8 @@ RANK = {
     "runners": 11,
     "resources": 11,
     "growth": 12,
+    "alarm": 12,
+    "tasks": 12,
     "driver": 13,
     "feed": 14,
     "run": 14,

@@ -12,18 +12,17 @@ cancelled, retires after the body that did it.
 """
 
 import asyncio
-import inspect
-import math
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, Final, TypeVar
 
+from antichain.alarm import Alarm
 from antichain.binding import MISSING, Binding
 from antichain.context import Context
 from antichain.core.capacity import open_slots
@@ -34,22 +33,19 @@ from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RU
 from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
 from antichain.growth import Container, Grown, Inside, MappedStage, Queued, call_inside, open_container
 from antichain.plan import Plan
-from antichain.policies import Limit, Timeout, retry_after
+from antichain.policies import Limit, retry_after
 from antichain.record import RunResult, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
 from antichain.runners.threads import RETURNED, YIELDED, Call, Threads
 from antichain.shape import Flag
+from antichain.tasks import Tasks, undisturbed
 
 T = TypeVar("T")
 
 # A run of bodies that do not suspend gives the loop a turn after so many nodes, or seconds.
 SLICE_NODES: Final = 256
 SLICE_SECONDS: Final = 0.001
-
-# How long tasks may take to end after the last node has, and how often one looks at those that were told to.
-SWEEP_SECONDS: Final = 0.5
-SWEEP_TICK: Final = 0.05
 
 # What `_general` returns for an attempt that goes on elsewhere.
 _LAUNCHED: Final = object()
@@ -88,12 +84,6 @@ class Settings:
     keeps_instances: bool = True
     # Whether the laws of the core are checked after every signal.
     debug: bool = False
-
-
-class GivenUp(BaseException):
-    """
-    Thrown into a body that did not end within the run's grace after it was cancelled.
-    """
 
 
 class Seat:
@@ -165,7 +155,6 @@ class Driver:
         self.interrupt: str | None = None
         # What went wrong while resources were closed.
         self.resource_errors: list[Exception] = []
-        self.resources = Resources(plan.resources, self._spawn)
         self._threads: Threads | None = None
         self._thread_id = 0
         # Nodes by upstream, where outputs are dropped after their last reader.
@@ -179,10 +168,6 @@ class Driver:
         self._inline: Seat | None = None
         # Who is in the body of a running attempt, for those that have suspended.
         self._hosts: dict[int, Seat] = {}
-        # Every task of this run; nothing else keeps them alive.
-        self._tasks: set[asyncio.Task[Any]] = set()
-        # Those of them whose body was given up.
-        self._killed: set[asyncio.Task[Any]] = set()
         # Attempts that were asked to end, for functions in threads to see.
         self._asked: set[tuple[int, int]] = set()
         # Bodies that wait to get their slots back.
@@ -191,12 +176,6 @@ class Driver:
         self._insides: dict[Group, Inside] = {}
         # How often each name was used inside a node.
         self._paths: dict[str, int] = {}
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
-        # The shortest timeout of any node, and the instant before which a body that has one may not start unless the
-        # alarm is moved forward: so bodies that end in time, which is nearly all of them, cost no timer.
-        self._shortest = _shortest_timeout(plan.shape.timeout.values())
-        self._covered_from = -math.inf if self._shortest is None else math.inf
         self._watched: list[Limit] = []
         self._crash: BaseException | None = None
 
@@ -223,6 +202,11 @@ class Driver:
         self.clock: Callable[[], float] = time.monotonic if is_plain else self.loop.time
         self._thread_id = threading.get_ident()
         self._base = copy_context()
+        self._tasks = Tasks(self.loop, self._base)
+        self.resources = Resources(self.plan.resources, self._tasks.spawn)
+        self._alarm = Alarm(
+            self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
+        )
         core, plan = self.core, self.plan
         self._kit = (
             core,
@@ -240,6 +224,7 @@ class Driver:
             self.settings.isolation == "task",
             self.grown,
             self._hosts,
+            self._alarm,
         )
         self._watch_shared_limits()
         now = self.started_at = self.clock()
@@ -329,7 +314,7 @@ class Driver:
         """
         Record the attempts whose tasks ended without a word, because they were cancelled before their first step.
         """
-        self._tasks = {task for task in self._tasks if not task.done()}
+        self._tasks.drop_done()
         for node, seat in list(self._hosts.items()):
             if seat.task.done():
                 del self._hosts[node]
@@ -344,16 +329,14 @@ class Driver:
         """
         Leave nothing behind. A cancellation that arrives now waits until this is done.
         """
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarm.cancel()
         for limit in self._watched:
             limit.unwatch(self._on_shared_limit)
         if not self.core.has_ended:
             # Our own fault ended the run.
-            for task in self._tasks:
-                task.cancel()
-        self.resource_errors = await self._undisturbed(self.resources.close(self.settings.grace))
-        await self._sweep()
+            self._tasks.cancel()
+        self.resource_errors = await undisturbed(self.resources.close(self.settings.grace), self._note_cancellation)
+        await self._tasks.sweep(self.settings.grace, self._note_cancellation)
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
         if self._threads is not None:
             # A limit that other runs share stays charged until the thread is back.
@@ -365,35 +348,8 @@ class Driver:
         if self.facts is not None:
             self.facts.run_ended(self.status, self.clock())
 
-    async def _sweep(self) -> None:
-        """
-        Wait a moment for tasks that are about to end, then end them, and part with those that even swallow that.
-        """
-        stop_at = self.clock() + min(self.settings.grace, SWEEP_SECONDS)
-        is_late = False
-        while waiting := [task for task in self._tasks if not task.done()]:
-            await self._undisturbed(asyncio.wait(waiting, timeout=SWEEP_TICK))
-            waiting = [task for task in waiting if not task.done()]
-            if is_late:
-                for task in waiting:
-                    disown(task)
-                break
-            is_late = self.clock() >= stop_at
-            for task in waiting:
-                if is_late or task in self._killed:
-                    self._kill(task)
-
-    async def _undisturbed(self, work: Awaitable[T]) -> T:
-        """
-        Await *work* to its end even if the caller is cancelled meanwhile; remember that it was.
-        """
-        task = asyncio.ensure_future(work)
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                self.was_cancelled = True
-        return task.result()
+    def _note_cancellation(self) -> None:
+        self.was_cancelled = True
 
     @property
     def status(self) -> str:
@@ -437,11 +393,9 @@ class Driver:
 
     def _open_task(self, work: Callable[..., Coroutine[Any, Any, None]], seat: Seat, *args: Any) -> None:
         """
-        Start a task that works in *seat*, in the caller's context and not in that of whoever happens to run now.
+        Start a task that works in *seat*.
         """
-        # Not `loop.create_task`: with an eager factory it would run the task in the middle of what we are doing.
-        seat.task = asyncio.Task(work(seat, *args), loop=self.loop, context=self._base.copy(), name="antichain")
-        self._tasks.add(seat.task)
+        seat.task = self._tasks.open(work(seat, *args))
 
     def _note_suspension(self) -> None:
         """
@@ -492,6 +446,7 @@ class Driver:
             own_tasks,
             all_grown,
             hosts,
+            alarm,
         ) = self._kit
         is_cancelled = seat.task.cancelling
         grown: Grown | None = None
@@ -516,8 +471,8 @@ class Driver:
                 if own_tasks and not core.flags[node] & _ELSEWHERE:
                     self._start_alone(node, attempt, self._body(node, attempt))
                     continue
-                if now < self._covered_from:
-                    self._cover(now)
+                if now < alarm.covered_from:
+                    alarm.cover(now)
                 if not self._standby:
                     # If the body suspends, the standby takes over: where nothing could start, there is nothing to take
                     # over.
@@ -601,7 +556,7 @@ class Driver:
                 raise
         finally:
             self._inline = None
-            self._tasks.discard(seat.task)
+            self._tasks.alive.discard(seat.task)
         if not core.unfinished or core.wants_attention or (not self._standby and can_start()):
             self._turn()
 
@@ -792,9 +747,9 @@ class Driver:
         """
         A task that is cancelled before its first step never runs, and so cannot tell that its attempt is over.
         """
-        if seat.task not in self._tasks:
+        if seat.task not in self._tasks.alive:
             return
-        self._tasks.discard(seat.task)
+        self._tasks.alive.discard(seat.task)
         body.close()
         self._note_suspension()
         self._vacate(seat)
@@ -822,7 +777,7 @@ class Driver:
             if not isinstance(error, Exception):
                 raise
         finally:
-            self._tasks.discard(seat.task)
+            self._tasks.alive.discard(seat.task)
         self._turn()
 
     # ------------------------------------------------------------------ endings
@@ -1053,7 +1008,7 @@ class Driver:
         else:
             self.names[node] = name
         if kind.timeout is not None:
-            self._shorten(kind.timeout)
+            self._alarm.shorten(kind.timeout)
         if grown.position < 0:
             self.grown_index[name] = node
         return self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
@@ -1078,12 +1033,6 @@ class Driver:
             return name
         grown = self.grown[node]
         return grown.owner.name_of(grown) if grown.position >= 0 else name
-
-    def _shorten(self, timeout: Timeout) -> None:
-        shortest = _shortest_timeout((timeout,))
-        if shortest is not None and (self._shortest is None or shortest < self._shortest):
-            self._shortest = shortest
-            self._covered_from = math.inf if self._alarm is None else self._alarm_at - shortest
 
     def add_limits(self, limits: Mapping[str, int | Limit]) -> None:
         """
@@ -1153,7 +1102,7 @@ class Driver:
             queued.is_complete = True
             on_items()
 
-        task = self._spawn(pull())
+        task = self._tasks.spawn(pull())
         queued.cancel = task.cancel
         return lambda: room.set() if len(queued.queue) < window else None
 
@@ -1256,30 +1205,10 @@ class Driver:
 
     # ------------------------------------------------------------------ time
 
-    def _cover(self, now: float) -> None:
-        """
-        A body with a timeout may be about to start: let the alarm ring no later than it could expire.
-        """
-        assert self._shortest is not None
-        self._move_alarm(now + self._shortest)
-
     def _set_alarm(self) -> None:
-        at = self.core.next_at()
-        if at is not None and (self._alarm is None or at < self._alarm_at):
-            self._move_alarm(at)
-
-    def _move_alarm(self, at: float) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = at
-        self._alarm = self.loop.call_at(at, self._guarded, self._on_alarm, context=self._base)
-        if self._shortest is not None:
-            self._covered_from = at - self._shortest
+        self._alarm.ring_by(self.core.next_at())
 
     def _on_alarm(self) -> None:
-        self._alarm = None
-        if self._shortest is not None:
-            self._covered_from = math.inf
         self._note_suspension()
         core = self.core
         for node, seat in self._hosts.items():
@@ -1288,7 +1217,7 @@ class Driver:
                 seat.armed = (node, seat.attempt)
                 core.arm(node, seat.attempt)
         # Timers of the loop may fire up to its resolution early.
-        for node, attempt in core.tick(max(self.clock(), self._alarm_at)):
+        for node, attempt in core.tick(max(self.clock(), self._alarm.at)):
             self._given_up(node, attempt)
         while core.starved:
             self._starved(core.starved.pop())
@@ -1308,40 +1237,12 @@ class Driver:
         if seat is None:
             return
         if was_asked:
-            self._kill(seat.task)
+            self._tasks.kill(seat.task)
         else:
             # A coroutine that a plain function returned: its thread is long back, and it can be asked.
             seat.task.cancel()
 
-    def _kill(self, task: "asyncio.Task[Any]") -> None:
-        """
-        End a body that swallows its cancellation: throw what it does not expect into it, then cancel what it awaits in
-        the end.
-        """
-        self._killed.add(task)
-        body = getattr(task.get_coro(), "cr_await", None)
-        if isinstance(body, CoroutineType) and inspect.getcoroutinestate(body) == inspect.CORO_SUSPENDED:
-            try:
-                # Not `close`: that orphans what awaits something in its `finally`.
-                body.throw(GivenUp())
-            except (GivenUp, asyncio.CancelledError, StopIteration):
-                # It has ended, which its task will find out.
-                pass
-            except BaseException as error:
-                # A `finally` of the user's raised; the node has its verdict already.
-                self.loop.call_exception_handler({"message": "a node raised while it was given up", "exception": error})
-        task.cancel()
-
     # ------------------------------------------------------------------ the rest
-
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-        """
-        Start a task that belongs to this run.
-        """
-        task = self.loop.create_task(work, context=self._base.copy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     def _watch_shared_limits(self) -> None:
         for limit in (self.settings.limits or {}).values():
@@ -1381,32 +1282,6 @@ class Driver:
         if self._crash is None:
             self._crash = error
         self._end()
-
-
-# Held, because to be forgotten is one more `GeneratorExit` for them.
-_DISOWNED: set["asyncio.Task[Any]"] = set()
-
-
-def disown(task: "asyncio.Task[Any]") -> None:
-    """
-    Let whoever closes the loop not wait for a task that nothing can end: its coroutine swallows even `GeneratorExit`.
-    """
-    _DISOWNED.add(task)
-    task.add_done_callback(_DISOWNED.discard)
-    asyncio.tasks._unregister_task(task)
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
-
-
-def _shortest_timeout(timeouts: Iterable[Timeout]) -> float | None:
-    """
-    Return the fewest seconds after its start at which any attempt can expire.
-    """
-    shortest = None
-    for timeout in set(timeouts):
-        for limit in (timeout.attempt, timeout.total):
-            if limit is not None and (shortest is None or limit < shortest):
-                shortest = limit
-    return shortest
 
 
 def _scheduler_type(debug: bool) -> type[Scheduler]:

@@ -1,0 +1,132 @@
+"""
+The tasks of one run: who keeps them alive, and how each of them ends, even one that does not want to.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from types import CoroutineType
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+# How long tasks may take to end after the last node has, and how often one looks at those that were told to.
+SWEEP_SECONDS: Final = 0.5
+SWEEP_TICK: Final = 0.05
+
+
+class GivenUp(BaseException):
+    """
+    Thrown into a body that has swallowed its cancellation: something that it does not expect.
+    """
+
+
+class Tasks:
+    """
+    Own the tasks of a run. Any: what they return is nobody's business here.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
+        self._loop = loop
+        self._context = context
+        # Nothing else keeps them alive.
+        self.alive: set[asyncio.Task[Any]] = set()
+        # Told to end in a way that cannot be caught as a cancellation.
+        self._killed: set[asyncio.Task[Any]] = set()
+
+    def open(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """
+        Start a task in the caller's context, not in that of whoever happens to run now. Who starts it says when it is
+        over.
+        """
+        # Not `loop.create_task`: with an eager factory it would run the task in the middle of what we are doing.
+        task = asyncio.Task(work, loop=self._loop, context=self._context.copy(), name="antichain")
+        self.alive.add(task)
+        return task
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """
+        Start a task that is forgotten by itself once it is over.
+        """
+        task = self.open(work)
+        task.add_done_callback(self.alive.discard)
+        return task
+
+    def drop_done(self) -> None:
+        """
+        Forget the tasks that are over and did not say so, because they were cancelled before their first step.
+        """
+        self.alive = {task for task in self.alive if not task.done()}
+
+    def cancel(self) -> None:
+        """
+        Cancel all of them.
+        """
+        for task in self.alive:
+            task.cancel()
+
+    def kill(self, task: "asyncio.Task[Any]") -> None:
+        """
+        End a body that swallows its cancellation: throw what it does not expect into it, then cancel what it awaits in
+        the end.
+        """
+        self._killed.add(task)
+        body = getattr(task.get_coro(), "cr_await", None)
+        if isinstance(body, CoroutineType) and inspect.getcoroutinestate(body) == inspect.CORO_SUSPENDED:
+            try:
+                # Not `close`: that orphans what awaits something in its `finally`.
+                body.throw(GivenUp())
+            except (GivenUp, asyncio.CancelledError, StopIteration):
+                # It has ended, which its task will find out.
+                pass
+            except BaseException as error:
+                # A `finally` of the user's raised; the node has its verdict already.
+                message = "a node raised while it was given up"
+                self._loop.call_exception_handler({"message": message, "exception": error})
+        task.cancel()
+
+    async def sweep(self, grace: float, on_cancel: Callable[[], object]) -> None:
+        """
+        Wait a moment for tasks that are about to end, then end them, and part with those that even swallow that.
+        """
+        stop_at = self._loop.time() + min(grace, SWEEP_SECONDS)
+        is_late = False
+        while waiting := [task for task in self.alive if not task.done()]:
+            await undisturbed(asyncio.wait(waiting, timeout=SWEEP_TICK), on_cancel)
+            waiting = [task for task in waiting if not task.done()]
+            if is_late:
+                for task in waiting:
+                    disown(task)
+                break
+            is_late = self._loop.time() >= stop_at
+            for task in waiting:
+                if is_late or task in self._killed:
+                    self.kill(task)
+
+
+async def undisturbed(work: Awaitable[T], on_cancel: Callable[[], object]) -> T:
+    """
+    Await *work* to its end even if the caller is cancelled meanwhile; *on_cancel* is told so.
+    """
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            on_cancel()
+    return task.result()
+
+
+# Held, because to be forgotten is one more `GeneratorExit` for them.
+_DISOWNED: set["asyncio.Task[Any]"] = set()
+
+
+def disown(task: "asyncio.Task[Any]") -> None:
+    """
+    Let whoever closes the loop not wait for a task that nothing can end: its coroutine swallows even `GeneratorExit`.
+    """
+    _DISOWNED.add(task)
+    task.add_done_callback(_DISOWNED.discard)
+    asyncio.tasks._unregister_task(task)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
