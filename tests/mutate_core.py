@@ -1,5 +1,6 @@
 """
-The laws of the core as mutation testing runs them: the same random graphs as in test_laws.py, fewer, ending at the first fault.
+The laws of the core as mutation testing runs them: the random graphs of test_laws.py, fewer, up to the first fault.
+first fault.
 
 Not collected by default: [tool.mutmut] in pyproject.toml names it, and `.ci/mutation.py` runs that.
 """
