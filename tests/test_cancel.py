@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from antichain import Context, Graph, Limit, Retry, RunFailed, RunTimeout, Timeout
+from antichain import Context, Graph, Limit, Retry, RunFailed
 from antichain.policies import Backoff
 from antichain.record import RunResult
-from antichain.testing import virtual_time
 from tests.support.leftovers import nothing_left, run_in_steps
 
 FULL = os.environ.get("ANTICHAIN_FULL") == "1"

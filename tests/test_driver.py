@@ -583,7 +583,7 @@ def test_retry_after_is_honoured(where: str) -> None:
         pass
 
     class Response:
-        headers = {"Retry-After": "7"}  # noqa: RUF012
+        headers = {"Retry-After": "7"}
 
     graph = Graph()
 
@@ -610,7 +610,8 @@ def test_only_what_may_go_away_is_retried(error: type[Exception], attempts: int)
     graph.add("bad", as_instant(error), retry=Retry(3, Backoff(0)))
     result, _ = virtual(graph, on_error="continue")
     assert result.nodes["bad"].attempts == attempts
-    assert result.nodes["bad"].error.__notes__ == [f"node 'bad', attempt {number + 1}" for number in range(1)] or attempts > 1  # type: ignore[union-attr]
+    notes = getattr(result.nodes["bad"].error, "__notes__", [])
+    assert notes[-1] == f"node 'bad', attempt {attempts}"
 
 
 def test_fallbacks_may_be_values_functions_and_coroutine_functions() -> None:

@@ -434,5 +434,3 @@ def test_gather_of_what_cannot_be_awaited_fails() -> None:
             await gather(1, value_after(1, 1))  # type: ignore[arg-type]
 
     virtual(main)
-
-

@@ -1,8 +1,9 @@
 """
-Random graphs executed for real, code and all, on a loop whose clock jumps, with the laws of the core checked after every signal.
+Random graphs executed for real, code and all, on a loop whose clock jumps, with the laws of the core checked after
+every signal.
 
-What the simulated runs cannot see is judged here: values, what bodies observe of limits, what is left behind, and that the result read
-from the scheduler is the one that its events tell.
+What the simulated runs cannot see is judged here: values, what bodies observe of limits, what is left behind, and that
+the result read from the scheduler is the one that its events tell.
 """
 
 import asyncio

@@ -352,5 +352,3 @@ def test_a_signal_in_the_middle_of_everything_is_survived() -> None:
             # It came before the run had begun, or after its end.
             assert code in (-signal.SIGINT, 1)
             assert "KeyboardInterrupt" in errors
-
-

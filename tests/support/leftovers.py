@@ -35,7 +35,8 @@ def run_in_steps(
     main: Callable[[], Coroutine[Any, Any, Any]], cancel_at: tuple[int, ...] = ()
 ) -> tuple[Any, BaseException | None, Steps, float]:
     """
-    Run *main* and cancel it at those turns; returns its value, its error, the loop, and the seconds from the first cancel to the end.
+    Run *main* and cancel it at those turns; returns its value, its error, the loop, and the seconds from the first
+    cancel to the end.
     """
     loop = Steps()
     cancelled_at: list[float] = []
@@ -47,7 +48,7 @@ def run_in_steps(
                 cancelled_at.append(loop.time())
                 task.cancel()
 
-        loop.actions = {turn: cancel for turn in cancel_at}
+        loop.actions = dict.fromkeys(cancel_at, cancel)
         value, error = None, None
         try:
             value = loop.run_until_complete(task)
