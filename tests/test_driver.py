@@ -920,6 +920,35 @@ def test_a_timeout_around_ctx_run_ends_what_it_ran_and_the_slots_come_back() -> 
     assert most == 1
 
 
+def test_a_body_is_not_given_up_for_what_it_runs_itself() -> None:
+    """Only the one that does not end is named; who waits for it gets the chance to end."""
+
+    async def stubborn() -> None:
+        while True:
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                continue
+
+    async def middle(ctx: Context) -> None:
+        await ctx.run(stubborn)
+
+    graph = Graph()
+    ended: list[str] = []
+
+    @graph.node
+    async def outer(ctx: Context) -> None:
+        try:
+            await ctx.run(middle)
+        finally:
+            ended.append("outer")
+
+    result, seconds = virtual(graph, deadline=1, grace=2)
+    assert result.abandoned == ("outer/middle/middle()/stubborn/stubborn()",)
+    assert ended == ["outer"]
+    assert 3 <= seconds <= 4
+
+
 def test_a_function_run_from_inside_raises_its_own_error() -> None:
     graph = Graph()
 
@@ -1083,6 +1112,97 @@ def test_leaving_a_stream_cancels_and_awaits_everything() -> None:
     value, error, _, _ = run_in_steps(run)
     assert error is None
     assert ended[-1] == "stream"
+
+
+def test_a_stream_raises_what_the_run_raises_after_its_last_event() -> None:
+    graph = Graph()
+    graph.add("bad", as_coroutine(OSError))
+
+    async def run() -> list[Any]:
+        events: list[Any] = []
+        try:
+            async for event in graph.astream():
+                events.append(event)
+        except RunFailed as failure:
+            events.append(failure)
+        return events
+
+    value, error, _, _ = run_in_steps(run)
+    assert error is None
+    assert isinstance(value[-2], RunEnded)
+    assert isinstance(value[-1], RunFailed)
+
+
+@pytest.mark.parametrize("cancel_at", [(4,), (8,), (12,), (12, 13), (12, 13, 14, 20)])
+def test_a_cancelled_consumer_of_a_stream_ends_the_run_before_it_goes_on(cancel_at: tuple[int, ...]) -> None:
+    ended: list[str] = []
+
+    async def body() -> None:
+        try:
+            for _ in range(100):
+                await asyncio.sleep(0.1)
+        finally:
+            await asyncio.sleep(0.5)
+            ended.append("body")
+
+    graph = Graph()
+    graph.add("a", body)
+
+    async def run() -> None:
+        try:
+            async for _ in graph.astream():
+                pass
+        finally:
+            ended.append("consumer")
+
+    _, error, _, took = run_in_steps(run, cancel_at)
+    assert isinstance(error, asyncio.CancelledError)
+    assert ended[-1] == "consumer"
+    assert took <= 1
+
+
+def test_leaving_a_stream_of_ordinary_code_ends_the_run() -> None:
+    ended: list[str] = []
+    graph = Graph()
+
+    @graph.node
+    async def body() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("body")
+
+    with nothing_left():
+        stream = graph.stream()
+        for event in stream:
+            if getattr(event, "node", None) == "body":
+                break
+        stream.close()  # type: ignore[attr-defined]
+        assert ended == ["body"]
+
+
+def test_a_batch_shares_its_limits_and_raises_the_first_failure_as_it_is() -> None:
+    graph = Graph(limits={"one": 1})
+    running = 0
+
+    @graph.node(uses="one")
+    async def square(x: int) -> int:
+        nonlocal running
+        running += 1
+        assert running == 1
+        await asyncio.sleep(1)
+        running -= 1
+        if x == 99:
+            raise KeyError(x)
+        return x * x
+
+    with virtual_time() as clock:
+        results = clock.run(graph.abatch([{"x": number} for number in range(4)]))
+        assert [result["square"] for result in results] == [0, 1, 4, 9]
+        assert clock.now == pytest.approx(4)
+        with pytest.raises(RunFailed) as caught:
+            clock.run(graph.abatch([{"x": 1}, {"x": 99}, {"x": 2}]))
+    assert isinstance(caught.value.exceptions[0], KeyError)
 
 
 def test_starvation_by_abandoned_work_is_a_failure_that_says_so() -> None:

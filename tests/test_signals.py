@@ -148,18 +148,48 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
                     await asyncio.sleep(60)
                 except asyncio.CancelledError:
                     say("swallowed")
-        graph.run(grace=60)
+        try:
+            graph.run(grace=60)
+        except KeyboardInterrupt as stop:
+            say(dict(stop.result), stop.result.abandoned)
+            raise
         """
     )
     program.wait_for("ready")
     program.send(signal.SIGINT)
     program.wait_for("swallowed")
+    time.sleep(0.2)  # so that it hits the loop, and not the body
     before = time.monotonic()
     program.send(signal.SIGINT)
-    code, _, errors = program.end()
+    code, said, errors = program.end()
     assert time.monotonic() - before < 15
+    assert said[-1] == "{'quick': 'kept'} ('stubborn',)"
     assert code == -signal.SIGINT
     assert "KeyboardInterrupt" in errors
+    assert "destroyed" not in errors
+    assert "ignored" not in errors
+
+
+def test_a_second_ctrl_c_reaches_a_node_that_keeps_the_loop_busy() -> None:
+    program = Program(
+        """
+        @graph.node(runner="loop")
+        def busy(quick):
+            say("ready")
+            while True:
+                time.sleep(0.01)
+        graph.run(grace=60)
+        """,
+        is_debugging=False,
+    )
+    program.wait_for("ready")
+    program.send(signal.SIGINT)
+    time.sleep(0.2)
+    program.send(signal.SIGINT)
+    code, _, errors = program.end()
+    assert code == -signal.SIGINT
+    assert "KeyboardInterrupt" in errors
+    assert "destroyed" not in errors
 
 
 def test_ctrl_c_while_a_node_keeps_the_loop_busy_is_heeded_once_it_ends() -> None:

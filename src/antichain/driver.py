@@ -151,6 +151,7 @@ class Driver:
         self.ended_at = 0.0
         self.was_cancelled = False
         self._has_begun = False
+        self._grace = settings.grace
         # What a signal asked for: "once" to end, "twice" to end now.
         self.interrupt: str | None = None
         # What went wrong while resources were closed.
@@ -310,6 +311,18 @@ class Driver:
             self._note_suspension()
             self.cancel()
 
+    def hurry(self) -> None:
+        """
+        Give up all that has not ended although it was asked to: nobody has any grace left.
+        """
+        if self._has_begun:
+            self.cancel_from_outside()
+            later = self.clock() + self._grace
+            self._grace = self.core.grace = 0.0
+            for node, attempt in self.core.tick(later):
+                self._given_up(node, attempt)
+            self._turn()
+
     def _heal(self) -> None:
         """
         Record the attempts whose tasks ended without a word, because they were cancelled before their first step.
@@ -335,8 +348,8 @@ class Driver:
         if not self.core.has_ended:
             # Our own fault ended the run.
             self._tasks.cancel()
-        self.resource_errors = await undisturbed(self.resources.close(self.settings.grace), self._note_cancellation)
-        await self._tasks.sweep(self.settings.grace, self._note_cancellation)
+        self.resource_errors = await undisturbed(self.resources.close(self._grace), self._note_cancellation)
+        await self._tasks.sweep(self._grace, self._note_cancellation)
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
         if self._threads is not None:
             # A limit that other runs share stays charged until the thread is back.
@@ -1279,6 +1292,9 @@ class Driver:
         """
         Our own code failed: end the run with that, rather than wait for ever.
         """
+        if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
+            # Nobody's fault; whoever owns the loop calls `hurry`.
+            return
         if self._crash is None:
             self._crash = error
         self._end()

@@ -180,6 +180,7 @@ class _Run:
 
     def _execute(self) -> tuple[RunResult | None, BaseException | None]:
         self._loop = asyncio.new_event_loop()
+        main: asyncio.Task[RunResult] | None = None
         try:
             if self._signal is not None:
                 return None, None
@@ -191,10 +192,31 @@ class _Run:
                     # A node has stopped the loop, which is not its own: the run goes on.
                     if main.done():
                         raise
+        except KeyboardInterrupt as error:
+            return None, self._hurry(main, error)
         except BaseException as error:
             return None, error
         finally:
             close_loop(self._loop)
+
+    def _hurry(self, main: "asyncio.Task[RunResult] | None", stop: KeyboardInterrupt) -> BaseException:
+        """
+        After the second signal: nobody is waited for any more. What completed is kept all the same.
+        """
+        assert self._loop is not None
+        if main is None or main.done():
+            return stop
+        with contextlib.suppress(Exception):  # the signal may have hit us in the middle of a decision
+            self._driver.hurry()
+        with contextlib.suppress(KeyboardInterrupt):  # another one, or that of the body that this one hit
+            self._loop.run_until_complete(asyncio.wait({main}, timeout=LEFTOVER_SECONDS))
+        if not main.done():
+            return stop
+        try:
+            main.result()
+        except BaseException as error:
+            return error
+        return stop
 
     def _conclude(self, result: RunResult | None, error: BaseException | None) -> RunResult:
         if self._signal == signal.SIGINT:
@@ -351,10 +373,12 @@ async def abatch_plan(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Ma
     Raises:
         RunFailed: what the first run that failed raised; the others were cancelled and awaited.
     """
+    driver = _batch(plan, rows, options)
     try:
-        return (await drive(_batch(plan, rows, options)))["runs"]  # type: ignore[no-any-return]
+        return (await drive(driver))["runs"]  # type: ignore[no-any-return]
     except RunFailed as group:
-        failure = group.exceptions[0]
+        # The whole failure of that run; the group has its single errors.
+        failure = (driver.stages[0].errors or group.exceptions)[0]
     # Not where it was caught: it comes with its own cause and context.
     raise failure
 
@@ -363,10 +387,11 @@ def batch_plan(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[s
     """
     The same from ordinary code.
     """
+    driver = _batch(plan, rows, options)
     try:
-        return run_driver(_batch(plan, rows, options))["runs"]  # type: ignore[no-any-return]
+        return run_driver(driver)["runs"]  # type: ignore[no-any-return]
     except RunFailed as group:
-        failure = group.exceptions[0]
+        failure = (driver.stages[0].errors or group.exceptions)[0]
     raise failure
 
 

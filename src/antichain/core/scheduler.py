@@ -81,6 +81,9 @@ LEADER: Final = 1 << 40
 # others.
 _ORDINARY: Final = bytes(flags for flags in range(256) if not flags & (_WHEN | _CONTAINER))
 
+# Seconds that a body has to end once all that it ran itself has been given up.
+LAST_CHANCE: Final = 0.05
+
 ON_ERROR: Final = {"cancel": CANCEL, "drain": DRAIN, "continue": CONTINUE}
 
 
@@ -1045,6 +1048,9 @@ class Scheduler:
                 self._enter_again(node, now)
             elif kind == ATTEMPT_EXPIRES:
                 self._expire(node, attempt, now, given_up)
+            elif kind == GRACE_ENDS and node in self.groups:
+                # What it runs itself is given up at this very instant, and so it gets the chance to end.
+                self._set_alarm(now + LAST_CHANCE, GRACE_ENDS, node, attempt)
             elif kind == GRACE_ENDS:
                 self._give_up(node, attempt, given_up)
             elif kind == DEADLINE_PASSES:
