@@ -1990,6 +1990,25 @@ def test_renewed_node_is_the_next_of_its_kind() -> None:
     assert s.completed() == [group]
 
 
+def test_renewed_node_has_its_own_time() -> None:
+    """The former one fell back, late; the clock of the next starts when that starts."""
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind(flags=Flag.FALLBACK | Flag.WHEN, timeout=Timeout(attempt=5.0))))
+    s.core.next_to_judge()
+    s.handle(ConditionJudged(node, True))
+    s.taken()
+    s.handle(AttemptFailed(node, 1), now=3)
+    s.handle(AttemptSucceeded(node, 1, FALLBACK), now=3)
+    s.core.renew(node, 10.0, order=1)
+    assert s.taken(now=10) == []
+    assert s.core.next_to_judge() == node
+    s.handle(ConditionJudged(node, True))
+    assert s.taken(now=10) == [node]
+    assert s.core.expires_at(node) == 15
+
+
 def test_what_cannot_be_renewed() -> None:
     s = Arranged([[]], flags={A: Flag.CONTAINER})
     s.taken()

@@ -37,6 +37,7 @@ FEATURES = ("limit", "weight", "retry", "timeout", "when", "join", "skip", "fall
 LATEST = 10_000.0
 # What a test may find in addition.
 MORE = (
+    "renew",
     "drain",
     "continue",
     "abandoned",
@@ -128,6 +129,7 @@ class World:
         self.waits: dict[Group, tuple[int, int]] = {}
         self.members: dict[Group, list[int]] = {}
         self.grown = 0
+        self.renewed = 0
 
     # -- drawing
 
@@ -468,28 +470,50 @@ class World:
                 self.features.add("followers")
                 known += [item for other in self.members if other.owner == leader for item in self.members[other]]
         known = [item for item in known if scheduler.attempts[item] or scheduler.state[item] < FIRST_TERMINAL]
-        batches = rng.randint(1, 2)
+        # A stage takes items for a while, in nodes that have nothing before or behind them.
+        is_stage = rng.random() < 0.3
+        if is_stage:
+            known = []
+        batches = 6 if is_stage else rng.randint(1, 2)
         for batch in range(batches):
             instant = self.now + (0.0 if batch == 0 else self._seconds())
-            self.simulation.at(instant, self.enter_batch, group, known, batch == batches - 1)
+            self.simulation.at(instant, self.enter_batch, group, known, is_stage)
+        self.simulation.at(self.now + 10.0 * self.scale, self.close, group)
 
-    def enter_batch(self, group: Group, known: list[int], is_last: bool) -> None:
+    def close(self, group: Group) -> None:
+        if not group.closed:
+            self.scheduler.close(group)
+
+    def enter_batch(self, group: Group, known: list[int], is_stage: bool) -> None:
         if group.closed:
             return
         rng, scheduler = self.rng, self.scheduler
         number = rng.randint(0, 4) if self.grown < 150 else 0
         for order in range(number):
+            if is_stage and self._renew(group):
+                continue
             usable = [node for node in known if node not in scheduler.vacant]
             leaders: list[int] = []
             stages = [node for node in self.members[group] if scheduler.flags[node] & Flag.CONTAINER]
-            if stages and rng.random() < 0.3 and stages[0] not in scheduler.vacant:
+            if not is_stage and stages and rng.random() < 0.3 and stages[0] not in scheduler.vacant:
                 leaders = [stages[0]]
-            known = [
-                *usable,
-                self.enter(group, [node for node in usable if node not in leaders], leaders=leaders, order=order),
-            ]
-        if is_last:
-            scheduler.close(group)
+            node = self.enter(group, [node for node in usable if node not in leaders], leaders=leaders, order=order)
+            known = [] if is_stage else [*usable, node]
+
+    def _renew(self, group: Group) -> bool:
+        """Use a member that has ended for the next of its kind."""
+        scheduler = self.scheduler
+        if group.stopping:
+            return False
+        busy = {node for node, _ in (*self.out, *self.falling)} | {*scheduler.groups, *scheduler.abandoned_nodes}
+        for node in self.members[group]:
+            if scheduler.state[node] >= FIRST_TERMINAL and node not in busy:
+                self.log("renew", self.now, node)
+                self.renewed += 1
+                scheduler.renew(node, self.now, 10 + self.renewed)
+                self.features.add("renew")
+                return True
+        return False
 
     def enter_root(self) -> None:
         """A list of steps that is still being written."""

@@ -1228,12 +1228,13 @@ class Scheduler:
         self.reason[node] = NO_REASON
         self.started_at[node] = NEVER
         self.ended_at[node] = NEVER
-        if self.retry:
-            self._alarm.pop(node, None)
+        # Mostly empty: nothing to drop for a node whose first attempt succeeded.
+        if self._restarted_at:
             self._restarted_at.pop(node, None)
-        if self.timeout:
-            self._alarm.pop(node, None)
+        if self._spent:
             self._spent.pop(node, None)
+        if self._judged:
+            self._judged.discard(node)
         key = self.key[node]
         position = key >> INDEX_BITS & SUCCESSOR_MAX
         self.key[node] = key + ((min(order, SUCCESSOR_MAX) - position) << INDEX_BITS)
