@@ -5,10 +5,11 @@ randomness is injected.
 Two rules hold here. All that decides is in this package: the driver, the simulator and the tests call the same few
 methods and never decide for themselves. And no value, exception, clock, task or thread is known here.
 
-The methods are the signals: `start`, `take`, `arm`, `judged`, `ended`, `failed`, `cancelled`, `returned`, `grow`,
-`close`, `lend`, `reclaim`, `resize`, `stop`, `tick`. What the caller has to do afterwards is in four places, which
-it empties: `interrupts` (attempts to cancel), `completed` (groups that have ended), `judging` (conditions to
-evaluate), and `next_at()` (when to call `tick`).
+The methods are the signals. Of attempts: `take` (which starts one), `arm`, `judged`, `ended`, `failed`, `cancelled`,
+`returned`, `lend`, `reclaim`. Of the run: `start`, `resize`, `stop`, `cancel`, `tick`. Of growth: `open`, `enter`,
+`close`, `renew`, `forget`. What the caller has to do afterwards is in four places, which it empties: `interrupts`
+(attempts to cancel), `completed` (groups that have ended), `next_to_judge()` (conditions to evaluate), and `next_at()`
+(when to call `tick`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
