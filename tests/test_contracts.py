@@ -35,7 +35,9 @@ RANK = {
     "telemetry": 10,
     "runners": 11,
     "resources": 11,
-    "growth": 12,
+    "growth": 11,
+    "items": 11,
+    "stages": 12,
     "alarm": 12,
     "tasks": 12,
     "driver": 13,
@@ -77,6 +79,7 @@ LOOK_AHEAD = {
     ("binding/bodies.py", "plan", "typing"),
     ("binding/rule.py", "plan", "typing"),
     ("growth.py", "driver", "typing"),
+    ("stages.py", "driver", "typing"),
     # The command says which version it is.
     ("cli.py", "__init__", "function"),
 }

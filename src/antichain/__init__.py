@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from antichain.graph import Graph as Graph
     from antichain.graph import Node as Node
     from antichain.graph import value as value
-    from antichain.growth import Outcome as Outcome
     from antichain.plan import Plan as Plan
     from antichain.policies import Backoff as Backoff
     from antichain.policies import Limit as Limit
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from antichain.record import NodeRecord as NodeRecord
     from antichain.record import RunResult as RunResult
     from antichain.simulation import Estimate as Estimate
+    from antichain.stages import Outcome as Outcome
 
 # Where each public name lives; it is imported when it is first used.
 _HOMES = {
@@ -64,7 +64,7 @@ _HOMES = {
     "executors": ("GraphNode", "ParallelGraphExecutor", "ParallelStepExecutor", "Step"),
     "gathering": ("amap", "gather", "map"),
     "graph": ("Graph", "Node", "value"),
-    "growth": ("Outcome",),
+    "stages": ("Outcome",),
     "plan": ("Plan",),
     "policies": ("Backoff", "Limit", "Policies", "Retry", "Timeout"),
     "record": ("NodeRecord", "RunResult"),

@@ -31,7 +31,8 @@ from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
 from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
-from antichain.growth import Container, Grown, Inside, MappedStage, Queued, call_inside, open_container
+from antichain.growth import Container, Grown, Inside, call_inside
+from antichain.items import Queued
 from antichain.plan import Plan
 from antichain.policies import Limit, retry_after
 from antichain.record import RunResult, status_of
@@ -39,6 +40,7 @@ from antichain.resources import Resources
 from antichain.runnable import CallKind
 from antichain.runners.threads import RETURNED, YIELDED, Call, Threads
 from antichain.shape import Flag
+from antichain.stages import MappedStage, open_container
 from antichain.tasks import Tasks, undisturbed
 
 T = TypeVar("T")

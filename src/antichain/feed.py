@@ -14,10 +14,12 @@ from antichain.core.scheduler import Kind
 from antichain.core.states import READY
 from antichain.errors import Fault, GraphError, RunnerError, suggestion
 from antichain.graph import Graph, Node
-from antichain.growth import OPEN_WINDOW, Container, Grown, Owner, Queued, limit_faults
+from antichain.growth import Container, Grown, Owner, limit_faults
+from antichain.items import Queued
 from antichain.plan import Plan, plan_inside
 from antichain.runnable import EMPTY, describe
 from antichain.shape import DEFAULT_COST, Flag
+from antichain.stages import OPEN_WINDOW
 
 if TYPE_CHECKING:
     from antichain.driver import Driver

@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from antichain.driver import Driver
 from antichain.errors import RunFailed, RunTimeout
 from antichain.graph import Graph
-from antichain.growth import MappedStage, Outcome
 from antichain.plan import prepare
 from antichain.policies import NODE_POLICIES, Limit, NodePolicies
 from antichain.run import drive, run_driver, settle
+from antichain.stages import MappedStage, Outcome
 
 T = TypeVar("T")
 R = TypeVar("R")

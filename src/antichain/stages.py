@@ -1,0 +1,494 @@
+"""
+Mapped stages: one instance of a node for each item, from a source that is never read far ahead. No clock and no task:
+the driver has those.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from antichain.binding import MISSING, Binding, MapSpec, private_limit
+from antichain.core.groups import COLLECT
+from antichain.core.scheduler import Kind
+from antichain.core.states import REASON_NAMES, STATE_NAMES
+from antichain.errors import Fault, GraphError, RunnerError, shown
+from antichain.growth import Container, Grown, NestedGraph, Owner, remaining_after
+from antichain.items import Items, Iterated, Queued
+from antichain.record import NodeRecord
+from antichain.shape import DEFAULT_COST
+
+if TYPE_CHECKING:
+    from antichain.driver import Driver
+
+# How many items a map without any limit keeps in flight.
+OPEN_WINDOW: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What became of one item: its value, or its error.
+
+    Example:
+        >>> [outcome.value for outcome in antichain.map(fetch, urls, outcomes=True) if outcome.ok]
+    """
+
+    key: str
+    state: str
+    value: Any = None
+    error: BaseException | None = None
+
+    @property
+    def ok(self) -> bool:
+        """
+        Tell whether there is a value.
+        """
+        return self.state == "succeeded"
+
+    def unwrap(self) -> Any:
+        """
+        Return the value, or raise the error.
+        """
+        if self.error is not None and not self.ok:
+            raise self.error
+        if not self.ok:
+            raise RunnerError(f"item {self.key!r} was {self.state}: it has neither a value nor an error.")
+        return self.value
+
+
+class MappedStage(Container):
+    """
+    One instance of a node for each item, at most a window of them in the run at once; the output is the list of theirs,
+    in order.
+    """
+
+    # Its id in the graph that it was written in; its name says where that graph is.
+    own_id: str
+
+    def __init__(
+        self, driver: Driver, node: int, spec: MapSpec, values: list[Any], siblings: Owner | None = None
+    ) -> None:
+        super().__init__()
+        self._driver = driver
+        self._spec = spec
+        self._name = driver.name_of(node)
+        self._values = values
+        # Who knows the stage that this one follows, if it is not the run itself.
+        self._siblings = siblings
+        self._results: list[Any] = []
+        # Errors by position, of instances whose failure is the stage's.
+        self._failures: dict[int, BaseException] = {}
+        self._keys: list[str] | None = None if spec.key is None else []
+        self._known_keys: set[str] = set()
+        # Instances in the run.
+        self._live: dict[int, Grown] = {}
+        self._window = self._window_of(driver, spec)
+        self._is_refilling = False
+        self._items: Items = Iterated(())
+        # Stages fed by the items of this one: those count against its window until they have taken them.
+        self._followers: list[MappedStage] = []
+        # Called when there is room for items that somebody else puts.
+        self._wakes_reader: Callable[[], object] | None = None
+        self._will_look = False
+        self._records = InstanceRecords(self._name, self._keys)
+
+    @staticmethod
+    def _window_of(driver: Driver, spec: MapSpec) -> int:
+        if spec.window is not None:
+            return spec.window
+        sizes = [size for size in (spec.max_concurrent, driver.settings.max_concurrent) if size is not None]
+        # As many again wait ready, so that no slot is idle between one item and the next.
+        return 2 * min(sizes) if sizes else OPEN_WINDOW
+
+    def open(self, driver: Driver, node: int) -> None:
+        core, spec = driver.core, self._spec
+        policies = spec.policies
+        cost = DEFAULT_COST if policies.cost is None else policies.cost
+        self._kind = Kind(
+            demand=core.demand_number(self._demand(driver)),
+            flags=int(spec.flags),
+            priority=max(policies.priority, core.priority[node]),
+            remaining=cost + remaining_after(driver, node),
+            retry=policies.retry,
+            timeout=policies.timeout,
+        )
+        driver.stages.append(self)
+        self._is_simple = spec.takes_item_only and spec.binding.style == "coroutine"
+        try:
+            self._items = self._source(driver)
+        except BaseException as error:
+            self._fail(error)
+            return
+        self._refill()
+
+    def _demand(self, driver: Driver) -> tuple[tuple[str, int], ...]:
+        """
+        Return what each instance takes; a stage inside a graph has a `max_concurrent` of its own, whatever others are
+        called.
+        """
+        spec, shared, own = self._spec, private_limit(self.own_id), private_limit(self._name)
+        if spec.max_concurrent is None or own == shared:
+            return spec.demand
+        driver.add_limits({own: spec.max_concurrent})
+        return tuple(sorted((own if name == shared else name, weight) for name, weight in spec.demand))
+
+    def _source(self, driver: Driver) -> Items:
+        leader = self._spec.leader
+        if leader is not None:
+            siblings = self._siblings
+            stage = driver.containers.get(siblings.nodes[leader] if isinstance(siblings, NestedGraph) else leader)
+            if isinstance(stage, MappedStage):
+                return stage.feed(self)
+        source = self._spec.over.get(self._values)
+        if hasattr(source, "__aiter__"):
+            queued = Queued()
+            self._wakes_reader = driver.read(source, queued, self._window, self._on_items, self._fail)
+            return queued
+        if isinstance(source, (str, bytes)) or not isinstance(source, Iterable):
+            what = (
+                f"map {self._name!r} is to run over {shown(source)}, which is no list and no (async) iterator of items"
+            )
+            raise GraphError(
+                Fault("bad-map", f"{what}: let it run over a list, or over a node that returns one.", self._name)
+            )
+        return Iterated(source)
+
+    def feed(self, follower: MappedStage) -> Items:
+        """
+        Let *follower* take the items of this stage as each of them is ready.
+        """
+        queued = Queued()
+        for position, value in enumerate(self._results):
+            if value is not MISSING:
+                queued.queue.append((position, value))
+        self._followers.append(follower)
+        follower._wakes_reader = self._on_room
+        return queued
+
+    def _on_room(self) -> None:
+        """
+        A follower has taken items, or will take none any more: look whether there is room for others, but not at once,
+        since stages may follow each other in a long line.
+        """
+        if not (self._will_look or self.group.closed) and len(self._live) < self._window:
+            self._will_look = True
+            self._driver.loop.call_soon(self._on_items)
+
+    def _on_items(self) -> None:
+        self._will_look = False
+        self._refill()
+        self._driver.turn()
+
+    def _refill(self) -> None:
+        """
+        Take items while the window has room, and close when there are no more.
+        """
+        if self._is_refilling or self.group.closed:
+            return
+        # Entering an instance may end it at once, and lead back here.
+        self._is_refilling = True
+        try:
+            while not self.group.stopping and self._has_room():
+                taken = self._items.next()
+                if taken is None:
+                    break
+                self._enter(*taken)
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self._is_refilling = False
+        if self._wakes_reader is not None:
+            self._wakes_reader()
+        if (self._items.has_ended and not self.group.closed) or self.group.stopping:
+            self._close()
+
+    def _has_room(self) -> bool:
+        waiting = max((len(each.queued) for each in self._followers if not each.group.closed), default=0)
+        return len(self._live) + waiting < self._window
+
+    @property
+    def queued(self) -> deque[tuple[int, Any]]:
+        """
+        The items that have come and were not taken.
+        """
+        items = self._items
+        return items.queue if isinstance(items, Queued) else deque()
+
+    def _enter(self, position: int, item: Any) -> None:
+        """
+        Bring an instance for *item* into the run.
+        """
+        spec, driver = self._spec, self._driver
+        name = self._make_room(position, item)
+        grown = Grown(self, driver.plan, -1, self._values)
+        grown.position, grown.item = position, item
+        grown.fallback = spec.binding.fallback
+        if self._is_simple:
+            grown.function = spec.binding.function
+        else:
+            grown.binding, grown.slot = spec.binding, spec.item_slot
+        self._live[driver.core.next_node] = grown
+        driver.enter(self.group, self._kind, name, grown, order=position, now=driver.clock())
+
+    def _renew(self, node: int, grown: Grown) -> bool:
+        """
+        Let the node of an instance that has ended be that of the next one; False if there is none to take now.
+        """
+        if self._is_refilling or self._followers or self.group.stopping or self.group.closed:
+            return False
+        if len(self._live) > self._window or node in self._driver.core.abandoned_nodes:
+            return False
+        try:
+            taken = self._items.next()
+            if taken is None:
+                return False
+            name = self._make_room(*taken)
+        except BaseException as error:
+            self._fail(error)
+            return False
+        grown.position, grown.item = taken
+        grown.output = None
+        self._driver.renew(node, name, grown.position)
+        return True
+
+    def _make_room(self, position: int, item: Any) -> str:
+        """
+        Make a place for the result of an item; returns the key of its instance.
+        """
+        # First, because it may raise.
+        key = "" if self._keys is None else self._key_of(position, item)
+        results = self._results
+        if position == len(results):
+            results.append(MISSING)
+        else:
+            results.extend([MISSING] * (position + 1 - len(results)))
+        if self._keys is None:
+            return ""
+        self._keys.extend([""] * (position + 1 - len(self._keys)))
+        self._keys[position] = key
+        return key
+
+    def name_of(self, grown: Grown) -> str:
+        return f"{self._name}[{self._key(grown)}]"
+
+    def _key_of(self, position: int, item: Any) -> str:
+        assert self._spec.key is not None
+        key = str(self._spec.key(item))
+        if key in self._known_keys:
+            raise GraphError(
+                Fault(
+                    "id-collision",
+                    f"map {self._name!r}: two items have the key {key!r} (the second is item {position}, "
+                    f"{shown(item)}). "
+                    "key= must tell all items apart.",
+                    self._name,
+                )
+            )
+        self._known_keys.add(key)
+        return key
+
+    def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
+        if self._spec.outcomes:
+            value = Outcome(self._key(grown), "succeeded", value)
+        self._settle(driver, node, grown, value)
+
+    def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
+        if self._spec.outcomes:
+            self._settle(driver, node, grown, Outcome(self._key(grown), "failed", None, error))
+            return
+        self.errors.append(error)
+        self._failures[grown.position] = error
+        self._settle(driver, node, grown, MISSING)
+
+    def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
+        if self._spec.outcomes:
+            self._settle(driver, node, grown, Outcome(self._key(grown), "cancelled", None, driver.errors.get(node)))
+            return
+        self._settle(driver, node, grown, MISSING)
+
+    def _key(self, grown: Grown) -> str:
+        return str(grown.position) if self._keys is None else self._keys[grown.position]
+
+    def _settle(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
+        """
+        Keep what became of an instance, forget its node, and take the next item.
+        """
+        position = grown.position
+        self._results[position] = value
+        if driver.settings.keeps_instances:
+            self._records.keep(driver, node, position)
+        if not self._renew(node, grown):
+            self._live.pop(node, None)
+            driver.forget(node)
+        if value is not MISSING:
+            for follower in self._followers:
+                if not follower.group.closed:
+                    follower.queued.append((position, value))
+                    follower._refill()
+        if len(self._live) < self._window or self._wakes_reader is not None:
+            self._refill()
+
+    def _fail(self, error: BaseException) -> None:
+        """
+        End the stage because its items cannot be had.
+        """
+        self.errors.append(error if isinstance(error, Exception) else RunnerError(f"{type(error).__name__}: {error}"))
+        driver = self._driver
+        driver.core.stop(self.group, driver.clock())
+        self._close()
+        driver.turn_soon()
+
+    def _close(self) -> None:
+        self._let_go()
+        self._driver.core.close(self.group)
+
+    def _let_go(self) -> None:
+        """
+        Close the source of the items; what a generator raises then is a failure of the stage.
+        """
+        try:
+            self._items.close()
+        except BaseException as error:
+            self.errors.append(
+                error if isinstance(error, Exception) else RunnerError(f"{type(error).__name__}: {error}")
+            )
+
+    def output(self) -> list[Any]:
+        return self._results
+
+    def outcomes(self) -> list[Outcome]:
+        """
+        Return what became of every item that was taken, whatever became of the stage.
+        """
+        if self._spec.outcomes:
+            return self._results
+        return [self._outcome_at(position) for position in range(len(self._results))]
+
+    def _outcome_at(self, position: int) -> Outcome:
+        key = str(position) if self._keys is None else self._keys[position]
+        value = self._results[position]
+        if value is not MISSING:
+            return Outcome(key, "succeeded", value)
+        error = self._failures.get(position)
+        return Outcome(key, "cancelled" if error is None else "failed", None, error)
+
+    def archive(self, driver: Driver) -> None:
+        self._let_go()
+        if self._wakes_reader is not None:
+            self._wakes_reader()
+        for node, grown in list(self._live.items()):
+            # The core cancelled it before it ran.
+            self.child_cancelled(driver, node, grown)
+        for follower in self._followers:
+            items = follower._items
+            if isinstance(items, Queued):
+                items.is_complete = True
+                follower._refill()
+        if driver.settings.keeps_instances:
+            driver.archives.append(self._records)
+
+
+class InstanceRecords(Mapping[str, NodeRecord]):
+    """
+    Remember what became of a stage's instances, in some thirty bytes each.
+    """
+
+    def __init__(self, name: str, keys: list[str] | None) -> None:
+        self._prefix = f"{name}["
+        self._keys = keys
+        self._positions: dict[str, int] | None = None
+        self._state = bytearray()
+        self._reason = bytearray()
+        self._attempts = array("L")
+        self._ready = array("d")
+        self._started = array("d")
+        self._ended = array("d")
+        self._errors: dict[int, BaseException] = {}
+        self._abandoned: set[int] = set()
+
+    def keep(self, driver: Driver, node: int, position: int) -> None:
+        core = driver.core
+        while len(self._state) <= position:
+            self._state.append(0)
+            self._reason.append(0)
+            self._attempts.append(0)
+            self._ready.append(0.0)
+            self._started.append(0.0)
+            self._ended.append(0.0)
+        self._state[position] = core.state[node]
+        self._reason[position] = core.reason[node]
+        self._attempts[position] = core.attempts[node]
+        self._ready[position] = core.ready_at[node]
+        self._started[position] = core.started_at[node]
+        self._ended[position] = core.ended_at[node]
+        error = driver.errors.get(node)
+        if error is not None:
+            self._errors[position] = error
+        if node in core.abandoned_nodes:
+            self._abandoned.add(position)
+
+    def _position(self, name: str) -> int | None:
+        if not (name.startswith(self._prefix) and name.endswith("]")):
+            return None
+        key = name[len(self._prefix) : -1]
+        if self._keys is not None:
+            if self._positions is None:
+                self._positions = {known: at for at, known in enumerate(self._keys)}
+            return self._positions.get(key)
+        return int(key) if key.isdecimal() and str(int(key)) == key and int(key) < len(self._state) else None
+
+    def __getitem__(self, name: str) -> NodeRecord:
+        at = self._position(name)
+        if at is None or not self._state[at]:
+            raise KeyError(name)
+        attempts = self._attempts[at]
+        return NodeRecord(
+            name,
+            STATE_NAMES[self._state[at]],
+            REASON_NAMES[self._reason[at]],
+            attempts,
+            self._errors.get(at),
+            self._ready[at],
+            self._started[at] if attempts else None,
+            self._ended[at],
+            at in self._abandoned,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        for at, state in enumerate(self._state):
+            if state:
+                yield f"{self._prefix}{at if self._keys is None else self._keys[at]}]"
+
+    def __len__(self) -> int:
+        return len(self._state) - self._state.count(0)
+
+
+def open_container(driver: Driver, node: int, attempt: int, grown: Grown | None, binding: Binding | None) -> None:
+    """
+    Start the container *node*; *grown* if it came while the run went on.
+    """
+    values = driver.values if grown is None else grown.values
+    mode = driver.core.root.mode
+    container: Container
+    if grown is not None and grown.opens is not None:
+        container = grown.opens
+    else:
+        assert binding is not None
+        if binding.map is not None:
+            siblings = None if grown is None else grown.owner
+            container = MappedStage(driver, node, binding.map, values, siblings)
+            container.own_id = driver.plan.ids[node] if grown is None else grown.plan.ids[grown.local]
+            mode = COLLECT if binding.map.outcomes else mode
+        else:
+            assert binding.subplan is not None
+            if grown is not None and grown.position >= 0:
+                values[grown.slot] = grown.item
+            _, inputs = binding.arguments(values)
+            container = NestedGraph(binding.subplan, inputs)
+    driver.containers[node] = container
+    container.group = driver.core.open(node, attempt, mode)
+    container.open(driver, node)
