@@ -23,7 +23,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from antichain import Graph, Outcome
+from antichain import Backoff, Graph, Outcome, Retry
 
 QUESTIONS = [
     "How do I create a temporary file that is deleted when it is closed?",
@@ -147,7 +147,9 @@ def graph(path: Path = LIBRARY, questions: list[str] = QUESTIONS, out: Path = Pa
         return documents_of(file, path)
 
     # A file that cannot be read or parsed becomes an Outcome with an error: it is reported, and all else goes on.
-    digest.map("documents", read, over="files", key=str, outcomes=True, max_concurrent=4)
+    # Python 3.11 now and then fails with a SystemError where several threads parse at once: then it is tried again.
+    again = Retry(attempts=5, backoff=Backoff(initial=0.01), on=SystemError)
+    digest.map("documents", read, over="files", key=str, outcomes=True, max_concurrent=4, retry=again)
     # One writer at a time, fed by what has been read so far.
     digest.map("stored", store, over="documents", max_concurrent=1)
     digest.map("answers", search, over=questions, depends_on=["stored"])
