@@ -1166,8 +1166,9 @@ def test_leaving_a_stream_of_ordinary_code_ends_the_run() -> None:
     graph = Graph()
 
     @graph.node
-    async def body() -> None:
+    async def body() -> AsyncIterator[int]:
         try:
+            yield 1
             await asyncio.sleep(60)
         finally:
             ended.append("body")
@@ -1175,7 +1176,7 @@ def test_leaving_a_stream_of_ordinary_code_ends_the_run() -> None:
     with nothing_left():
         stream = graph.stream()
         for event in stream:
-            if getattr(event, "node", None) == "body":
+            if isinstance(event, Chunk):
                 break
         stream.close()  # type: ignore[attr-defined]
         assert ended == ["body"]
@@ -1218,9 +1219,10 @@ def test_starvation_by_abandoned_work_is_a_failure_that_says_so() -> None:
     graph.add("waits", as_value(1), uses="one")
     graph.map("mapped", instance, over=[1, 2], uses="one")
     graph.add("free", as_value(2))
+    events: list[Any] = []
     release = threading.Event()
     try:
-        result = graph.run(on_error="continue", grace=0.1)
+        result = graph.run(on_error="continue", grace=0.1, listeners=[events.append])
         with pytest.raises(RunFailed) as caught:
             graph.run(on_error="drain", grace=0.1)
     finally:
@@ -1232,3 +1234,6 @@ def test_starvation_by_abandoned_work_is_a_failure_that_says_so() -> None:
     assert "hangs" in str(node.error)
     assert result.nodes["mapped"].state == "failed"
     assert caught.value.result["free"] == 2
+    ended = {event.node: event for event in events if isinstance(event, NodeEnded)}
+    assert ended["waits"].reason == "starved"
+    assert isinstance(ended["waits"].error, RunnerError)

@@ -409,6 +409,42 @@ def test_a_node_that_cancels_all_tasks_does_not_keep_resources_from_being_closed
     assert log == OPENED + CLOSED
 
 
+@pytest.mark.parametrize("turns", range(8))
+def test_whoever_cancels_all_tasks_while_one_is_being_closed_does_not_keep_the_others_open(turns: int) -> None:
+    log = Log()
+    graph = Graph()
+
+    @graph.resource
+    async def early() -> AsyncIterator[int]:
+        yield 1
+        log.append("close early")
+
+    @graph.resource
+    async def late() -> AsyncIterator[int]:
+        yield 1
+        await asyncio.sleep(1)
+
+    @graph.node
+    async def uses(early: int, late: int) -> None:
+        log.append("used")
+
+    async def main() -> None:
+        run = asyncio.ensure_future(graph.arun())
+        while "used" not in log:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task():
+                task.cancel()
+        await asyncio.wait({run})
+        assert run.cancelled()
+
+    _, error, _, _ = run_in_steps(main)
+    assert error is None
+    assert log == ["used", "close early"]
+
+
 def test_each_is_opened_and_closed_in_one_task_or_thread() -> None:
     """So that cancel scopes and objects bound to their thread work."""
     graph = Graph()

@@ -250,7 +250,7 @@ class Driver:
             self.settings.listeners,
             self.names,
             (core.state, core.reason),
-            self._error_of,
+            self.errors.get,
             self._output_of,
             core.abandoned_nodes,
             self._on_broken_listener,
@@ -350,7 +350,9 @@ class Driver:
         if not self.core.has_ended:
             # Our own fault ended the run.
             self._tasks.cancel()
-        self.resource_errors = await undisturbed(self.resources.close(self._grace), self._note_cancellation)
+        self.resource_errors = await undisturbed(
+            lambda: self.resources.close(self._grace), self._note_cancellation
+        )
         await self._tasks.sweep(self._grace, self._note_cancellation)
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
         if self._threads is not None:
@@ -1242,6 +1244,9 @@ class Driver:
         """
         The body of an attempt did not end in time: go on without it.
         """
+        if self.facts is not None:
+            # From now on there may be nodes that starve: their errors are made when somebody asks.
+            self.facts.error_of = self._error_of
         was_asked = (node, attempt) in self._asked
         self._asked.add((node, attempt))
         seat = self._hosts.pop(node, None)

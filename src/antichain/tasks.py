@@ -3,8 +3,9 @@ The tasks of one run: who keeps them alive, and how each of them ends, even one 
 """
 
 import asyncio
+import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from types import CoroutineType
 from typing import Any, Final, TypeVar
@@ -93,7 +94,7 @@ class Tasks:
         stop_at = self._loop.time() + min(grace, SWEEP_SECONDS)
         is_late = False
         while waiting := [task for task in self.alive if not task.done()]:
-            await undisturbed(asyncio.wait(waiting, timeout=SWEEP_TICK), on_cancel)
+            await undisturbed(functools.partial(asyncio.wait, waiting, timeout=SWEEP_TICK), on_cancel)
             waiting = [task for task in waiting if not task.done()]
             if is_late:
                 for task in waiting:
@@ -105,17 +106,20 @@ class Tasks:
                     self.kill(task)
 
 
-async def undisturbed(work: Awaitable[T], on_cancel: Callable[[], object]) -> T:
+async def undisturbed(work: Callable[[], Coroutine[Any, Any, T]], on_cancel: Callable[[], object]) -> T:
     """
-    Await *work* to its end even if the caller is cancelled meanwhile; *on_cancel* is told so.
+    Do *work* to its end even if the caller is cancelled meanwhile; *on_cancel* is told so. Where somebody cancels all
+    tasks of the loop, and so the work too, it is done again.
     """
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            on_cancel()
-    return task.result()
+    while True:
+        task = asyncio.ensure_future(work())
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError:
+                on_cancel()
+        if not task.cancelled():
+            return task.result()
 
 
 # Held, because to be forgotten is one more `GeneratorExit` for them.

@@ -120,7 +120,6 @@ class FactStream:
 
     __slots__ = (
         "_abandoned",
-        "_error_of",
         "_listeners",
         "_names",
         "_output_of",
@@ -128,6 +127,7 @@ class FactStream:
         "_report",
         "_run_id",
         "_states",
+        "error_of",
         "seq",
     )
 
@@ -147,7 +147,7 @@ class FactStream:
         # By node, and it grows with the run.
         self._names = names
         self._states, self._reasons = verdicts
-        self._error_of = error_of
+        self.error_of = error_of
         self._output_of = output_of
         self._abandoned = abandoned
         # Told of a listener that raised. What listens changes nothing, and so may not end anything either.
@@ -185,7 +185,7 @@ class FactStream:
         self._tell(Chunk(self._next(), now, self._run_id, self._names[node], attempt, value))
 
     def retrying(self, node: int, attempt: int, now: float, delay: float) -> None:
-        error = self._error_of(node)
+        error = self.error_of(node)
         self._tell(NodeRetrying(self._next(), now, self._run_id, self._names[node], attempt, delay, error))
 
     def ended(self, node: int, attempt: int, now: float) -> None:
@@ -201,7 +201,7 @@ class FactStream:
                     attempt,
                     STATE_NAMES[self._states[node]],
                     REASON_NAMES[self._reasons[node]],
-                    self._error_of(node),
+                    self.error_of(node),
                     self._output_of(node),
                     node in self._abandoned,
                 ),
