@@ -17,7 +17,7 @@ from antichain.errors import Fault, GraphError, RunFailed, suggestion
 from antichain.graph import Graph
 from antichain.plan import Plan, check_inputs, plan_inside
 from antichain.policies import UNSET
-from antichain.record import RunResult
+from antichain.record import RunResult, instant
 from antichain.runnable import CallKind
 from antichain.shape import Flag, order, with_start_edges
 
@@ -304,8 +304,8 @@ class Inside(Owner):
             run_id=driver.run_id,
             name=plan.name,
             status="failed" if failed else "succeeded",
-            started_at=min((core.ready_at[node] for node in nodes), default=0.0),
-            ended_at=max((core.ended_at[node] for node in nodes), default=0.0),
+            started_at=min((at for node in nodes if (at := instant(core.ready_at[node])) is not None), default=0.0),
+            ended_at=max((at for node in nodes if (at := instant(core.ended_at[node])) is not None), default=0.0),
             scheduler=core,
             names=dict(zip(nodes, plan.ids, strict=True)),  # type: ignore[arg-type]
             index=index,

@@ -433,9 +433,9 @@ class NodeRecords(Mapping[str, NodeRecord]):
             reason=REASON_NAMES[run.reason[node]] if run.state[node] >= SUCCEEDED else "",
             attempts=run.attempts[node],
             error=self._errors.get(node),
-            ready_at=_instant(run.ready_at[node]),
-            started_at=_instant(run.started_at[node]),
-            ended_at=_instant(run.ended_at[node]),
+            ready_at=instant(run.ready_at[node]),
+            started_at=instant(run.started_at[node]),
+            ended_at=instant(run.ended_at[node]),
             abandoned=node in run.abandoned_nodes,
         )
 
@@ -463,8 +463,11 @@ class NodeRecords(Mapping[str, NodeRecord]):
         return [self._record(key, node) for key, node in self._index.items() if node in self._errors]
 
 
-def _instant(at: float) -> float | None:
-    # The scheduler marks what never happened with a number that is not equal to itself.
+def instant(at: float) -> float | None:
+    """
+    Return an instant of the scheduler, or None for what never happened.
+    """
+    # It is marked with NEVER, a number that is not equal to itself.
     return at if at == at else None
 
 

@@ -18,7 +18,7 @@ from antichain.core.states import REASON_NAMES, STATE_NAMES
 from antichain.errors import Fault, GraphError, RunnerError, shown
 from antichain.growth import Container, Grown, NestedGraph, Owner, remaining_after
 from antichain.items import Items, Iterated, Queued
-from antichain.record import NodeRecord
+from antichain.record import NodeRecord, instant
 from antichain.shape import DEFAULT_COST
 
 if TYPE_CHECKING:
@@ -452,9 +452,9 @@ class InstanceRecords(Mapping[str, NodeRecord]):
             REASON_NAMES[self._reason[at]],
             attempts,
             self._errors.get(at),
-            self._ready[at],
-            self._started[at] if attempts else None,
-            self._ended[at],
+            instant(self._ready[at]),
+            instant(self._started[at]),
+            instant(self._ended[at]),
             at in self._abandoned,
         )
 
