@@ -21,9 +21,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
-from antichain import Backoff, Graph, Outcome, Retry
+from antichain import Graph, Outcome
 
 QUESTIONS = [
     "How do I create a temporary file that is deleted when it is closed?",
@@ -43,6 +44,8 @@ QUESTIONS = [
 COMMON = {"a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "how", "i", "in", "is"}
 COMMON |= {"it", "me", "my", "of", "on", "or", "some", "that", "the", "this", "to", "what", "when", "where", "with"}
 LIBRARY = Path(sysconfig.get_path("stdlib"))
+# Python 3.11 now and then fails (SystemError: AST constructor recursion depth mismatch) where two threads parse at once.
+PARSER = Lock()
 # What lies in the library's folder and is not the library.
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
 TABLE = "CREATE VIRTUAL TABLE documents USING fts5(words, name UNINDEXED, text, place UNINDEXED, tokenize=porter)"
@@ -66,8 +69,10 @@ def documents_of(file: Path, folder: Path) -> list[Document]:
     List the docstrings of a module, of its classes and of its functions.
     """
     module = ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+    source = file.read_bytes()
+    with PARSER:
+        todo: list[tuple[str, ast.AST]] = [(module, ast.parse(source, "<docstrings>"))]
     documents = []
-    todo: list[tuple[str, ast.AST]] = [(module, ast.parse(file.read_bytes(), "<docstrings>"))]
     while todo:
         name, node = todo.pop()
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -147,9 +152,7 @@ def graph(path: Path = LIBRARY, questions: list[str] = QUESTIONS, out: Path = Pa
         return documents_of(file, path)
 
     # A file that cannot be read or parsed becomes an Outcome with an error: it is reported, and all else goes on.
-    # Python 3.11 now and then fails with a SystemError where several threads parse at once: then it is tried again.
-    again = Retry(attempts=5, backoff=Backoff(initial=0.01), on=SystemError)
-    digest.map("documents", read, over="files", key=str, outcomes=True, max_concurrent=4, retry=again)
+    digest.map("documents", read, over="files", key=str, outcomes=True, max_concurrent=4)
     # One writer at a time, fed by what has been read so far.
     digest.map("stored", store, over="documents", max_concurrent=1)
     digest.map("answers", search, over=questions, depends_on=["stored"])
