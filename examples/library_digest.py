@@ -44,7 +44,7 @@ QUESTIONS = [
 COMMON = {"a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "how", "i", "in", "is"}
 COMMON |= {"it", "me", "my", "of", "on", "or", "some", "that", "the", "this", "to", "what", "when", "where", "with"}
 LIBRARY = Path(sysconfig.get_path("stdlib"))
-# Python 3.11 now and then fails (SystemError: AST constructor recursion depth mismatch) where two threads parse at once.
+# Python 3.11 now and then fails (SystemError: recursion depth mismatch) where two threads parse at once.
 PARSER = Lock()
 # What lies in the library's folder and is not the library.
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
