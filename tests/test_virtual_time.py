@@ -3,12 +3,14 @@ A loop whose clock jumps: real code, no waiting; never over a thread that is at 
 """
 
 import asyncio
+import random
 import time
+from typing import Any
 
 import pytest
 
-from antichain import Graph
-from antichain.testing import VirtualLoop, simulate, virtual_time
+from antichain import Backoff, Graph, Retry, RunFailed, RunResult, RunTimeout, Timeout
+from antichain.testing import SKIP, VirtualLoop, simulate, virtual_time
 from antichain.testing.clock import Stuck
 
 
@@ -178,3 +180,107 @@ def test_timeout_and_retry_of_a_node() -> None:
     assert result["a"] == "value"
     assert result.nodes["a"].attempts == 3
     assert 20 <= result.makespan <= 22
+
+
+class Drawn:
+    """A random graph, with real bodies that do what the script of the simulator says."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = rng = random.Random(seed)
+        self.durations: dict[tuple[str, int], float] = {}
+        self.outcomes: dict[str, list[Any]] = {}
+        sizes = {"x": rng.randint(1, 3), "y": rng.randint(1, 4)}
+        self.graph = Graph("drawn", limits=sizes)
+        self._fill(self.graph, "", rng.randint(2, 30), with_graphs=True)
+        self.options: dict[str, Any] = {
+            "max_concurrent": rng.choice((None, 1, 2, 4)),
+            "on_error": rng.choice(("cancel", "drain", "continue", "continue")),
+            "deadline": rng.choice((None, None, None, rng.random() * 40)),
+        }
+
+    def _fill(self, graph: Graph, prefix: str, count: int, *, with_graphs: bool) -> None:
+        rng = self.rng
+        for number in range(count):
+            name = f"n{number}"
+            before = [f"n{i}" for i in rng.sample(range(number), min(number, rng.randint(0, 3)))]
+            policies: dict[str, Any] = {"join": rng.choice(("all", "all", "all", "any", "all_done"))}
+            policies["priority"] = rng.choice((0, 0, rng.randint(-2, 5)))
+            if rng.random() < 0.2:
+                policies["retry"] = Retry(rng.randint(2, 3), Backoff(initial=rng.random() * 2, jitter=False))
+            if rng.random() < 0.2:
+                policies["timeout"] = rng.choice((0.5, Timeout(total=2.0))) if rng.random() < 0.5 else rng.random() * 3
+            if rng.random() < 0.15:
+                policies["fallback"] = f"instead of {name}"
+            if rng.random() < 0.2:
+                verdict = rng.random() < 0.6
+                policies["when"] = lambda verdict=verdict: verdict
+                if not verdict:
+                    self.outcomes[prefix + name] = [SKIP]
+            if with_graphs and rng.random() < 0.15:
+                policies.pop("retry", None)
+                inner = Graph("inner")
+                self._fill(inner, f"{prefix}{name}/", rng.randint(1, 5), with_graphs=False)
+                graph.add(name, inner, depends_on=before, **policies)
+                continue
+            if rng.random() < 0.5:
+                policies["uses"] = rng.choice(("x", "y", {"x": 1, "y": 1}))
+            graph.add(name, self._body(prefix + name), depends_on=before, **policies)
+
+    def _body(self, name: str) -> Any:
+        rng, attempts = self.rng, iter(range(1, 100))
+        script = self.outcomes.get(name) or [
+            ValueError(name) if rng.random() < 0.25 else f"value of {name}" for _ in range(4)
+        ]
+        self.outcomes[name] = script
+        for attempt in range(1, 5):
+            self.durations[name, attempt] = 0.01 + rng.random() * 3
+
+        async def body() -> Any:
+            attempt = next(attempts)
+            await asyncio.sleep(self.durations[name, attempt])
+            outcome = script[min(attempt, len(script)) - 1]
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        return body
+
+    def played(self) -> RunResult:
+        return simulate(
+            self.graph.plan(),
+            durations=lambda name, attempt: self.durations.get((name, attempt)),
+            outcomes=self.outcomes,
+            check=True,
+            **self.options,
+        )
+
+    def run(self) -> RunResult:
+        with virtual_time() as clock:
+            try:
+                return clock.run(self.graph.arun(**self.options))
+            except (RunFailed, RunTimeout) as error:
+                assert isinstance(error.result, RunResult)
+                return error.result
+
+
+def told(result: RunResult) -> dict[str, tuple[Any, ...]]:
+    return {
+        name: (
+            r.state,
+            r.reason,
+            r.attempts,
+            *(None if at is None else round(at, 6) for at in (r.started_at, r.ended_at)),
+        )
+        for name, r in result.nodes.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_random_graphs_run_as_they_were_simulated(seed: int) -> None:
+    """The real thing, with real coroutines on a loop, is what the simulator says to the last instant."""
+    drawn = Drawn(seed)
+    played, real = drawn.played(), drawn.run()
+    assert told(real) == told(played)
+    assert real.status == played.status
+    assert dict(real).keys() == dict(played).keys()
+    assert real.makespan == pytest.approx(played.makespan)

@@ -627,6 +627,9 @@ class Driver:
                 self._child_failed(node)
             else:
                 self.core.judged(node, verdict, self.clock())
+        if self.core.completed or self.core.interrupts:
+            # A verdict may end a group, or stop one; the caller may be about to await a body.
+            self._turn()
 
     def _condition_of(self, node: int) -> object:
         binding, values = self._binding_of(node)
@@ -992,9 +995,10 @@ class Driver:
             self._attempt_failed(node, attempt, TimeoutError())
         elif (error := container.error()) is not None:
             self._attempt_failed(node, attempt, error)
-        elif group.stopping:
+        elif group.cancelled or (group.stopping and not container.is_complete):
             self._cancelled(node, attempt)
         else:
+            # Also while the run drains: what completed is not lost.
             self._succeeded(node, attempt, container.output(), now)
 
     def enter(

@@ -113,6 +113,13 @@ class Container(Owner):
             return ExceptionGroup(f"{len(errors)} failures inside", errors)
         return errors[0] if errors else None
 
+    @property
+    def is_complete(self) -> bool:
+        """
+        Tell whether all children that there are to be have come.
+        """
+        return True
+
     def output(self) -> Any:
         """
         Return the value of the container, all of whose children have ended well.

@@ -357,6 +357,13 @@ class MappedStage(Container):
                 error if isinstance(error, Exception) else RunnerError(f"{type(error).__name__}: {error}")
             )
 
+    @property
+    def is_complete(self) -> bool:
+        """
+        Tell whether every item was taken.
+        """
+        return self._items.has_ended
+
     def output(self) -> list[Any]:
         return self._results
 
