@@ -28,3 +28,10 @@ def test_links_lead_somewhere() -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_parts_that_the_tour_names_exist() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    named = re.findall(r"`(_\w+|[A-Z]\w+)`", DESIGN)
+    assert "_work" in named
+    assert [name for name in named if not re.search(rf"\b{name}\b", source)] == []
