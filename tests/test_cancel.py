@@ -31,6 +31,7 @@ class World:
         self.opened: list[str] = []
         self.closed: list[str] = []
         self.limit = Limit(2)
+        self.stubborn_nodes: set[str] = set()
 
     def done(self, name: str, value: Any = None) -> Any:
         value = name if value is None else value
@@ -47,7 +48,8 @@ class World:
 
     def sleeper(self, name: str) -> Any:
         async def body() -> Any:
-            await asyncio.sleep(0.5)
+            # Longer than the grace: it has to be asked.
+            await asyncio.sleep(20)
             await asyncio.sleep(0)
             return self.done(name)
 
@@ -55,14 +57,11 @@ class World:
 
     def swallower(self, name: str) -> Any:
         async def body() -> Any:
-            asked = 0
-            while asked < 2:
+            for _ in range(3):
                 try:
                     await asyncio.sleep(0.3)
-                    if not asked:
-                        break
                 except asyncio.CancelledError:
-                    asked += 1
+                    continue
                 finally:
                     await asyncio.sleep(0.01)
             return self.done(name)
@@ -70,6 +69,8 @@ class World:
         return body
 
     def stubborn(self, name: str) -> Any:
+        self.stubborn_nodes.add(name)
+
         async def body() -> Any:
             asked = False
             try:
@@ -384,6 +385,8 @@ def check(seed: int, cancel_at: tuple[int, ...]) -> int:
         if node.state == "succeeded" and name in graph:
             assert name in result
     assert set(graph) <= set(result.nodes)
+    # Whatever ends when it is asked to, in its own time, is not given up.
+    assert set(result.abandoned) <= world.stubborn_nodes, result.abandoned
     for name, value in world.completed.items():
         if name in graph and not result.nodes[name].abandoned:
             assert result.nodes[name].state == "succeeded", (name, result.nodes[name])

@@ -744,6 +744,10 @@ class Driver:
                 self.core.returned(node, attempt)
             elif kind != RETURNED:
                 self._attempt_failed(node, attempt, value)
+            elif isinstance(value, CoroutineType) and (node, attempt) in self._asked:
+                # It was asked to end meanwhile, and does so before it begins.
+                value.close()
+                self._attempt_failed(node, attempt, asyncio.CancelledError())
             elif isinstance(value, CoroutineType):
                 # A plain function gave a coroutine (`lambda: fetch(url)`): the value is what that returns.
                 self._start_alone(node, attempt, value)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from antichain.tasks import _DISOWNED
 from antichain.testing import VirtualLoop
 
 
@@ -57,6 +58,7 @@ def run_in_steps(
         took = loop.time() - cancelled_at[0] if cancelled_at else 0.0
         tasks = asyncio.all_tasks(loop)
         assert not tasks, f"tasks are left: {tasks}"
+        assert not _DISOWNED, f"tasks were parted with: {_DISOWNED}"
         open_generators = [each for each in loop._asyncgens if each.ag_frame is not None]  # type: ignore[attr-defined]
         assert not open_generators, f"generators are left: {open_generators}"
         assert not loop.complaints, f"the loop was told of {loop.complaints}"
