@@ -350,9 +350,7 @@ class Driver:
         if not self.core.has_ended:
             # Our own fault ended the run.
             self._tasks.cancel()
-        self.resource_errors = await undisturbed(
-            lambda: self.resources.close(self._grace), self._note_cancellation
-        )
+        self.resource_errors = await undisturbed(lambda: self.resources.close(self._grace), self._note_cancellation)
         await self._tasks.sweep(self._grace, self._note_cancellation)
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
         if self._threads is not None:
