@@ -985,12 +985,18 @@ def test_unknown_on_error_is_refused() -> None:
 # -- starvation
 
 
-def test_starved_nodes_are_named() -> None:
-    """The caller has no error for them, and makes one."""
+def test_caller_is_told_of_nodes_that_fail_without_its_word() -> None:
+    """Starved, or backing off when the run begins to drain."""
     s = starving(max_concurrent=1)
     s.core.look_for_starvation(1)
     s.handle(TimePassed(), now=6)
-    assert s.core.starved == [B]
+    assert s.core.failures == [B]
+    assert s.core.wants_attention
+    s = Arranged([[], []], retry={B: again()}, on_error="drain")
+    s.taken()
+    s.handle(AttemptFailed(B, 1, retryable=True))
+    s.handle(AttemptFailed(A, 1))
+    assert s.core.failures == [B]
 
 
 def starving(on_error: str = "continue", **options: object) -> Arranged:

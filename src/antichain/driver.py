@@ -488,6 +488,10 @@ class Driver:
                     continue
                 if now < alarm.covered_from:
                     alarm.cover(now)
+                if attempt != 1 and core.flags[node] & _TIMED:
+                    # What is left of its total may be less than any timeout.
+                    core.arm(node, attempt)
+                    self._set_alarm()
                 if not self._standby:
                     # If the body suspends, the standby takes over: where nothing could start, there is nothing to take
                     # over.
@@ -583,8 +587,10 @@ class Driver:
         while True:
             if core.interrupts:
                 self._interrupt()
+            elif core.failures:
+                self._failed_alone(core.failures.pop(0))
             elif core.completed:
-                self._container_ended(core.completed.pop())
+                self._container_ended(core.completed.pop(0))
             elif core.has_judgements:
                 self._judge()
             else:
@@ -882,14 +888,15 @@ class Driver:
         """
         self.core.cancelled(node, attempt, self.clock())
         if self.core.state[node] == FAILED:
-            self._starved(node)
+            self._failed_alone(node)
         elif node >= self.core.planned:
             grown = self.grown[node]
             grown.owner.child_cancelled(self, node, grown)
 
-    def _starved(self, node: int) -> None:
+    def _failed_alone(self, node: int) -> None:
         """
-        A node failed because abandoned attempts hold the slots that it waits for.
+        The core failed a node: abandoned attempts hold what it waits for, or there is no further attempt for it in a
+        run that drains.
         """
         error = self._error_of(node)
         assert error is not None
@@ -1242,8 +1249,6 @@ class Driver:
         # Timers of the loop may fire up to its resolution early.
         for node, attempt in core.tick(max(self.clock(), self._alarm.at)):
             self._given_up(node, attempt)
-        while core.starved:
-            self._starved(core.starved.pop())
         self._turn()
 
     def _given_up(self, node: int, attempt: int) -> None:

@@ -157,6 +157,8 @@ class Simulation:
         """
         scheduler, bodies, now = self.scheduler, self.bodies, self.now
         while True:
+            # Their errors are known: those of their last attempts; or made in the end, for those that starve.
+            scheduler.failures.clear()
             if scheduler.interrupts:
                 node, attempt = scheduler.interrupts.pop(0)
                 bodies.interrupt(node, attempt)

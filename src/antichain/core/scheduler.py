@@ -7,9 +7,9 @@ methods and never decide for themselves. And no value, exception, clock, task or
 
 The methods are the signals. Of attempts: `take` (which starts one), `arm`, `judged`, `ended`, `failed`, `cancelled`,
 `returned`, `lend`, `reclaim`. Of the run: `start`, `resize`, `stop`, `cancel`, `tick`. Of growth: `open`, `enter`,
-`close`, `renew`, `forget`. What the caller has to do afterwards is in four places, which it empties: `interrupts`
-(attempts to cancel), `completed` (groups that have ended), `next_to_judge()` (conditions to evaluate), and `next_at()`
-(when to call `tick`).
+`close`, `renew`, `forget`. What the caller has to do afterwards is in five places, which it empties: `interrupts`
+(attempts to cancel), `failures` (nodes that failed by themselves), `completed` (groups that have ended),
+`next_to_judge()` (conditions to evaluate), and `next_at()` (when to call `tick`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -212,8 +212,9 @@ class Scheduler:
         self.timers = Timers(self._is_alive)
         self.interrupts: list[tuple[int, int]] = []
         self.completed: list[Group] = []
-        # Nodes that failed because abandoned attempts hold what they wait for; the caller empties it.
-        self.starved: list[int] = []
+        # Nodes that failed without a word from the caller, who empties this: they starve, or were backing off when what
+        # they belong to began to drain.
+        self.failures: list[int] = []
         self.root = Group(NOTHING, 0, ON_ERROR[on_error])
         self.root.closed = True
         # Groups by owner, and the group of each node that was not planned.
@@ -339,10 +340,10 @@ class Scheduler:
     @property
     def wants_attention(self) -> bool:
         """
-        Tell whether the caller may have something to do besides taking nodes: see `interrupts`, `completed`, `judging`,
-        and `look_for_starvation`.
+        Tell whether the caller may have something to do besides taking nodes: see `interrupts`, `completed`,
+        `failures`, `next_to_judge`, and `look_for_starvation`.
         """
-        return bool(self.special or self.interrupts or self.completed or self.abandoned)
+        return bool(self.special or self.interrupts or self.completed or self.failures or self.abandoned)
 
     @property
     def has_judgements(self) -> bool:
@@ -868,6 +869,7 @@ class Scheduler:
             elif state == BACKING_OFF and not interrupt:
                 # It did fail, and a run that drains starts no further attempt.
                 group.failed = True
+                self.failures.append(node)
                 self._finish(node, FAILED, ERROR, now)
                 finished.append(node)
             elif state < FIRST_TERMINAL:
@@ -1125,7 +1127,7 @@ class Scheduler:
         self._starvation = 0
         for node in self._starving():
             if self.state[node] == READY:
-                self.starved.append(node)
+                self.failures.append(node)
                 self._finish(node, FAILED, STARVED, now)
                 self._after_failure(node, now)
             elif self.state[node] == RUNNING:
