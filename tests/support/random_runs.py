@@ -507,7 +507,7 @@ class World:
             return False
         busy = {node for node, _ in (*self.out, *self.falling)} | {*scheduler.groups, *scheduler.abandoned_nodes}
         for node in self.members[group]:
-            if scheduler.state[node] >= FIRST_TERMINAL and node not in busy:
+            if scheduler.state[node] >= FIRST_TERMINAL and node not in busy and not scheduler.downstream[node]:
                 self.log("renew", self.now, node)
                 self.renewed += 1
                 scheduler.renew(node, self.now, 10 + self.renewed)

@@ -685,8 +685,10 @@ class Scheduler:
             if self.flags[node] & _HAS_FALLBACK and stopping != CANCELLING:
                 self._plain = False
                 self._falling.add(node)
-                # The fallback has the attempt's time again.
+                # The fallback has the attempt's time again; the body does not go on, so it gets no slots back for that.
                 self._expired.pop(node, None)
+                self._lent.pop(node, None)
+                self._returning.discard(node)
                 self._restarted_at[node] = now
                 self.arm(node, attempt)
                 return FALLING_BACK
@@ -1163,7 +1165,6 @@ class Scheduler:
             group.reason = self.reason[owner] or RUN
         elif self._stopping(owner) == DRAINING and self.flags[owner] & _CONTAINER:
             group.stopping = DRAINING
-            group.reason = RUN
         return group
 
     def close(self, group: Group) -> None:
@@ -1186,7 +1187,7 @@ class Scheduler:
         group = self.group_of.get(node)
         if group is None:
             return
-        group.live.pop(node, None)
+        del group.live[node]
         if group.closed and not group.live and group is not self.root:
             self._complete(group)
 
@@ -1222,10 +1223,11 @@ class Scheduler:
     def renew(self, node: int, now: float, order: int) -> None:
         """
         Use a node that has ended for the next of its kind in its group: `forget` and `enter` in one, for nodes without
-        upstream. None of its attempts may still come back, and its group may not be stopping.
+        upstream and downstream. None of its attempts may still come back, and its group may not be stopping.
         """
         group = self.group_of[node]
-        if self.state[node] < FIRST_TERMINAL or group.stopping or group.closed or node in self.abandoned_nodes:
+        is_over = self.state[node] >= FIRST_TERMINAL and node not in self.abandoned_nodes
+        if not is_over or group.stopping or group.closed or self.downstream[node]:
             raise InternalError(f"node {node} is {STATE_NAMES[self.state[node]]} and cannot be used again")
         self.attempts[node] = 0
         self.reason[node] = NO_REASON
@@ -1321,7 +1323,7 @@ class Scheduler:
             self._hope[node] = len(upstream) - lost
             doomed = bool(upstream) and lost == len(upstream)
         else:
-            self.waiting[node] = len(upstream) - succeeded - (lost if join == _ALL_DONE else 0)
+            self.waiting[node] = len(upstream) - succeeded - lost
             doomed = join == _ALL and lost > 0
         for leader in leaders:
             doomed = self._follow(node, leader) or doomed
@@ -1375,7 +1377,7 @@ class Scheduler:
             return
         is_known = self._is_known(node)
         self.attempts[node] = 0
-        self.group_of.pop(node, None)
+        del self.group_of[node]
         self._alarm.pop(node, None)
         self._restarted_at.pop(node, None)
         self._spent.pop(node, None)
