@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from antichain.core.capacity import SharedSlots, Slots
 from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.signals import (
@@ -26,6 +27,7 @@ from antichain.core.signals import (
     TimePassed,
 )
 from antichain.core.states import DEADLINE, FALLBACK, RUN
+from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, Timers
 from antichain.errors import InternalError
 from antichain.policies import Backoff, Limit, Retry, Timeout
 from antichain.policies.failure import Join
@@ -378,6 +380,7 @@ def test_listener_hears_of_a_retry() -> None:
     s.handle(TimePassed(), now=2)
     s.taken()
     assert s.heard[2:] == [("NodeRetrying", A, 1), ("NodeReady", A, 2), ("NodeStarted", A, 2)]
+    assert s.attempts == [1, 1, 1, 2, 2]
 
 
 # -- timeouts
@@ -1101,6 +1104,35 @@ def test_while_something_runs_nobody_starves() -> None:
     assert s.core.next_at() == 105
 
 
+def test_all_that_was_abandoned_counts_together() -> None:
+    """Two units are held of three, and c needs two."""
+    s = Arranged(
+        [[], [], []],
+        timeout={A: Timeout(1.0), B: Timeout(1.0)},
+        flags={A: Flag.THREAD, B: Flag.THREAD},
+        uses={A: {"db": 1}, B: {"db": 1}, C: {"db": 2}},
+        limits={"db": 3},
+        priority={A: 1, B: 1},
+        on_error="continue",
+    )
+    assert s.taken() == [A, B]
+    for node in (A, B):
+        s.handle(BodySuspended(node, 1))
+    s.handle(TimePassed(), now=1)
+    for node in (A, B):
+        s.handle(AttemptFailed(node, 1), now=1)
+    s.core.look_for_starvation(1)
+    assert s.core.next_at() == 6
+
+
+def test_what_may_never_be_had_again() -> None:
+    for slots in (Slots("db", 3), SharedSlots("db", Limit(3))):
+        assert not slots.is_out_of_reach(weight=2, held=1)
+        assert slots.is_out_of_reach(weight=2, held=2)
+        # Too small for it, but not because of what is held: it may be resized.
+        assert not slots.is_out_of_reach(weight=4, held=0)
+
+
 def test_shared_limit_starves_only_by_what_this_run_abandoned() -> None:
     """Others will give back what they hold; the abandoned attempt of this run will not."""
     for size, alarm in ((2, None), (1, 6.0)):
@@ -1563,6 +1595,119 @@ def test_fallback_of_a_container_has_its_time_again() -> None:
     assert s.asked() == [(A, 1)]
 
 
+@pytest.mark.parametrize(
+    ("mode", "flags", "outside"),
+    [
+        (CANCEL, Flag(0), "cancelled: run"),
+        (DRAIN, Flag(0), "cancelled: run"),
+        (CONTINUE, Flag(0), "ready"),
+        (COLLECT, Flag(0), "ready"),
+        # It may be mended yet.
+        (CANCEL, Flag.FALLBACK, "ready"),
+        (CANCEL, Flag.RETRY, "ready"),
+    ],
+)
+def test_failure_inside_starts_nothing_more_around_what_will_fail(mode: int, flags: Flag, outside: str) -> None:
+    """
+    container a: x fails, y runs        b waits, c runs
+    """
+    s = Arranged([[], [], []], flags={A: Flag.CONTAINER | flags}, priority={C: 1}, max_concurrent=3)
+    assert s.core.take(0) == A
+    group = s.core.open(A, 1, mode)
+    x, y = (s.handle(NodeEntered(group, Kind(priority=5))) for _ in range(2))
+    assert s.taken() == [x, y, C]
+    s.handle(AttemptFailed(x, 1))
+    assert s.state(B) == outside
+    assert s.state(C) == "running"
+    assert not s.core.was_interrupted(C, 1)
+    assert s.core.status_reason == 0
+
+
+def test_failure_inside_drains_level_by_level() -> None:
+    """
+    a: ( n: ( x fails ), beside waits )        b waits
+    """
+    for mode, outside in ((CANCEL, "cancelled: run"), (CONTINUE, "ready")):
+        s = Arranged([[], []], flags={A: Flag.CONTAINER}, max_concurrent=1, on_error="drain")
+        assert s.core.take(0) == A
+        outer = s.core.open(A, 1, mode)
+        nested = s.handle(NodeEntered(outer, Kind(flags=Flag.CONTAINER)))
+        beside = s.handle(NodeEntered(outer, Kind()))
+        assert s.core.take(0) == nested
+        inner = s.core.open(nested, 1, CANCEL)
+        x = s.handle(NodeEntered(inner, Kind(priority=5)))
+        assert s.taken() == [x]
+        s.handle(AttemptFailed(x, 1))
+        assert [s.state(node) for node in (beside, B)] == [outside] * 2
+
+
+def test_continuing_run_goes_on_around_what_will_fail() -> None:
+    s = Arranged([[], []], flags={A: Flag.CONTAINER}, max_concurrent=1, on_error="continue")
+    s.core.take(0)
+    group = s.core.open(A, 1, CANCEL)
+    x = s.handle(NodeEntered(group, Kind(priority=5)))
+    assert s.taken() == [x]
+    s.handle(AttemptFailed(x, 1))
+    assert s.state(B) == "ready"
+
+
+def test_attempt_is_asked_to_end_once() -> None:
+    """Though its group is stopped, and then the whole run; the grace is not renewed."""
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, grace=5.0)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(GroupStopped(group), now=1)
+    s.handle(RunCancelled(DEADLINE), now=3)
+    assert s.asked() == [(node, 1)]
+    assert s.core.next_at() == 6
+    s.handle(AttemptCancelled(node, 1))
+    assert s.state(node) == "cancelled: run"
+
+
+def test_reason_of_a_stop_reaches_what_is_nested() -> None:
+    """
+    a: ( n: ( x runs, y waits ) )
+    """
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, max_concurrent=1)
+    s.taken()
+    outer = s.core.open(A, 1, COLLECT)
+    nested = s.handle(NodeEntered(outer, Kind(flags=Flag.CONTAINER)))
+    assert s.taken() == [nested]
+    inner = s.core.open(nested, 1, CANCEL)
+    x, y = (s.handle(NodeEntered(inner, Kind())) for _ in range(2))
+    s.handle(GroupClosed(inner))
+    assert s.taken() == [x]
+    s.handle(GroupStopped(outer, DEADLINE, interrupt=False))
+    assert s.asked() == []
+    assert [s.state(node) for node in (x, y)] == ["running", "cancelled: deadline"]
+    # What opens something only now, in a group that drains or is cancelled, does not get far.
+    late = s.core.open(nested, 1, CANCEL)
+    assert s.state(s.handle(NodeEntered(late, Kind()))) == "cancelled: run"
+    s.handle(GroupStopped(outer, DEADLINE))
+    later = s.core.open(nested, 1, CANCEL)
+    assert s.state(s.handle(NodeEntered(later, Kind()))) == "cancelled: deadline"
+    s.handle(AttemptSucceeded(x, 1))
+    assert s.handle(AttemptCancelled(nested, 1))
+    assert s.state(nested) == "cancelled: deadline"
+
+
+def test_container_that_drained_is_cancelled_for_the_reason_of_its_group() -> None:
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, max_concurrent=1)
+    s.taken()
+    outer = s.core.open(A, 1, COLLECT)
+    nested = s.handle(NodeEntered(outer, Kind(flags=Flag.CONTAINER)))
+    s.taken()
+    inner = s.core.open(nested, 1, CANCEL)
+    s.handle(NodeEntered(inner, Kind()))
+    s.handle(GroupClosed(inner))
+    s.handle(GroupStopped(outer, DEADLINE, interrupt=False))
+    assert s.completed() == [inner]
+    s.handle(AttemptCancelled(nested, 1))
+    assert s.state(nested) == "cancelled: deadline"
+
+
 # -- start edges
 
 
@@ -1681,6 +1826,11 @@ def test_newcomer_follows_from_a_leader_that_has_ended() -> None:
     assert s.state(s.handle(NodeEntered(root, kind, leaders=[B]))) == "ready"
 
 
+def test_newcomer_may_follow_a_given_leader() -> None:
+    s = Arranged([[], []], flags={A: Flag.CONTAINER}, given=[A])
+    assert s.state(s.handle(NodeEntered(s.core.root, Kind(), leaders=[A]))) == "ready"
+
+
 # -- slots that a body lends
 
 
@@ -1768,6 +1918,54 @@ def test_old_attempts_and_containers_lend_nothing() -> None:
     assert not s.handle(SlotsWanted(A, 1))
     s.handle(SlotsLent(A, 1))
     assert not s.handle(SlotsWanted(A, 2))
+
+
+def test_next_attempt_has_lent_nothing() -> None:
+    s = Arranged([[]], retry={A: again()})
+    s.taken()
+    s.handle(SlotsLent(A, 1))
+    s.handle(AttemptFailed(A, 1, retryable=True), now=1)
+    s.handle(TimePassed(), now=2)
+    s.taken()
+    assert not s.handle(SlotsWanted(A, 2))
+
+
+def test_abandoned_body_gets_no_slots_while_its_fallback_is_made() -> None:
+    s = Arranged([[]], flags={A: Flag.FALLBACK}, timeout={A: Timeout(1.0)}, grace=1.0)
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    assert s.handle(TimePassed(), now=2) == [(A, 1)]
+    assert s.handle(AttemptFailed(A, 1), now=2) == FALLING_BACK
+    s.handle(SlotsLent(A, 1))
+    assert not s.handle(SlotsWanted(A, 1))
+    assert s.taken() == []
+
+
+def test_starving_body_takes_along_what_it_runs() -> None:
+    """What a body that starves has brought into the run does not starve: it is cancelled with it."""
+    s = Arranged(
+        [[], []],
+        uses={A: {"db": 1}, B: {"db": 1}},
+        limits={"db": 1},
+        priority={B: 1},
+        flags={A: Flag.THREAD},
+        timeout={A: Timeout(1.0)},
+        on_error="continue",
+        grace=2.0,
+    )
+    s.taken()
+    s.handle(SlotsLent(B, 1))
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=1)
+    s.handle(AttemptFailed(A, 1), now=1)
+    group = s.core.open(B, 1, COLLECT)
+    inside = s.handle(NodeEntered(group, Kind(s.core.demand_number((("db", 1),)), flags=Flag.WHEN)))
+    s.handle(SlotsWanted(B, 1))
+    s.core.look_for_starvation(1)
+    s.handle(TimePassed(), now=3)
+    assert s.state(inside) == "cancelled: run"
 
 
 def test_lent_body_given_up_keeps_no_slot() -> None:
@@ -1913,6 +2111,48 @@ def test_index_that_something_still_means_is_not_used_again() -> None:
     assert s.core.next_node == len(s.core.state)
 
 
+def test_index_of_a_body_that_waited_for_its_slots_is_not_used_again() -> None:
+    """Its entry is left in the queue: it lent again, or ended, before it was taken."""
+    for ends_waiting in (True, False):
+        s = Arranged([[]], flags={A: Flag.CONTAINER})
+        s.taken()
+        group = s.core.open(A, 1, COLLECT)
+        node = s.handle(NodeEntered(group, Kind()))
+        s.taken()
+        s.handle(SlotsLent(node, 1))
+        s.handle(SlotsWanted(node, 1))
+        if not ends_waiting:
+            s.handle(SlotsLent(node, 1))
+        s.handle(AttemptSucceeded(node, 1))
+        s.core.forget(node)
+        assert s.core.next_node != node
+
+
+def test_index_of_a_follower_is_not_used_again() -> None:
+    """Its leader would take the next node of that index along when it ends."""
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind(flags=Flag.CONTAINER), leaders=[A]))
+    s.taken()
+    s.handle(AttemptSucceeded(node, 1))
+    s.core.forget(node)
+    assert s.core.next_node != node
+
+
+def test_index_is_not_used_again_before_those_that_came_behind_it_have_ended() -> None:
+    """Also if they came when it had ended already."""
+    s = Arranged([[]], flags={A: Flag.CONTAINER})
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    first = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(AttemptSucceeded(first, 1))
+    behind = s.handle(NodeEntered(group, Kind(), upstream=[first]))
+    s.core.forget(first)
+    assert s.core.next_node == behind + 1
+
+
 def test_abandoned_node_is_not_forgotten() -> None:
     s = Arranged([[]], flags={A: Flag.CONTAINER}, grace=1.0)
     s.taken()
@@ -1986,6 +2226,7 @@ def test_renewed_node_is_the_next_of_its_kind() -> None:
     assert s.core.attempts[first] == 0
     assert s.core.ready_at[first] == 3
     assert math.isnan(s.core.started_at[first])
+    assert math.isnan(s.core.ended_at[first])
     assert s.taken(now=4) == [first]
     assert s.core.attempt_limit(first) == 10
     assert s.core.attempt_started_at(first) == 4
@@ -2074,6 +2315,16 @@ def test_dead_timers_do_not_pile_up() -> None:
     assert s.next_at() is None
 
 
+def test_purges_are_few() -> None:
+    """Each timer is looked at a few times at most, dead or alive."""
+    looks = []
+    timers = Timers(lambda timer: not looks.append(timer))
+    for number in range(2000):
+        timers.set(float(number), BACKOFF_ENDS, number, 1)
+    assert len(timers) == 2000
+    assert len(looks) < 3 * 2000
+
+
 def test_live_timers_survive_a_purge() -> None:
     s = Scheduler(shape_of([[]] * 300, timeout={node: Timeout(attempt=10.0 + node) for node in range(300)}))
     s.start(0.0)
@@ -2095,7 +2346,29 @@ def test_backoff_that_fills_the_timers_survives_its_own_purge() -> None:
     assert sum(1 for _ in iter(lambda: s.take(1.0), NOTHING)) == 200
 
 
+def test_timers_are_told_apart_by_kind() -> None:
+    s = Arranged([[], []], retry={A: again()}, timeout={B: Timeout(1.0)})
+    s.taken()
+    s.handle(AttemptFailed(A, 1, retryable=True))
+    s.handle(BodySuspended(B, 1))
+    assert s.core.timers_of(BACKOFF_ENDS) == [A]
+    assert s.core.timers_of(GRACE_ENDS) == []
+
+
 # -- asking
+
+
+def test_sole_queue_is_known_as_long_as_there_is_but_one() -> None:
+    """The driver asks it whether anything could start beside a body."""
+    s = Arranged([[]], limits={"db": 1})
+    assert s.core.sole is s.core.queue_of(A)
+    same = s.handle(NodeEntered(s.core.root, Kind()))
+    assert s.core.sole is s.core.queue_of(same)
+    s.handle(NodeEntered(s.core.root, Kind(s.core.demand_number((("db", 1),)))))
+    assert s.core.sole is None
+    empty = Arranged([])
+    first = empty.handle(NodeEntered(empty.core.root, Kind()))
+    assert empty.core.sole is empty.core.queue_of(first)
 
 
 def test_can_start_says_what_take_would_do() -> None:

@@ -76,6 +76,7 @@ class Arranged:
         self.now = 0.0
         # What a listener was told, without its numbers.
         self.heard: list[tuple[str, int, float]] = []
+        self.attempts: list[int] = []
         core = self.core
         names = [str(node) for node in range(1000)]
         core.facts = FactStream(
@@ -85,6 +86,7 @@ class Arranged:
 
     def _hear(self, event: Any) -> None:
         self.heard.append((type(event).__name__, int(event.node), event.time))
+        self.attempts.append(event.attempt)
 
     def handle(self, signal: Signal, now: float | None = None) -> Any:
         """Tell the scheduler at *now*, or at the instant of the last signal, and return its answer."""
