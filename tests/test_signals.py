@@ -3,6 +3,7 @@ Ctrl-C and SIGTERM while the library's own `run()` is at work, in processes of t
 """
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env=os.environ if is_debugging else {**os.environ, "PYTHONASYNCIODEBUG": "", "PYTHONDEVMODE": ""},
         )
 
     def wait_for(self, word: str) -> None:
