@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from antichain.record import RunResult
 from antichain.testing import virtual_time
 from tests.support.leftovers import nothing_left, run_in_steps
 
+VAR: ContextVar[str] = ContextVar("VAR", default="")
 OWN = (SystemExit, KeyboardInterrupt, StopIteration, StopAsyncIteration, GeneratorExit, asyncio.CancelledError)
 
 
@@ -248,6 +250,33 @@ def test_a_node_that_cancels_every_other_task_but_the_callers(when: float) -> No
     assert result["killer"] == "done"
     assert result["next"] == "next"
     assert result.nodes["beside"].state == "failed" if when else "succeeded"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_worker_that_was_cancelled_before_it_began_is_not_waited_for(fails: bool) -> None:
+    graph = Graph()
+    main: list[asyncio.Task[Any] | None] = []
+
+    @graph.node(priority=1)
+    async def killer() -> None:
+        for task in asyncio.all_tasks():
+            if task not in (asyncio.current_task(), main[0]):
+                task.cancel()
+        if fails:
+            raise OSError
+        VAR.set("changed")
+
+    for number in range(3):
+        graph.add(f"n{number}", as_sleeper(1, number))
+
+    async def run() -> RunResult:
+        main.append(asyncio.current_task())
+        return await graph.arun(on_error="continue")
+
+    with virtual_time() as clock:
+        result = clock.run(run())
+        assert clock.now == pytest.approx(1)
+    assert [result[f"n{number}"] for number in range(3)] == [0, 1, 2]
 
 
 def test_a_node_that_cancels_every_other_task_cancels_the_run() -> None:

@@ -576,6 +576,9 @@ class Driver:
         finally:
             self._inline = None
             self._tasks.alive.discard(seat.task)
+        if self._standby and self._standby_seat.task.cancelling():
+            # Somebody cancelled it before it began: it never will.
+            self._standby = False
         if not core.unfinished or core.wants_attention or (not self._standby and can_start()):
             self._turn()
 
@@ -598,8 +601,7 @@ class Driver:
         if not core.unfinished:
             self._end()
             return
-        if self._standby and self._standby_seat.task.done():
-            # Somebody cancelled it before it began.
+        if self._standby and self._standby_seat.task.cancelling():
             self._standby = False
         if not self._standby:
             if core.can_start():
