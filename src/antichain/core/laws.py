@@ -318,6 +318,9 @@ class LawfulScheduler(Scheduler):
             self._judge_ending(node, attempt, verdict != LATE, is_current, due=is_current)
         elif not is_current:
             broken(self, 4, f"attempt {attempt} of node {node} is not current, and falls back")
+        else:
+            # The body that waited for its slots has ended.
+            self._going_on.discard(node)
         self._leave_signal("failed")
         return verdict
 

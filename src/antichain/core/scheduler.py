@@ -687,8 +687,7 @@ class Scheduler:
                 self._falling.add(node)
                 # The fallback has the attempt's time again; the body does not go on, so it gets no slots back for that.
                 self._expired.pop(node, None)
-                self._lent.pop(node, None)
-                self._returning.discard(node)
+                self._drop_loan(node)
                 self._restarted_at[node] = now
                 self.arm(node, attempt)
                 return FALLING_BACK
@@ -965,6 +964,12 @@ class Scheduler:
 
     def _forget_charge(self, node: int) -> None:
         self._uncharged.discard(node)
+        self._drop_loan(node)
+
+    def _drop_loan(self, node: int) -> None:
+        """
+        Forget that a body wanted its slots back, or was about to.
+        """
         self._lent.pop(node, None)
         if node in self._returning:
             self._returning.discard(node)
