@@ -1184,6 +1184,8 @@ def test_nodes_enter_while_the_run_goes_on() -> None:
     behind = s.handle(NodeEntered(s.core.root, Kind(), upstream=[A]))
     beside = s.handle(NodeEntered(s.core.root, Kind(), upstream=[]))
     assert (behind, beside) == (C, D)
+    for instants in (s.core.ready_at, s.core.started_at, s.core.ended_at):
+        assert math.isnan(instants[behind])
     assert s.taken() == [D]
     s.handle(AttemptSucceeded(A, 1), now=1)
     assert s.taken() == [C]
@@ -1682,6 +1684,7 @@ def test_reason_of_a_stop_reaches_what_is_nested() -> None:
     s.handle(GroupStopped(outer, DEADLINE, interrupt=False))
     assert s.asked() == []
     assert [s.state(node) for node in (x, y)] == ["running", "cancelled: deadline"]
+    assert s.core.attempts[y] == 0
     # What opens something only now, in a group that drains or is cancelled, does not get far.
     late = s.core.open(nested, 1, CANCEL)
     assert s.state(s.handle(NodeEntered(late, Kind()))) == "cancelled: run"
@@ -2126,6 +2129,28 @@ def test_index_of_a_body_that_waited_for_its_slots_is_not_used_again() -> None:
         s.handle(AttemptSucceeded(node, 1))
         s.core.forget(node)
         assert s.core.next_node != node
+
+
+def test_index_of_a_lifted_node_is_not_used_again() -> None:
+    """The entry of its former key is left in the queue."""
+    s = Arranged([[]], flags={A: Flag.CONTAINER}, max_concurrent=1)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind()))
+    urgent = s.handle(NodeEntered(group, Kind(priority=3), upstream=[node]))
+    for each in (node, urgent):
+        assert s.taken() == [each]
+        s.handle(AttemptSucceeded(each, 1))
+    s.core.forget(node)
+    assert s.core.next_node != node
+
+
+def test_lists_of_the_plan_are_copied_once() -> None:
+    s = Arranged([[]])
+    s.handle(NodeEntered(s.core.root, Kind()))
+    own = s.core.upstream
+    s.handle(NodeEntered(s.core.root, Kind()))
+    assert s.core.upstream is own
 
 
 def test_index_of_a_follower_is_not_used_again() -> None:

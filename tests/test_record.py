@@ -200,6 +200,17 @@ class Recorded(World):
         return False
 
 
+def check_attempts(events: list[Event]) -> None:
+    """Every event names the attempt that it is about: the next one when a node is ready, else the last one started."""
+    started: dict[str, int] = {}
+    for event in events:
+        assert isinstance(event, NodeReady | NodeStarted | NodeRetrying | NodeEnded)
+        last = started.get(event.node, 0)
+        assert event.attempt == (last + 1 if isinstance(event, NodeReady | NodeStarted) else last), event
+        if isinstance(event, NodeStarted):
+            started[event.node] = event.attempt
+
+
 def test_fold_of_the_events_equals_the_snapshot_of_the_scheduler() -> None:
     """In random runs with everything in them."""
     ends = set()
@@ -210,6 +221,7 @@ def test_fold_of_the_events_equals_the_snapshot_of_the_scheduler() -> None:
         index = {f"n{node}": node for node in range(len(core.state))}
         assert fold(world.events).nodes == dict(NodeRecords(core, index, {})), seed
         assert [event.seq for event in world.events] == list(range(1, len(world.events) + 1))
+        check_attempts(world.events)
         ends |= {(record.state, record.reason) for record in fold(world.events).nodes.values()}
     assert len(ends) >= 10
 
