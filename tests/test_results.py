@@ -274,3 +274,20 @@ def test_a_result_shows_itself_whatever_the_values_do() -> None:
 def test_an_empty_graph_has_an_empty_result() -> None:
     result = run(Graph())
     assert (dict(result), result.status, result.makespan, result.critical_path) == ({}, "succeeded", 0, ())
+
+
+def test_a_deadline_that_cost_nothing_is_no_failure() -> None:
+    """Bodies that complete in their grace are complete: the result says so, and nothing is raised."""
+    graph = Graph()
+
+    @graph.node
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            return "done all the same"
+        return "never"
+
+    with virtual_time() as clock:
+        result = clock.run(graph.arun(deadline=1))
+    assert (result.status, dict(result)) == ("succeeded", {"stubborn": "done all the same"})
