@@ -48,7 +48,7 @@ from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, Flag, Shape
 # The whole state is looked at after so many signals, and after each of those that reach far: what else may change
 # is looked at after every signal.
 DEEP_EVERY: Final = 16
-REACHING: Final = frozenset({"start", "stop", "cancel", "tick", "enter", "forget"})
+REACHING: Final = frozenset({"start", "stop", "cancel", "tick"})
 # How many signals a report tells.
 STORY: Final = 30
 
@@ -65,13 +65,20 @@ def check(scheduler: Scheduler) -> None:
     Raises:
         InternalError: one does not hold.
     """
-    unfinished = [node for node, where in enumerate(scheduler.state) if where < FIRST_TERMINAL]
+    unfinished = unfinished_nodes(scheduler)
     _check_endings(scheduler, unfinished)
     _check_joins(scheduler, unfinished)
     _check_priorities(scheduler, unfinished)
     _check_charges(scheduler, unfinished)
     _check_groups(scheduler, unfinished)
     _check_timers(scheduler, unfinished)
+
+
+def unfinished_nodes(scheduler: Scheduler) -> list[int]:
+    """
+    List the nodes without a terminal state.
+    """
+    return [node for node, where in enumerate(scheduler.state) if where < FIRST_TERMINAL]
 
 
 def broken(scheduler: Scheduler, law: int, message: str) -> NoReturn:
@@ -464,6 +471,9 @@ class LawfulScheduler(Scheduler):
         self._signals += 1
         if self._signals % DEEP_EVERY == 0 or name in REACHING or not self.unfinished:
             check(self)
+        elif name == "enter":
+            # Its urgency may lift nodes far away.
+            _check_priorities(self, unfinished_nodes(self))
 
     def _judge_ending(self, node: int, attempt: int, counted: bool, is_current: bool, *, due: bool) -> None:
         if counted and not is_current:
