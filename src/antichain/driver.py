@@ -3,9 +3,9 @@ Carry a run: the only file that knows both the core and asyncio. It is the loop 
 one run.
 
 How bodies are awaited. There is no task for a body that does not suspend: a *worker* task takes ready nodes and awaits
-their bodies in place. Before a body, if anything else could start, it makes sure that a *standby* is scheduled. The loop
-runs the standby only when the worker gives up control, which is when the body suspends, and then the standby becomes
-the worker. So a run has at most as many tasks as suspended bodies, plus one.
+their bodies in place. Before a body, if anything else could start, it makes sure that a *standby* is scheduled. The
+loop runs the standby only when the worker gives up control, which is when the body suspends, and then the standby
+becomes the worker. So a run has at most as many tasks as suspended bodies, plus one.
 
 What keeps nodes apart although they share a worker: a worker that finds its context variables changed, or that was
 cancelled, retires after the body that did it.
