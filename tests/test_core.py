@@ -381,6 +381,7 @@ def test_listener_hears_of_a_retry() -> None:
     s.taken()
     assert s.heard[2:] == [("NodeRetrying", A, 1), ("NodeReady", A, 2), ("NodeStarted", A, 2)]
     assert s.attempts == [1, 1, 1, 2, 2]
+    assert s.events[2].delay == 1
 
 
 # -- timeouts
@@ -487,6 +488,19 @@ def test_timeout_of_an_ended_attempt_does_not_hit_the_next() -> None:
     assert not s.core.has_expired(A, 2)
 
 
+def test_time_is_up_once_however_often_it_was_armed() -> None:
+    s = Arranged([[]], timeout={A: Timeout(attempt=2.0)})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.handle(BodySuspended(A, 1))
+    s.handle(TimePassed(), now=2)
+    assert s.asked() == [(A, 1)]
+
+
+def test_grace_unless_said_otherwise() -> None:
+    assert Scheduler(shape_of([[]])).grace == 5.0
+
+
 def test_late_arming_is_ignored() -> None:
     s = Arranged([[], []], timeout={A: Timeout(attempt=10.0)}, retry={A: again()})
     s.handle(BodySuspended(A, 0))
@@ -522,6 +536,15 @@ def test_total_timeout_counts_attempts_and_backoffs_but_not_waiting() -> None:
     assert s.core.attempt_limit(A) == 2
     # The next pause would be 4 s: there is no time for another attempt.
     assert s.handle(AttemptFailed(A, 3, retryable=True), now=55) == FINAL
+
+
+def test_last_attempt_may_have_little_time() -> None:
+    s = Arranged([[]], timeout={A: Timeout(total=4.25)}, retry={A: again()})
+    s.taken()
+    s.handle(AttemptFailed(A, 1, retryable=True), now=3)
+    s.handle(TimePassed(), now=4)
+    s.taken()
+    assert s.core.attempt_limit(A) == 0.25
 
 
 def test_no_attempt_starts_when_the_total_would_be_over() -> None:
@@ -570,6 +593,7 @@ def test_fallback_that_fails_is_the_end() -> None:
     s.handle(AttemptFailed(A, 1), now=1)
     assert s.handle(AttemptFailed(A, 1, retryable=True, final=True), now=2) == FINAL
     assert s.state(A) == "failed: error"
+    assert not s.core.is_falling_back(A)
 
 
 def test_failure_while_falling_back_is_the_fallbacks() -> None:
@@ -931,6 +955,13 @@ def test_deadline_cancels_with_its_own_reason() -> None:
     assert s.core.free == s.core.max_concurrent - 1
 
 
+def test_deadline_of_the_last_node() -> None:
+    s = Arranged([[]], deadline=7.0)
+    s.taken()
+    s.handle(TimePassed(), now=7)
+    assert s.asked() == [(A, 1)]
+
+
 def test_deadline_after_the_end_is_dead() -> None:
     s = Arranged([[]], deadline=7.0)
     s.taken()
@@ -1059,6 +1090,14 @@ def test_nobody_starves_whose_slots_are_not_held() -> None:
     assert s.core.next_at() is None
     s.handle(LimitResized("cpu", 2))
     assert s.taken() == [B]
+
+
+def test_starvation_ends_with_the_run() -> None:
+    s = starving(max_concurrent=1)
+    s.core.look_for_starvation(1)
+    s.handle(RunCancelled(), now=2)
+    assert s.core.has_ended
+    assert s.core.next_at() is None
 
 
 def test_return_of_the_abandoned_attempt_ends_starvation() -> None:
@@ -1571,6 +1610,17 @@ def test_group_ends_with_the_attempt_that_opened_it() -> None:
         assert s.core.has_ended
 
 
+def test_attempt_that_will_be_repeated_takes_along_what_it_ran() -> None:
+    s = Arranged([[]], retry={A: again()})
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind(flags=Flag.WHEN)))
+    assert s.handle(AttemptFailed(A, 1, retryable=True), now=3) == RETRYING
+    assert s.state(node) == "cancelled: run"
+    assert s.core.ended_at[node] == 3
+    assert s.completed() == [group]
+
+
 def test_fallback_of_a_cancelled_container_is_asked_to_end() -> None:
     s = Arranged([[], []], flags={A: Flag.CONTAINER | Flag.FALLBACK}, grace=1.0)
     s.taken()
@@ -1969,6 +2019,22 @@ def test_starving_body_takes_along_what_it_runs() -> None:
     s.core.look_for_starvation(1)
     s.handle(TimePassed(), now=3)
     assert s.state(inside) == "cancelled: run"
+    late = s.core.open(B, 1, COLLECT)
+    assert s.state(s.handle(NodeEntered(late, Kind()))) == "cancelled: run"
+
+
+def test_body_that_loses_the_race_for_its_slots_waits_on() -> None:
+    limit = Raced(1)
+    limit.races = 0
+    s = Scheduler(shape_of([[]], demand=[(("db", 1),)]), limits={"db": limit})
+    s.start(0.0)
+    assert s.take(0.0) == A
+    s.lend(A, 1)
+    limit.races = 1
+    assert s.reclaim(A, 1)
+    assert s.take(0.0) == NOTHING
+    limit.release(1)
+    assert s.take(0.0) == -2 - A
 
 
 def test_lent_body_given_up_keeps_no_slot() -> None:

@@ -77,6 +77,7 @@ class Arranged:
         # What a listener was told, without its numbers.
         self.heard: list[tuple[str, int, float]] = []
         self.attempts: list[int] = []
+        self.events: list[Any] = []
         core = self.core
         names = [str(node) for node in range(1000)]
         core.facts = FactStream(
@@ -87,6 +88,7 @@ class Arranged:
     def _hear(self, event: Any) -> None:
         self.heard.append((type(event).__name__, int(event.node), event.time))
         self.attempts.append(event.attempt)
+        self.events.append(event)
 
     def handle(self, signal: Signal, now: float | None = None) -> Any:
         """Tell the scheduler at *now*, or at the instant of the last signal, and return its answer."""

@@ -676,7 +676,6 @@ class Scheduler:
                 if delay is not None:
                     self._release(node, now)
                     self._expired.pop(node, None)
-                    self._interrupted.pop(node, None)
                     self.state[node] = BACKING_OFF
                     self._set_alarm(now + delay, BACKOFF_ENDS, node, attempt)
                     if self.facts is not None:
@@ -911,8 +910,13 @@ class Scheduler:
         if self.has_body(node):
             self.interrupts.append((node, attempt))
             self._set_alarm(now + self.grace, GRACE_ENDS, node, attempt)
-        # It is the body that starves, not what it runs.
-        self._end_groups(node, now, RUN if reason == STARVED else reason)
+        self._end_groups(node, now, self._reason_inside(reason))
+
+    def _reason_inside(self, reason: int) -> int:
+        """
+        Return why what a node runs ends, if the node itself is asked to end for *reason*: only the node starves.
+        """
+        return RUN if reason in (NO_REASON, STARVED) else reason
 
     def has_body(self, node: int) -> bool:
         """
@@ -1167,7 +1171,7 @@ class Scheduler:
         self.groups.setdefault(owner, []).append(group)
         if self._stopping(owner) == CANCELLING or self._expired.get(owner) == attempt:
             group.stopping = CANCELLING
-            group.reason = self.reason[owner] or RUN
+            group.reason = self._reason_inside(self.reason[owner])
         elif self._stopping(owner) == DRAINING and self.flags[owner] & _CONTAINER:
             group.stopping = DRAINING
         return group
