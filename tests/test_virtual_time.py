@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from antichain import Backoff, Graph, Retry, RunFailed, RunResult, RunTimeout, Timeout
+from antichain.core.laws import LawfulScheduler
 from antichain.testing import SKIP, VirtualLoop, simulate, virtual_time
 from antichain.testing.clock import Stuck
 
@@ -279,8 +280,9 @@ def told(result: RunResult) -> dict[str, tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("seed", range(3000 if os.environ.get("ANTICHAIN_FULL") == "1" else 150))
-def test_random_graphs_run_as_they_were_simulated(seed: int) -> None:
-    """The real thing, with real coroutines on a loop, is what the simulator says to the last instant."""
+def test_random_graphs_run_as_they_were_simulated(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real thing, with real coroutines on a loop, is what the simulator says to the last instant, and lawful."""
+    monkeypatch.setattr("antichain.driver.Scheduler", LawfulScheduler)
     drawn = Drawn(seed)
     played, real = drawn.played(), drawn.run()
     assert told(real) == told(played)

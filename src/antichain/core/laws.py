@@ -502,7 +502,7 @@ class LawfulScheduler(Scheduler):
 
     def _count(self, demand: int, sign: int) -> None:
         for name, weight in self.demand_of(demand):
-            self._units[name] += sign * weight
+            self._units[name] = self._units.get(name, 0) + sign * weight
 
     def _best(self) -> int:
         """
@@ -538,7 +538,7 @@ class LawfulScheduler(Scheduler):
             return False
         for name, weight in self.demand_of(demand):
             slots = self.limits[name]
-            used, size = self._units[name], slots.size
+            used, size = self._units.get(name, 0), slots.size
             if isinstance(slots, SharedSlots):
                 used, size = slots.limit.used, slots.limit.size
             if used + weight > size:
@@ -555,7 +555,7 @@ class LawfulScheduler(Scheduler):
             return True
         for name, weight in self.demand_of(self.demand[node]):
             slots = self.limits[name]
-            if not isinstance(slots, SharedSlots) and 0 < self._units[name] > slots.size - weight:
+            if not isinstance(slots, SharedSlots) and 0 < self._units.get(name, 0) > slots.size - weight:
                 return True
         return False
 
@@ -564,8 +564,10 @@ class LawfulScheduler(Scheduler):
         if self.max_concurrent - held != self.free or len(self._holding) != self.active:
             broken(self, 2, f"{held} slots are held, {self.max_concurrent - self.free} are counted")
         for name, slots in self.limits.items():
-            if slots.used != self._units[name]:
-                broken(self, 2, f"{self._units[name]} of {name!r} are held, {slots.used} are counted")
+            # A limit may have come while the run goes on.
+            units = self._units.get(name, 0)
+            if slots.used != units:
+                broken(self, 2, f"{units} of {name!r} are held, {slots.used} are counted")
 
     def _compare(self, signal: str, now: float) -> None:
         """
