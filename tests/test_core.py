@@ -9,7 +9,7 @@ import pytest
 
 from antichain.core.capacity import SharedSlots, Slots
 from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN
-from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
+from antichain.core.scheduler import FALLING_BACK, FINAL, LAST_CHANCE, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.signals import (
     AttemptCancelled,
     AttemptFailed,
@@ -1718,6 +1718,48 @@ def test_attempt_is_asked_to_end_once() -> None:
     assert s.state(node) == "cancelled: run"
 
 
+def test_first_reason_to_end_counts() -> None:
+    """A stage ends because the one that feeds it failed; that the run is cancelled meanwhile changes nothing."""
+    both = {A: Flag.CONTAINER, B: Flag.CONTAINER}
+    s = Arranged([[], []], flags=both, followers={A: [B]}, on_error="continue")
+    s.taken()
+    group = s.core.open(B, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.taken()
+    s.handle(AttemptFailed(A, 1))
+    s.handle(RunCancelled(DEADLINE))
+    s.handle(AttemptCancelled(node, 1))
+    s.handle(AttemptCancelled(B, 1))
+    assert s.states()[1:] == ["cancelled: upstream"] * 2
+
+
+def test_body_is_not_given_up_for_what_it_runs_itself() -> None:
+    """Its own grace ends with that of what it waits for; then it has a moment to end."""
+    s = Arranged([[]], grace=2.0)
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.handle(GroupClosed(group))
+    s.handle(SlotsLent(A, 1))
+    s.taken()
+    s.handle(RunCancelled(), now=1)
+    assert s.handle(TimePassed(), now=3) == [(node, 1)]
+    s.handle(AttemptCancelled(node, 1), now=3)
+    assert s.completed() == [group]
+    assert s.core.next_at() == 3 + LAST_CHANCE
+    assert s.handle(TimePassed(), now=4) == [(A, 1)]
+
+
+def test_cancelled_body_takes_along_what_it_ran() -> None:
+    s = Arranged([[]])
+    s.taken()
+    group = s.core.open(A, 1, COLLECT)
+    node = s.handle(NodeEntered(group, Kind()))
+    s.handle(AttemptCancelled(A, 1), now=2)
+    assert s.state(node) == "cancelled: run"
+    assert s.core.ended_at[node] == 2
+
+
 def test_reason_of_a_stop_reaches_what_is_nested() -> None:
     """
     a: ( n: ( x runs, y waits ) )
@@ -1981,6 +2023,26 @@ def test_next_attempt_has_lent_nothing() -> None:
     s.handle(TimePassed(), now=2)
     s.taken()
     assert not s.handle(SlotsWanted(A, 2))
+
+
+def test_body_that_waits_for_its_slots_and_fails_leaves_them_to_others() -> None:
+    """Its fallback is made without."""
+    s = Arranged([[], []], flags={A: Flag.FALLBACK}, max_concurrent=1)
+    assert s.taken() == [A]
+    s.handle(SlotsLent(A, 1))
+    assert s.taken() == [B]
+    assert s.handle(SlotsWanted(A, 1))
+    assert s.handle(AttemptFailed(A, 1)) == FALLING_BACK
+    s.handle(AttemptSucceeded(B, 1))
+    assert s.taken() == []
+    assert s.handle(AttemptSucceeded(A, 1, FALLBACK))
+
+
+def test_failure_is_not_retried_unless_said_so() -> None:
+    s = Scheduler(shape_of([[]], retry={A: again()}), rng=random.Random(0))
+    s.start(0.0)
+    s.take(0.0)
+    assert s.failed(A, 1, 0.0) == FINAL
 
 
 def test_abandoned_body_gets_no_slots_while_its_fallback_is_made() -> None:
