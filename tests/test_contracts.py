@@ -21,6 +21,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / PACKAGE
 # The three chains of the architecture meet here: errors .. core, core.facts .. views, driver .. cli.
 RANK = {
     "errors": 0,
+    "printable": 1,
     "policies": 1,
     "runnable": 2,
     "graph": 3,
@@ -56,8 +57,8 @@ RANK = {
 ONLY = {
     "core": {"errors", "policies", "shape"},
     "record": {"errors", "core.facts", "core.states"},
-    "views": {"errors", "record", "core.facts"},
-    "telemetry": {"errors", "record", "core.facts"},
+    "views": {"errors", "printable", "record", "core.facts"},
+    "telemetry": {"errors", "printable", "record", "core.facts"},
     "shape": {"errors", "policies"},
 }
 

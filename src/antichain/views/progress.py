@@ -3,14 +3,13 @@ Plain progress lines on standard error: one for each failure and retry, and now 
 """
 
 import sys
-import unicodedata
 from typing import Final, TextIO
 
 from antichain.core.facts import Event, NodeEnded, NodeRetrying, NodeStarted, RunEnded, RunStarted
+from antichain.printable import printable
 
 # Seconds between two lines that only say how far the run is.
 EVERY: Final = 1.0
-SHOWN_CHARACTERS: Final = 200
 
 
 class PlainProgress:
@@ -73,16 +72,3 @@ class PlainProgress:
     def _print(self, now: float, text: str) -> None:
         self._printed_at = now
         print(f"[{now - self._started_at:7.1f} s] {text}", file=self._stream or sys.stderr, flush=True)
-
-
-def printable(text: str, limit: int | None = SHOWN_CHARACTERS) -> str:
-    """
-    Keep foreign text from driving the terminal or starting a new line: control, format and surrogate characters are
-    shown as escapes; what is longer than *limit* is cut.
-    """
-    if not text.isprintable():
-        text = "".join(
-            character if not unicodedata.category(character).startswith(("C", "Zl", "Zp")) else ascii(character)[1:-1]
-            for character in text
-        )
-    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"

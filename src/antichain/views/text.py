@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Any, Final
 
 from antichain.errors import RunFailed, shown
+from antichain.printable import printable
 from antichain.record import NodeRecord, RunResult, describe_error
-from antichain.views.progress import printable
 
 # Items of a list or mapping that are shown, characters of one of them, and failures that are told.
 SHOWN_ITEMS: Final = 100
