@@ -68,6 +68,8 @@ LOOK_AHEAD = {
     ("graph.py", "plan", "function"),
     ("graph.py", "run", "function"),
     ("plan/plan.py", "run", "function"),
+    # A result shows itself.
+    ("record.py", "views", "function"),
     # Types of what comes back through that door.
     ("graph.py", "plan", "typing"),
     ("graph.py", "record", "typing"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from antichain.context import Context as Context
     from antichain.core.facts import Chunk as Chunk
     from antichain.core.facts import NodeEnded as NodeEnded
+    from antichain.core.facts import NodeEntered as NodeEntered
     from antichain.core.facts import NodeReady as NodeReady
     from antichain.core.facts import NodeRetrying as NodeRetrying
     from antichain.core.facts import NodeStarted as NodeStarted
@@ -50,7 +51,16 @@ if TYPE_CHECKING:
 # Where each public name lives; it is imported when it is first used.
 _HOMES = {
     "context": ("Context",),
-    "core.facts": ("Chunk", "NodeEnded", "NodeReady", "NodeRetrying", "NodeStarted", "RunEnded", "RunStarted"),
+    "core.facts": (
+        "Chunk",
+        "NodeEnded",
+        "NodeEntered",
+        "NodeReady",
+        "NodeRetrying",
+        "NodeStarted",
+        "RunEnded",
+        "RunStarted",
+    ),
     "errors": (
         "AntichainError",
         "GraphError",
@@ -86,6 +96,7 @@ __all__ = [
     "Limit",
     "Node",
     "NodeEnded",
+    "NodeEntered",
     "NodeFailed",
     "NodeReady",
     "NodeRecord",

@@ -20,13 +20,13 @@ from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from antichain.alarm import Alarm
 from antichain.binding import MISSING, Binding
 from antichain.context import Context
 from antichain.core.capacity import open_slots
-from antichain.core.facts import FactStream, Listener
+from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
@@ -82,10 +82,49 @@ class Settings:
     seed: int | None = None
     listeners: tuple[Listener, ...] = ()
     isolation: str = "context"
+    # One of the listeners.
+    progress: "Progress | None" = None
+    surroundings: "Surroundings | None" = None
     # Whether the result tells what became of each instance of a mapped stage.
     keeps_instances: bool = True
     # Whether the laws of the core are checked after every signal.
     debug: bool = False
+
+
+class Progress(Protocol):
+    """
+    Show a run to people while it goes on, as one of its listeners, and at the end.
+    """
+
+    def __call__(self, event: Event, /) -> object:
+        """
+        Take in what has happened.
+        """
+        ...
+
+    def conclude(self, result: RunResult) -> None:
+        """
+        Show what became of the run, of which nothing is left.
+        """
+        ...
+
+
+class Surroundings(Protocol):
+    """
+    What is around every body while it runs, in its own task or thread: the current span of a trace, say.
+    """
+
+    def enter(self, node: str, attempt: int) -> object:
+        """
+        Set context variables for the body of an attempt that has started.
+        """
+        ...
+
+    def leave(self, token: Any) -> None:
+        """
+        Take back what `enter` did, of which *token* came.
+        """
+        ...
 
 
 class Seat:
@@ -143,6 +182,8 @@ class Driver:
         self.stages: list[MappedStage] = []
         # Names of grown nodes; the last one of a name counts.
         self.grown_index: dict[str, int] = {}
+        # Who brought them.
+        self.groups: dict[int, str] = {}
         # Nodes whose outputs are the result's.
         self.shown: Sequence[str] = plan.ids if plan.targets is None else plan.targets
         # Records of map instances whose nodes have been forgotten.
@@ -211,6 +252,8 @@ class Driver:
             self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
         )
         core, plan = self.core, self.plan
+        # Where something surrounds every body, all are awaited in the general way.
+        is_bare = self.settings.surroundings is None
         self._kit = (
             core,
             core.take,
@@ -218,7 +261,9 @@ class Driver:
             core.can_start,
             core.attempts,
             core.planned,
-            plan.kinds,
+            plan.kinds if is_bare else bytes([_GENERAL]) * core.planned,
+            _ITEM if is_bare else _GENERAL,
+            self._general if is_bare else self._surrounded,
             plan.functions,
             plan.arguments,
             self.values,
@@ -255,7 +300,8 @@ class Driver:
             core.abandoned_nodes,
             self._on_broken_listener,
         )
-        self.facts.run_started(self.plan.name, self.plan.shape.count, now)
+        outline = Outline(self.plan.ids, self.plan.shape, core.limits, core.max_concurrent)
+        self.facts.run_started(self.plan.name, self.plan.shape.count, now, outline)
         core.facts = self.facts
 
     def _on_broken_listener(self, listener: Listener, error: BaseException) -> None:
@@ -397,6 +443,7 @@ class Driver:
             errors=self.errors,
             shown=self.shown if self._on_begin is None else [name for name in self.shown if name in index],
             more=self.archives,
+            groups=self.groups,
         )
 
     # ------------------------------------------------------------------ workers
@@ -453,6 +500,8 @@ class Driver:
             attempts,
             planned,
             kinds,
+            item_kind,
+            general,
             functions,
             arguments,
             values,
@@ -482,7 +531,7 @@ class Driver:
                     kind = kinds[node]
                 else:
                     grown = all_grown[node]
-                    kind = _GENERAL if grown.function is None else _ITEM
+                    kind = _GENERAL if grown.function is None else item_kind
                 if own_tasks and not core.flags[node] & _ELSEWHERE:
                     self._start_alone(node, attempt, self._body(node, attempt))
                     continue
@@ -511,7 +560,7 @@ class Driver:
                     elif kind == _ITEM:
                         value = await grown.function(grown.item)  # type: ignore[union-attr,misc]
                     elif kind == _GENERAL:
-                        value = await self._general(node, attempt)
+                        value = await general(node, attempt)
                     else:
                         if kind == _INLINE0:
                             value = functions[node]()
@@ -678,6 +727,18 @@ class Driver:
             value = function(*source(self.values))
         return await value if isinstance(value, CoroutineType) else value
 
+    async def _surrounded(self, node: int, attempt: int) -> Any:
+        """
+        Await a body in its surroundings.
+        """
+        surroundings = self.settings.surroundings
+        assert surroundings is not None
+        token = surroundings.enter(self.name_of(node), attempt)
+        try:
+            return await self._body(node, attempt)
+        finally:
+            surroundings.leave(token)
+
     async def _general(self, node: int, attempt: int) -> Any:
         """
         Await a body that is not just a coroutine function of plain values, or hand it to whoever executes it.
@@ -724,7 +785,8 @@ class Driver:
             return await value if isinstance(value, CoroutineType) else value
         if style == "invoke_thread":
             function = function.invoke
-        self._submit(Call(node, attempt, function, args, kwargs, self._base.copy(), style == "thread_generator"))
+        # The context is the run's own, or what surrounds this body.
+        self._submit(Call(node, attempt, function, args, kwargs, copy_context(), style == "thread_generator"))
         return _LAUNCHED
 
     def _submit(self, call: Call) -> None:
@@ -789,8 +851,12 @@ class Driver:
     async def _await_alone(self, seat: Seat, body: Coroutine[Any, Any, Any], reason: int | None) -> None:
         self._note_suspension()
         node, attempt = seat.node, seat.attempt
+        surroundings = self.settings.surroundings
         try:
             try:
+                if surroundings is not None:
+                    # For good: the task ends with its body.
+                    surroundings.enter(self.name_of(node), attempt)
                 value = await body
             except BaseException as error:
                 self._note_suspension()
@@ -902,14 +968,13 @@ class Driver:
         """
         error = self._error_of(node)
         assert error is not None
-        self.errors[node] = error
         self._child_failed(node)
 
     def _error_of(self, node: int) -> BaseException | None:
         error = self.errors.get(node)
         if error is None and self.core.reason[node] == STARVED:
             held = ", ".join(sorted({repr(self.name_of(holder)) for holder, _ in self.core.abandoned}))
-            error = RunnerError(
+            error = self.errors[node] = RunnerError(
                 f"node {self.name_of(node)!r} cannot go on: all that it waits for is held by attempts that did not end "
                 "when "
                 f"they were asked to ({held}), and a thread cannot be killed. Let such functions look at "
@@ -1043,6 +1108,12 @@ class Driver:
             self._alarm.shorten(kind.timeout)
         if grown.position < 0:
             self.grown_index[name] = node
+            if group.owner >= 0:
+                # Now, because the index of an instance that has ended is used again.
+                self.groups[node] = self.name_of(group.owner)
+        if self.facts is not None:
+            before = (*upstream, *leaders)
+            self._tell_entry(node, group.owner, kind.demand, tuple([self.names[each] for each in before]), now)
         return self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
 
     def renew(self, node: int, key: str, position: int) -> None:
@@ -1052,9 +1123,18 @@ class Driver:
         if self.facts is not None:
             grown = self.grown[node]
             self.names[node] = grown.owner.name_of(grown)
+            now, core = self.clock(), self.core
+            self._tell_entry(node, core.group_of[node].owner, core.demand[node], (), now)
         if self.errors:
             self.errors.pop(node, None)
         self.core.renew(node, self.clock(), position)
+
+    def _tell_entry(self, node: int, owner: int, demand: int, upstream: tuple[str, ...], now: float) -> None:
+        assert self.facts is not None
+        grown = self.grown[node]
+        group = self.name_of(owner) if owner >= 0 else ""
+        upstream += grown.owner.upstream_of(grown)
+        self.facts.entered(Entry(self.names[node], group, upstream, self.core.demand_of(demand)), now)
 
     def name_of(self, node: int) -> str:
         """

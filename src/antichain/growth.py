@@ -85,6 +85,12 @@ class Owner:
         """
         raise NotImplementedError
 
+    def upstream_of(self, grown: Grown) -> tuple[str, ...]:
+        """
+        Name what an instance of a mapped stage was made from.
+        """
+        return ()
+
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None: ...
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None: ...
     def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None: ...

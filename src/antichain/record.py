@@ -10,9 +10,23 @@ import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Any, Final, Protocol, assert_never
 
-from antichain.core.facts import Chunk, Event, NodeEnded, NodeReady, NodeRetrying, NodeStarted, RunEnded, RunStarted
+from antichain.core.facts import (
+    Chunk,
+    Entry,
+    Event,
+    NodeEnded,
+    NodeEntered,
+    NodeReady,
+    NodeRetrying,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+    Uses,
+    leaders_of,
+)
 from antichain.core.states import (
     DEADLINE,
     ERROR,
@@ -53,6 +67,11 @@ class NodeRecord:
     ended_at: float | None = None
     # An attempt did not end when it was asked to, and was left behind.
     abandoned: bool = False
+    # The nested graph, mapped stage or running body that brought it; empty for the run's own nodes.
+    group: str = ""
+    # What it waited for, and the slots of named limits that an attempt takes.
+    upstream: tuple[str, ...] = ()
+    uses: Uses = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         """
@@ -60,6 +79,8 @@ class NodeRecord:
         """
         data: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         data["error"] = None if self.error is None else describe_error(self.error)
+        data["upstream"] = list(self.upstream)
+        data["uses"] = dict(self.uses)
         return data
 
 
@@ -92,8 +113,11 @@ def fold(events: Iterable[Event], record: RunRecord | None = None) -> RunRecord:
         match event:
             case RunStarted():
                 run = replace(run, run_id=event.run_id, name=event.name, started_at=event.time)
+                nodes.update((entry.node, _entered(entry)) for entry in event.outline.entries())
             case RunEnded():
                 run = replace(run, status=event.status, ended_at=event.time)
+            case NodeEntered():
+                nodes[event.node] = _entered(Entry(event.node, event.group, event.upstream, event.uses))
             case NodeReady() | NodeStarted() | NodeRetrying() | NodeEnded():
                 nodes[event.node] = _follow(nodes.get(event.node) or NodeRecord(event.node), event)
             case Chunk():
@@ -101,6 +125,10 @@ def fold(events: Iterable[Event], record: RunRecord | None = None) -> RunRecord:
             case _:
                 assert_never(event)
     return replace(run, nodes=nodes, seq=seq)
+
+
+def _entered(entry: Entry) -> NodeRecord:
+    return NodeRecord(entry.node, group=entry.group, upstream=entry.upstream, uses=entry.uses)
 
 
 def _follow(node: NodeRecord, event: NodeReady | NodeStarted | NodeRetrying | NodeEnded) -> NodeRecord:
@@ -148,6 +176,7 @@ class Standing(Protocol):
     started_at: list[float]
     ended_at: list[float]
     upstream: list[Sequence[int]]
+    demand: list[int]
     followers: dict[int, list[int]]
     abandoned_nodes: dict[int, int]
     status_reason: int
@@ -156,6 +185,12 @@ class Standing(Protocol):
     def root(self) -> Verdict:
         """
         The run's own group.
+        """
+        ...
+
+    def demand_of(self, number: int) -> Uses:
+        """
+        The slots that nodes of this demand take.
         """
         ...
 
@@ -199,6 +234,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
     __slots__ = (
         "_critical_path",
         "_errors",
+        "_groups",
         "_index",
         "_more",
         "_names",
@@ -233,6 +269,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         errors: Mapping[int, BaseException],
         shown: Sequence[str],
         more: Sequence[Mapping[str, NodeRecord]] = (),
+        groups: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         self.run_id = run_id
         self.name = name
@@ -247,6 +284,8 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         self._errors = errors
         self._shown = shown
         self._more = more
+        # Who brought the nodes that came while the run went on.
+        self._groups = groups
         self._outputs = None
         self._nodes = None
         self._critical_path = None
@@ -299,7 +338,9 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         The record of every node, nested and mapped ones included.
         """
         if self._nodes is None:
-            self._nodes = NodeRecords(self._scheduler, self._index, self._errors, self._more)
+            self._nodes = NodeRecords(
+                self._scheduler, self._index, self._errors, self._more, names=self._names, groups=self._groups
+            )
         return self._nodes
 
     @property
@@ -355,6 +396,30 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
             "nodes": {name: node.to_dict() for name, node in self.nodes.items()},
         }
 
+    def to_mermaid(self) -> str:
+        """
+        Draw the run as a Mermaid flowchart: states, durations, groups, the critical path.
+        """
+        from antichain.views.diagram import to_mermaid
+
+        return to_mermaid(self)
+
+    def to_dot(self) -> str:
+        """
+        Draw the run for Graphviz.
+        """
+        from antichain.views.diagram import to_dot
+
+        return to_dot(self)
+
+    def to_trace(self) -> dict[str, Any]:  # Any: JSON
+        """
+        Return the run in time as a Chrome trace, which Perfetto and ``chrome://tracing`` open once it is saved as JSON.
+        """
+        from antichain.views.timeline import to_trace
+
+        return to_trace(self)
+
     def _counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for node in self.nodes.values():
@@ -401,7 +466,7 @@ class NodeRecords(Mapping[str, NodeRecord]):
     Make the record of a node when it is asked for.
     """
 
-    __slots__ = ("_errors", "_index", "_more", "_scheduler")
+    __slots__ = ("_errors", "_groups", "_index", "_leaders", "_more", "_names", "_scheduler")
 
     def __init__(
         self,
@@ -409,12 +474,18 @@ class NodeRecords(Mapping[str, NodeRecord]):
         index: Mapping[str, int],
         errors: Mapping[int, BaseException],
         more: Sequence[Mapping[str, NodeRecord]] = (),
+        *,
+        names: Sequence[str],
+        groups: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
         self._scheduler = scheduler
         self._index = index
         self._errors = errors
         # Nodes that the scheduler has forgotten, or that ran elsewhere. The index has what is newer.
         self._more = more
+        self._names = names
+        self._groups = groups
+        self._leaders = leaders_of(scheduler.followers)
 
     def __getitem__(self, key: str) -> NodeRecord:
         node = self._index.get(key)
@@ -426,7 +497,8 @@ class NodeRecords(Mapping[str, NodeRecord]):
         raise KeyError(key)
 
     def _record(self, key: str, node: int) -> NodeRecord:
-        run = self._scheduler
+        run, names = self._scheduler, self._names
+        before = [*run.upstream[node], *self._leaders.get(node, ())]
         return NodeRecord(
             id=key,
             state=STATE_NAMES[run.state[node]],
@@ -437,6 +509,9 @@ class NodeRecords(Mapping[str, NodeRecord]):
             started_at=instant(run.started_at[node]),
             ended_at=instant(run.ended_at[node]),
             abandoned=node in run.abandoned_nodes,
+            group=self._groups.get(node, ""),
+            upstream=tuple([names[each] for each in before]),
+            uses=run.demand_of(run.demand[node]),
         )
 
     def __iter__(self) -> Iterator[str]:

@@ -5,22 +5,30 @@ exception.
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
+import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from types import FrameType, TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from antichain.core.facts import Event, Listener
-from antichain.driver import Driver, Settings
+from antichain.driver import Driver, Progress, Settings
 from antichain.errors import RunFailed, RunTimeout
 from antichain.graph import Graph
 from antichain.plan import Plan
 from antichain.policies import Limit
 from antichain.record import RunResult
+
+if TYPE_CHECKING:
+    from antichain.telemetry.otel import Tracing
+
+# Who wants to see what the library says sets up a handler of their own.
+logging.getLogger("antichain").addHandler(logging.NullHandler())
 
 # How long a loop that we opened waits, at its end, for tasks that nodes have left behind.
 LEFTOVER_SECONDS: Final = 1.0
@@ -39,11 +47,9 @@ def settle(plan: Plan, options: Mapping[str, Any], *, keeps_instances: bool = Tr
     Settle the options of a run: what the call says, else the graph, else what holds without a word.
     """
     chosen = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
-    listeners: tuple[Listener, ...] = tuple(chosen.get("listeners") or ())
-    if chosen.get("progress"):
-        from antichain.views.progress import PlainProgress
-
-        listeners = (PlainProgress(), *listeners)
+    tracing, progress = _tracing(chosen.get("tracer")), _progress(chosen.get("progress"))
+    # A trace comes first: nobody else is to see an attempt that has no span yet.
+    watching = [each for each in (tracing, progress, *_watchers()) if each is not None]
     return Settings(
         run_id=chosen.get("run_id") or uuid.uuid4().hex[:16],
         max_concurrent=chosen.get("max_concurrent"),
@@ -53,12 +59,56 @@ def settle(plan: Plan, options: Mapping[str, Any], *, keeps_instances: bool = Tr
         grace=chosen.get("grace", 5.0),
         outputs=chosen.get("outputs"),
         seed=chosen.get("seed"),
-        listeners=listeners,
+        listeners=(*watching, *(chosen.get("listeners") or ())),
         isolation=chosen.get("isolation", "context"),
+        progress=progress,
+        surroundings=tracing,
         keeps_instances=keeps_instances,
         # Slow: for those who change the engine, or suspect it.
         debug=os.environ.get("ANTICHAIN_DEBUG", "0") not in ("", "0"),
     )
+
+
+# What is off is not even imported.
+
+
+def _watchers() -> Iterator[Listener]:
+    """
+    Make the listeners that the program as a whole has switched on.
+    """
+    if logging.getLogger("antichain").isEnabledFor(logging.INFO):
+        from antichain.telemetry.logs import LogListener
+
+        yield LogListener()
+    if _is_configured("metrics", "get_meter_provider"):
+        from antichain.telemetry.otel import Metrics
+
+        yield Metrics()
+
+
+def _progress(is_wanted: bool | None) -> Progress | None:
+    if not is_wanted:
+        return None
+    from antichain.views.progress import open_progress
+
+    return open_progress()
+
+
+def _tracing(tracer: Any) -> "Tracing | None":
+    if tracer is False or (tracer is None and not _is_configured("trace", "get_tracer_provider")):
+        return None
+    from antichain.telemetry.otel import Tracing
+
+    return Tracing(tracer)
+
+
+def _is_configured(api: str, getter: str) -> bool:
+    """
+    Tell whether this program has set up telemetry: OpenTelemetry's API alone stands in with providers of its own, that
+    do nothing. Who has not even imported it has not set it up.
+    """
+    module = sys.modules.get(f"opentelemetry.{api}")
+    return module is not None and not type(getattr(module, getter)()).__module__.startswith(module.__name__)
 
 
 def default_threads() -> int:
@@ -89,6 +139,8 @@ async def drive(driver: Driver) -> RunResult:
     """
     await driver.run()
     result = driver.result()
+    if driver.settings.progress is not None:
+        driver.settings.progress.conclude(result)
     if driver.was_cancelled:
         raise _with_result(asyncio.CancelledError(), result)
     return conclude(driver, result)

@@ -16,7 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
 from antichain.core.capacity import UNLIMITED
-from antichain.core.facts import FactStream
+from antichain.core.facts import Entry, FactStream, Outline, leaders_of
 from antichain.core.groups import COLLECT, Group
 from antichain.core.laws import LawfulScheduler
 from antichain.core.scheduler import FALLING_BACK, NOTHING, Kind, Scheduler
@@ -293,6 +293,9 @@ class ScriptedBodies:
         self._grown: dict[int, _Part] = {}
         # The last node of each name that came while the run went on.
         self._grown_index: dict[str, int] = {}
+        # Who brought it.
+        self._groups: dict[int, str] = {}
+        self._facts: FactStream | None = None
         # The one instance of each map, which a map over it follows.
         self._instances: dict[int, int] = {}
 
@@ -319,8 +322,9 @@ class ScriptedBodies:
                 scheduler.abandoned_nodes,
                 lambda _, error: complaints.append(error),
             )
-            facts.run_started(plan.name, plan.shape.count, simulation.now)
-            scheduler.facts = facts
+            outline = Outline(plan.ids, plan.shape, scheduler.limits, scheduler.max_concurrent)
+            facts.run_started(plan.name, plan.shape.count, simulation.now, outline)
+            scheduler.facts = self._facts = facts
         known = {plan.index[name]: value for name, value in given.items() if name in plan.index}
         for node, value in known.items():
             self._values[node] = value
@@ -346,6 +350,7 @@ class ScriptedBodies:
             values=self._values,
             errors=self._errors,
             shown=plan.ids if plan.targets is None else plan.targets,
+            groups=self._groups,
         )
 
     def _value(self, node: int) -> Any:  # Any: the user's value
@@ -502,10 +507,7 @@ class ScriptedBodies:
     def _enter_graph(self, group: Group, owner: int, plan: Plan) -> None:
         scheduler, shape = self._scheduler, plan.shape
         after = self._remaining_after(owner)
-        leaders: dict[int, list[int]] = {}
-        for leader, nodes in shape.followers.items():
-            for local in nodes:
-                leaders.setdefault(local, []).append(leader)
+        leaders = leaders_of(shape.followers)
         nodes_of: dict[int, int] = {}
         for local in order(*with_start_edges(shape)):
             kind = Kind(
@@ -563,7 +565,12 @@ class ScriptedBodies:
         self._names.append(name)
         self._values.append(None)
         self._grown[scheduler.next_node] = part
-        self._grown_index[name] = scheduler.next_node
+        self._grown_index[name] = node = scheduler.next_node
+        self._groups[node] = self._names[group.owner]
+        if self._facts is not None:
+            before = tuple([self._names[each] for each in (*upstream, *leaders)])
+            entry = Entry(name, self._groups[node], before, scheduler.demand_of(kind.demand))
+            self._facts.entered(entry, self._simulation.now)
         return scheduler.enter(
             group, kind, self._simulation.now, upstream=upstream, leaders=leaders, join=join, order=order
         )
@@ -609,6 +616,8 @@ class Estimate:
     makespan: float
     # No order of starts could make it shorter: the longest path, the work by slots, the work by each limit.
     bound: float
+    # Which of them it is: None for the longest path, "max_concurrent", or the name of a limit.
+    bound_by: str | None
     # Instants at which the nodes would start, by id.
     starts: dict[str, float]
     # What the run would wait for, first to last.
@@ -640,20 +649,55 @@ def estimate(
         message = "estimate(improve=True): what a better order could still save comes with a later release"
         raise GraphError(Fault("not-yet", f"{message}; without improve=, compare .makespan with .bound."), plan.name)
     slots = max_concurrent if max_concurrent is not None else plan.options.get("max_concurrent")
+    return estimates(plan, (slots,), durations, limits=limits)[0]
+
+
+def estimates(
+    plan: Plan,
+    slots: Iterable[int | None],
+    durations: Mapping[str, float] | None = None,
+    *,
+    limits: Mapping[str, int | Limit] | None = None,
+) -> list[Estimate]:
+    """
+    Ask the same for several numbers of attempts at once, where None is as many as the limits allow.
+
+    Raises:
+        GraphError: an id or a limit is not known.
+    """
+    slots = list(slots)
     sizes = {**(plan.options.get("limits") or {}), **(limits or {})}
-    faults = [*check_options({"max_concurrent": slots, "limits": sizes}), *_unknown(plan, durations or {})]
+    faults = [*check_options({"limits": sizes}), *_unknown(plan, durations or {})]
+    for number in slots:
+        faults += check_options({"max_concurrent": number})
     faults += plan.check_limits(sizes) if not faults else []
     if faults:
         raise GraphError(faults, plan.name)
-    # A shared limit may be in use right now: what counts is its size.
-    known = {name: size.size if isinstance(size, Limit) else size for name, size in _limits(plan, sizes).items()}
-    result, scheduler = _play_well(plan, durations, slots, known)
+    known = sizes_of_limits(plan, sizes)
     enough = dict.fromkeys(known, UNLIMITED)
     longest_path = _play_well(plan, durations, None, enough)[0].makespan
-    bound = max([longest_path, *_work_bounds(scheduler, slots, known)])
+    return [_estimate(plan, durations, number, known, longest_path) for number in slots]
+
+
+def sizes_of_limits(plan: Plan, given: Mapping[str, int | Limit]) -> dict[str, int]:
+    """
+    Return the size of every limit of a run of *plan* for which limits are *given*, threads included.
+    """
+    # A shared limit may be in use right now: what counts is its size.
+    return {name: size.size if isinstance(size, Limit) else size for name, size in _limits(plan, given).items()}
+
+
+def _estimate(
+    plan: Plan, durations: Durations | None, slots: int | None, sizes: Mapping[str, int], longest_path: float
+) -> Estimate:
+    result, scheduler = _play_well(plan, durations, slots, sizes)
+    bounds = [(longest_path, None), *_work_bounds(scheduler, slots, sizes)]
+    bound = max(seconds for seconds, _ in bounds)
+    # Sums of the same seconds in another order differ in the last digits.
+    name = next(name for seconds, name in bounds if seconds >= bound * (1 - 1e-9))
     nodes = result.nodes.values()
     starts = {node.id: node.started_at for node in nodes if node.started_at is not None}
-    return Estimate(result.makespan, bound, starts, result.critical_path)
+    return Estimate(result.makespan, bound, name, starts, result.critical_path)
 
 
 def _play_well(
@@ -667,7 +711,9 @@ def _play_well(
     return bodies.play({}, (), "estimate"), scheduler
 
 
-def _work_bounds(scheduler: Scheduler, slots: int | None, sizes: Mapping[str, int]) -> Iterator[float]:
+def _work_bounds(
+    scheduler: Scheduler, slots: int | None, sizes: Mapping[str, int]
+) -> Iterator[tuple[float, str | None]]:
     """
     Say how long the work alone takes: all of it by slots, and what uses a limit by its size.
     """
@@ -680,6 +726,6 @@ def _work_bounds(scheduler: Scheduler, slots: int | None, sizes: Mapping[str, in
         for name, weight in scheduler.demand_of(scheduler.demand[node]):
             by_limit[name] += weight * seconds
     if slots is not None:
-        yield total / slots
+        yield total / slots, "max_concurrent"
     for name, work in by_limit.items():
-        yield work / sizes[name]
+        yield work / sizes[name], name

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from antichain.binding import MISSING, Binding, MapSpec, private_limit
+from antichain.core.facts import Uses
 from antichain.core.groups import COLLECT
 from antichain.core.scheduler import Kind
 from antichain.core.states import REASON_NAMES, STATE_NAMES
@@ -34,7 +35,9 @@ class Outcome:
     What became of one item: its value, or its error.
 
     Example:
-        >>> [outcome.value for outcome in antichain.map(fetch, urls, outcomes=True) if outcome.ok]
+        >>> outcomes = antichain.map(int, ["1", "x"], outcomes=True)
+        >>> [outcome.value for outcome in outcomes if outcome.ok]
+        [1]
     """
 
     key: str
@@ -94,6 +97,8 @@ class MappedStage(Container):
         # Called when there is room for items that somebody else puts.
         self._wakes_reader: Callable[[], object] | None = None
         self._will_look = False
+        # The stage that feeds this one item by item.
+        self._leader: MappedStage | None = None
         self._records = InstanceRecords(self._name, self._keys)
 
     @staticmethod
@@ -108,8 +113,9 @@ class MappedStage(Container):
         core, spec = driver.core, self._spec
         policies = spec.policies
         cost = DEFAULT_COST if policies.cost is None else policies.cost
+        demand = self._records.uses = self._demand(driver)
         self._kind = Kind(
-            demand=core.demand_number(self._demand(driver)),
+            demand=core.demand_number(demand),
             flags=int(spec.flags),
             priority=max(policies.priority, core.priority[node]),
             remaining=cost + remaining_after(driver, node),
@@ -142,6 +148,7 @@ class MappedStage(Container):
             siblings = self._siblings
             stage = driver.containers.get(siblings.nodes[leader] if isinstance(siblings, NestedGraph) else leader)
             if isinstance(stage, MappedStage):
+                self._leader = self._records.leader = stage
                 return stage.feed(self)
         source = self._spec.over.get(self._values)
         if hasattr(source, "__aiter__"):
@@ -273,7 +280,16 @@ class MappedStage(Container):
         return key
 
     def name_of(self, grown: Grown) -> str:
-        return f"{self._name}[{self._key(grown)}]"
+        return self.name_at(grown.position)
+
+    def name_at(self, position: int) -> str:
+        """
+        Return the name of the instance for the item at this position.
+        """
+        return f"{self._name}[{self._key_at(position)}]"
+
+    def upstream_of(self, grown: Grown) -> tuple[str, ...]:
+        return () if self._leader is None else (self._leader.name_at(grown.position),)
 
     def _key_of(self, position: int, item: Any) -> str:
         assert self._spec.key is not None
@@ -311,7 +327,10 @@ class MappedStage(Container):
         self._settle(driver, node, grown, MISSING)
 
     def _key(self, grown: Grown) -> str:
-        return str(grown.position) if self._keys is None else self._keys[grown.position]
+        return self._key_at(grown.position)
+
+    def _key_at(self, position: int) -> str:
+        return str(position) if self._keys is None else self._keys[position]
 
     def _settle(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
         """
@@ -376,7 +395,7 @@ class MappedStage(Container):
         return [self._outcome_at(position) for position in range(len(self._results))]
 
     def _outcome_at(self, position: int) -> Outcome:
-        key = str(position) if self._keys is None else self._keys[position]
+        key = self._key_at(position)
         value = self._results[position]
         if value is not MISSING:
             return Outcome(key, "succeeded", value)
@@ -405,8 +424,12 @@ class InstanceRecords(Mapping[str, NodeRecord]):
     """
 
     def __init__(self, name: str, keys: list[str] | None) -> None:
+        self._name = name
         self._prefix = f"{name}["
         self._keys = keys
+        # The slots that each takes, and the stage that feeds this one.
+        self.uses: Uses = ()
+        self.leader: MappedStage | None = None
         self._positions: dict[str, int] | None = None
         self._state = bytearray()
         self._reason = bytearray()
@@ -463,6 +486,9 @@ class InstanceRecords(Mapping[str, NodeRecord]):
             instant(self._started[at]),
             instant(self._ended[at]),
             at in self._abandoned,
+            self._name,
+            () if self.leader is None else (self.leader.name_at(at),),
+            self.uses,
         )
 
     def __iter__(self) -> Iterator[str]:

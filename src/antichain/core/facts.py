@@ -4,10 +4,78 @@ What is now so: the numbered events of a run, and the one place that builds them
 Events are named tuples because a run makes three of them for each node; they are to be read by name.
 """
 
-from collections.abc import Callable, Container, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
+from antichain.core.capacity import UNLIMITED, Slots
 from antichain.core.states import REASON_NAMES, STATE_NAMES
+from antichain.shape import Shape
+
+# What an attempt takes of named limits.
+Uses = tuple[tuple[str, int], ...]
+
+
+class Entry(NamedTuple):
+    """
+    What is known of a node before it runs.
+    """
+
+    node: str
+    # Who brought it: a nested graph, a mapped stage, a node whose body runs more; empty for the run itself.
+    group: str
+    upstream: tuple[str, ...]
+    uses: Uses
+
+
+class Outline:
+    """
+    Tell what is known of a run before its first node starts: the planned nodes, and how much may run at once.
+    """
+
+    __slots__ = ("_names", "_shape", "limits", "max_concurrent")
+
+    EMPTY: ClassVar["Outline"]
+
+    def __init__(
+        self,
+        names: Sequence[str] = (),
+        shape: Shape | None = None,
+        limits: Mapping[str, Slots] = MappingProxyType({}),
+        max_concurrent: int = UNLIMITED,
+    ) -> None:
+        self._names = names
+        self._shape = shape
+        # Sizes of the named limits, and how much may run at once in total, at the start.
+        self.limits = {name: slots.size for name, slots in limits.items()}
+        self.max_concurrent = None if max_concurrent == UNLIMITED else max_concurrent
+
+    def entries(self) -> Iterator[Entry]:
+        """
+        List the planned nodes, in definition order.
+        """
+        shape, names = self._shape, self._names
+        if shape is None:
+            return
+        leaders = leaders_of(shape.followers)
+        for node in range(shape.count):
+            before = [*shape.upstream[node], *leaders.get(node, ())]
+            upstream = tuple([names[each] for each in before])
+            yield Entry(names[node], "", upstream, shape.demands[shape.demand[node]])
+
+
+Outline.EMPTY = Outline()
+
+
+def leaders_of(followers: Mapping[int, Sequence[int]]) -> dict[int, list[int]]:
+    """
+    Turn start edges around: the nodes that each node follows from item to item.
+    """
+    leaders: dict[int, list[int]] = {}
+    for leader, nodes in followers.items():
+        for node in nodes:
+            leaders.setdefault(node, []).append(leader)
+    return leaders
 
 
 class RunStarted(NamedTuple):
@@ -22,6 +90,23 @@ class RunStarted(NamedTuple):
     node_count: int
     node: None = None
     attempt: None = None
+    outline: Outline = Outline.EMPTY
+
+
+class NodeEntered(NamedTuple):
+    """
+    A node that was not planned has come: inside a nested graph, for an item of a mapped stage, by what a body runs.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    node: str
+    attempt: None
+    # The node that brought it, and what it waits for and takes.
+    group: str
+    upstream: tuple[str, ...]
+    uses: Uses
 
 
 class NodeReady(NamedTuple):
@@ -109,7 +194,7 @@ class RunEnded(NamedTuple):
 # defaults.
 _new = tuple.__new__
 
-Event = RunStarted | NodeReady | NodeStarted | Chunk | NodeRetrying | NodeEnded | RunEnded
+Event = RunStarted | NodeEntered | NodeReady | NodeStarted | Chunk | NodeRetrying | NodeEnded | RunEnded
 Listener = Callable[[Event], object]
 
 
@@ -167,11 +252,16 @@ class FactStream:
         self.seq += 1
         return self.seq
 
-    def run_started(self, name: str, node_count: int, now: float) -> None:
-        self._tell(RunStarted(self._next(), now, self._run_id, name, node_count))
+    def run_started(self, name: str, node_count: int, now: float, outline: Outline = Outline.EMPTY) -> None:
+        self._tell(RunStarted(self._next(), now, self._run_id, name, node_count, outline=outline))
 
     def run_ended(self, status: str, now: float) -> None:
         self._tell(RunEnded(self._next(), now, self._run_id, status))
+
+    def entered(self, entry: Entry, now: float) -> None:
+        self.seq += 1
+        node, group, upstream, uses = entry
+        self._tell(_new(NodeEntered, (self.seq, now, self._run_id, node, None, group, upstream, uses)))
 
     def ready(self, node: int, attempt: int, now: float) -> None:
         self.seq += 1

@@ -30,7 +30,7 @@ class GraphOptions(TypedDict, total=False):
     seed: int | None
     listeners: Iterable[Callable[[Any], object]] | None  # Any: an event
     progress: bool
-    tracer: Any  # Any: comes with a later release
+    tracer: Any  # Any: an OpenTelemetry Tracer or TracerProvider, which is not known here; False for none
     isolation: Literal["context", "task"]
 
 
@@ -45,7 +45,6 @@ class RunOptions(GraphOptions, total=False):
 RUN_OPTIONS: frozenset[str] = frozenset({*GraphOptions.__annotations__, *RunOptions.__annotations__})
 LATER = {
     "store": "durable runs come with a later release; run without it",
-    "tracer": "tracing comes with a later release; until then listeners= see every event",
 }
 
 
@@ -124,6 +123,10 @@ _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "use a list of functions that take an event",
     ),
     "progress": (lambda v: isinstance(v, bool), "use True or False"),
+    "tracer": (
+        lambda v: v is False or hasattr(v, "start_span") or hasattr(v, "get_tracer"),
+        "use an OpenTelemetry Tracer or TracerProvider, False for no trace, or None for what the program has set up",
+    ),
     "isolation": (lambda v: v in ("context", "task"), "use 'context' or 'task'"),
 }
 
