@@ -71,9 +71,9 @@ export -f install
 
 make_tools() {
     python3 -m venv "$work/tools"
-    step "install the tools" 400 bash -c 'install "$0" -m pip install -q -e ".[test,dev]"' "$tools/python"
+    step "install the tools" 400 bash -c 'install "$0" -m pip install -q -e ".[test,dev,docs]"' "$tools/python"
     local tool
-    for tool in ruff mypy pyright pytest; do
+    for tool in ruff mypy pyright pytest zensical; do
         [ -x "$tools/$tool" ] || die "'$tool' was not installed; see the dev extra in pyproject.toml"
     done
 }

@@ -130,8 +130,10 @@ class ParallelGraphExecutor:
         A Limit, unlike a number, can be resized while the nodes run, and shared with other executions.
 
         Example:
-            >>> limits = {"llm": Limit(4), "cpu": 2}
-            >>> results = await executor.execute_with_dynamic_concurrency(limits=limits)  # doctest: +SKIP
+            >>> executor = ParallelGraphExecutor()
+            >>> node = executor.add_node(GraphNode("ask", lambda: "yes", uses="llm"))
+            >>> asyncio.run(executor.execute_with_dynamic_concurrency(limits={"llm": Limit(4)}))
+            {'ask': 'yes'}
         """
         return await self.execute(limits=limits, **given)
 

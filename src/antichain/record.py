@@ -226,8 +226,10 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
     Hold the outputs of a run by node id, and what became of each of its nodes.
 
     Example:
-        >>> result = graph.run()                    # doctest: +SKIP
-        >>> result["answer"], result.status         # doctest: +SKIP
+        >>> graph = Graph("sum")
+        >>> _ = graph.add("answer", lambda: 42)
+        >>> result = graph.run()
+        >>> result["answer"], result.status
         (42, 'succeeded')
     """
 
