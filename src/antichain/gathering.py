@@ -75,7 +75,7 @@ async def amap(
         items: a list, any iterable, or an async iterator; it may be endless only if something stops the run.
         outcomes: return an Outcome for each item, in which failures are kept beside values, instead of failing.
         options: node policies for each call (`retry`, `timeout` in seconds, `uses`, …) and run options
-        (`max_concurrent`, …).
+            (`max_concurrent`, …).
 
     Raises:
         RunFailed: a call failed; `.outcomes` keeps what became of every item that was taken.
