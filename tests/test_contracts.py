@@ -111,6 +111,7 @@ THIRD_PARTY = {
     "typer": {"cli.py"},
     "rich": {"cli.py"},
     "opentelemetry": {"telemetry/otel.py"},
+    "aiohttp": {"testing/provider/sending.py", "testing/provider/serving.py"},
 }
 
 # Who may import by a name known only at run time: the lazy public names, and the loader of a user's FILE.

@@ -1,11 +1,30 @@
 """
-What helps to test graphs: runs in virtual time, and a loop whose clock jumps.
+What helps to test graphs: runs in virtual time, a loop whose clock jumps, and a provider to call.
 
 - `simulate` plays a plan by a script of durations and outcomes; no node's code is called.
 - `virtual_time` runs the real thing, code and all, on an asyncio loop that does not wait.
+- `FakeProvider` serves OpenAI's API on loopback: latency, limits, failures by script, and a log of what really happened.
 """
 
 from antichain.simulation import HANG, SKIP, Estimate, estimate, simulate
 from antichain.testing.clock import VirtualClock, VirtualLoop, virtual_time
+from antichain.testing.provider import Failure, FakeProvider, LogEntry, Quota, Reply, Request, RetryAfter, ToolCall
 
-__all__ = ["HANG", "SKIP", "Estimate", "VirtualClock", "VirtualLoop", "estimate", "simulate", "virtual_time"]
+__all__ = [
+    "HANG",
+    "SKIP",
+    "Estimate",
+    "Failure",
+    "FakeProvider",
+    "LogEntry",
+    "Quota",
+    "Reply",
+    "Request",
+    "RetryAfter",
+    "ToolCall",
+    "VirtualClock",
+    "VirtualLoop",
+    "estimate",
+    "simulate",
+    "virtual_time",
+]
