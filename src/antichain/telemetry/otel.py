@@ -1,0 +1,445 @@
+"""
+Spans and metrics of a run, by the OpenTelemetry API: which SDK takes them, if any, is the program's business.
+
+A span for the run, and one for each attempt in it. A span of the SDK takes a dozen microseconds; what is ours should
+stay far below, and so the events of every node are followed with more care than the others.
+"""
+
+import os
+import traceback
+from collections.abc import Iterable
+from contextvars import Token
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.metrics import Meter
+from opentelemetry.trace import Link, Span, StatusCode, Tracer, TracerProvider
+
+from antichain.core.facts import (
+    Entry,
+    Event,
+    NodeEnded,
+    NodeEntered,
+    NodeReady,
+    NodeRetrying,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+)
+from antichain.errors import RunTimeout
+from antichain.record import describe_error
+from antichain.telemetry import names
+
+# The key under which a context has its current span. The API tells it only so.
+_SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
+
+
+# What is known of a planned node that has no upstream and takes nothing.
+_PLAIN: Final = Entry("", "", (), ())
+
+
+class Tracing:
+    """
+    Make the spans of one run: a listener, and what is around each body, so that spans made in there are its children.
+
+    Events come in the loop's thread; `enter` and `leave` are called where the body is.
+    """
+
+    def __init__(self, tracer: Tracer | TracerProvider | None = None) -> None:
+        if isinstance(tracer, TracerProvider) or tracer is None:
+            tracer = trace.get_tracer(names.SCOPE, _version(), tracer)
+        self._start_span = tracer.start_span
+        self._run: Span = trace.INVALID_SPAN
+        # The caller's context, and the same with the run's span.
+        self._base = self._context = Context()
+        # What is known of nodes that have not ended, where it is more than their id.
+        self._entries: dict[str, Entry] = {}
+        # The names that spans of nodes have which were not planned.
+        self._names: dict[str, str] = {}
+        self._ready_at: dict[str, float] = {}
+        # Number and span of each attempt that runs. Invariant: no other span is open, beside the run's.
+        self._open: dict[str, tuple[int, Span]] = {}
+        # In which the nodes of a group start, as long as the attempt runs that brought them.
+        self._contexts: dict[str, Context] = {}
+        # How many nodes that have not ended wait for this one. While there are any, the link to it is kept.
+        self._waiting: dict[str, int] = {}
+        self._links: dict[str, Link] = {}
+        # By stage: the instances that are kept until nothing waits for the stage, because of those that follow it.
+        self._instances: dict[str, list[str]] = {}
+        # What the first of the run's own nodes that failed has raised.
+        self._error: BaseException | None = None
+
+    # ------------------------------------------------------------------ around a body
+
+    def enter(self, node: str, attempt: int) -> object:
+        """
+        Make the attempt's span the current one where its body is.
+        """
+        opened = self._open.get(node)
+        if opened is None or opened[0] != attempt:
+            # It was given up before a thread was free for it.
+            return None
+        return attach(Context({**self._base, _SPAN_KEY: opened[1]}))
+
+    def leave(self, token: Any) -> None:  # Any: whatever the API gave `enter`
+        """
+        Take that back.
+        """
+        if not isinstance(token, Token):
+            if token is not None:
+                detach(token)
+            return
+        try:
+            # As `detach`, which would log what is no fault here.
+            token.var.reset(token)
+        except ValueError:
+            # A body that is given up ends wherever somebody throws into it; its context has ended with its task.
+            return
+
+    # ------------------------------------------------------------------ what happens
+
+    def __call__(self, event: Event) -> None:
+        """
+        Start or end the spans of what *event* tells.
+        """
+        try:
+            # The three of every node first.
+            if isinstance(event, NodeReady):
+                _, now, _, node, _ = event
+                self._ready_at[node] = now
+            elif isinstance(event, NodeStarted):
+                self._node_started(event)
+            elif isinstance(event, NodeEnded):
+                self._node_ended(event)
+            elif isinstance(event, NodeEntered):
+                self._node_entered(event)
+            elif isinstance(event, NodeRetrying):
+                self._node_retrying(event)
+            elif isinstance(event, RunStarted):
+                self._run_started(event)
+            elif isinstance(event, RunEnded):
+                self._run_ended(event)
+        except BaseException:
+            # A sampler or a processor raised. Who raises is told nothing more, and what is open would stay so.
+            self._close()
+            raise
+
+    # ------------------------------------------------------------------ the run
+
+    def _run_started(self, event: RunStarted) -> None:
+        outline, name = event.outline, _encodable(event.name)
+        attributes: dict[str, Any] = {
+            names.RUN_ID: _encodable(event.run_id),
+            names.GRAPH_NAME: name,
+            names.GRAPH_NODES: event.node_count,
+            names.RUN_LIMITS: _sizes(outline.limits.items()),
+        }
+        if outline.max_concurrent is not None:
+            attributes[names.RUN_MAX_CONCURRENT] = outline.max_concurrent
+        if names.OPT_IN_GENAI in os.environ.get(names.OPT_IN, "").split(","):
+            attributes[names.GENAI_OPERATION] = names.GENAI_INVOKE_WORKFLOW
+            attributes[names.GENAI_WORKFLOW] = name
+        self._base = get_current()
+        self._run = self._start_span(names.RUN_SPAN, context=self._base, attributes=attributes)
+        self._context = Context({**self._base, _SPAN_KEY: self._run})
+        entries, waiting = self._entries, self._waiting
+        for entry in outline.entries():
+            node, _, upstream, uses = entry
+            if upstream or uses:
+                entries[node] = entry
+                for each in upstream:
+                    waiting[each] = waiting.get(each, 0) + 1
+
+    def _run_ended(self, event: RunEnded) -> None:
+        if self._run.is_recording():
+            self._run.set_attribute(names.RUN_STATUS, event.status)
+            if event.status == "failed":
+                if self._error is None:
+                    # No node has: the run's deadline passed.
+                    self._run.set_attribute(names.ERROR_TYPE, f"{RunTimeout.__module__}.{RunTimeout.__qualname__}")
+                    self._run.set_status(StatusCode.ERROR, "the run's deadline passed")
+                else:
+                    _record(self._run, self._error)
+                    _fail(self._run, self._error)
+        self._close()
+
+    def _close(self) -> None:
+        """
+        End every span that is open. Attempts only have one now if a fault has ended the run.
+        """
+        opened = list(self._open.values())
+        run, self._run = self._run, trace.INVALID_SPAN
+        kept = (self._entries, self._names, self._ready_at, self._open, self._contexts, self._waiting, self._links)
+        for each in (*kept, self._instances):
+            each.clear()
+        for _, span in opened:
+            span.end()
+        run.end()
+
+    # ------------------------------------------------------------------ nodes
+
+    def _node_entered(self, event: NodeEntered) -> None:
+        node, group, upstream, waiting = event.node, event.group, event.upstream, self._waiting
+        self._entries[node] = Entry(node, group, upstream, event.uses)
+        for each in upstream:
+            waiting[each] = waiting.get(each, 0) + 1
+        if group:
+            self._names[node] = self._name_inside(node, group)
+        else:
+            # Whoever streams nodes in may let later ones wait for it, as long as the run goes on.
+            waiting[node] = waiting.get(node, 0) + 1
+
+    def _name_inside(self, node: str, group: str) -> str:
+        """
+        Name the spans of a node that was not planned, such that there are no more names than somebody has written:
+        without the key of an instance, and without the number of what a body has run more than once.
+        """
+        outer = self._names.get(group) or _encodable(group)
+        if node.startswith(f"{group}["):
+            return outer
+        inner, _, count = node.removeprefix(f"{group}/").rpartition("#")
+        if not (inner and count.isdecimal()):
+            inner = node.removeprefix(f"{group}/")
+        return f"{outer}/{_encodable(inner)}"
+
+    def _node_started(self, event: NodeStarted) -> None:
+        _, now, _, node, number = event
+        name = node if node.isascii() else _encodable(node)
+        ready_at = self._ready_at.pop(node, now)
+        attributes: dict[str, Any] = {
+            names.NODE_ID: name,
+            names.NODE_ATTEMPT: number,
+            # An instant on a timer may be a little later than the clock.
+            names.NODE_QUEUE_WAIT: now - ready_at if now > ready_at else 0.0,
+        }
+        context, links = self._context, None
+        if node in self._entries:
+            _, group, upstream, uses = self._entries[node]
+            if uses:
+                attributes[names.NODE_LIMITS] = _sizes(uses)
+            if group:
+                name = self._names[node]
+                context = self._contexts.get(group) or self._context_inside(group)
+            if upstream:
+                # Those that never ran have none.
+                links = [link for each in upstream if (link := self._links.get(each) or self._link_to(each))]
+        span = self._start_span(name, context=context, attributes=attributes, links=links)
+        self._open[node] = (number, span)
+
+    def _context_inside(self, group: str) -> Context:
+        """
+        Return the context of the attempt that brought a group; of the run, if it is over.
+        """
+        opened = self._open.get(group)
+        if opened is None:
+            return self._context
+        context = self._contexts[group] = Context({**self._base, _SPAN_KEY: opened[1]})
+        return context
+
+    def _link_to(self, node: str) -> Link | None:
+        """
+        Link to a node that still runs: a stage follows another from item to item, or any of several is enough.
+        """
+        opened = self._open.get(node)
+        return None if opened is None else Link(opened[1].get_span_context())
+
+    def _node_retrying(self, event: NodeRetrying) -> None:
+        node = event.node
+        opened = self._open.pop(node, None)
+        if opened is None:
+            return
+        self._contexts.pop(node, None)
+        span = opened[1]
+        if span.is_recording():
+            span.set_attribute(names.NODE_RETRY_DELAY, event.delay)
+            _record(span, event.error)
+            _fail(span, event.error)
+        span.end()
+
+    def _node_ended(self, event: NodeEnded) -> None:
+        node, entry = event.node, _PLAIN
+        if node in self._entries:
+            entry = self._entries.pop(node)
+        opened = self._open.pop(node, None)
+        if opened is None:
+            self._ended_unstarted(event)
+        else:
+            span = opened[1]
+            if (event.reason != "output" or event.abandoned) and span.is_recording():
+                _tell_ending(span, event)
+            span.end()
+            if node in self._waiting:
+                self._links[node] = Link(span.get_span_context())
+            if self._contexts:
+                self._contexts.pop(node, None)
+        if event.state == "failed" and self._error is None and not entry.group:
+            self._error = event.error
+        if entry is not _PLAIN:
+            self._forget(node, entry, opened)
+
+    def _ended_unstarted(self, event: NodeEnded) -> None:
+        """
+        A node has ended while no attempt of it ran: its error, if it has one, is told with the run.
+        """
+        self._ready_at.pop(event.node, None)
+        if event.state == "failed" and self._run.is_recording():
+            _record(self._run, event.error, {names.NODE_ID: _encodable(event.node)})
+
+    def _forget(self, node: str, entry: Entry, opened: tuple[int, Span] | None) -> None:
+        """
+        Drop what nobody needs any more now that a node has ended.
+        """
+        _, group, upstream, _ = entry
+        if group:
+            del self._names[node]
+            if opened is not None and group in self._waiting and node.startswith(f"{group}["):
+                self._instances.setdefault(group, []).append(node)
+                self._waiting[node] = self._waiting.get(node, 0) + 1
+                self._links[node] = Link(opened[1].get_span_context())
+        for each in upstream:
+            self._waits_no_more(each)
+
+    def _waits_no_more(self, node: str) -> None:
+        left = self._waiting.get(node, 0) - 1
+        if left > 0:
+            self._waiting[node] = left
+            return
+        self._waiting.pop(node, None)
+        self._links.pop(node, None)
+        for instance in self._instances.pop(node, ()):
+            self._waits_no_more(instance)
+
+
+def _sizes(limits: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    return tuple([f"{_encodable(name)}={size}" for name, size in limits])
+
+
+# ---------------------------------------------------------------------- errors
+
+
+def _tell_ending(span: Span, event: NodeEnded) -> None:
+    """
+    Say on its last attempt's span what became of a node that did not just succeed.
+    """
+    span.set_attribute(names.NODE_STATE, event.state)
+    span.set_attribute(names.NODE_REASON, event.reason)
+    if event.abandoned:
+        span.set_attribute(names.NODE_ABANDONED, True)
+    if event.state == "failed":
+        _record(span, event.error)
+        _fail(span, event.error)
+    elif event.error is not None:
+        # A fallback took its place, or it was cancelled while it handled one: no failure of the node's.
+        _record(span, event.error)
+
+
+def _record(span: Span, error: BaseException | None, attributes: dict[str, Any] | None = None) -> None:
+    """
+    Add the event that a span has for an exception.
+
+    Not by `Span.record_exception`, which fails if the `__str__` of a user's exception does.
+    """
+    if error is None:
+        return
+    told = describe_error(error)
+    lines = traceback.format_exception(error)
+    span.add_event(
+        names.EXCEPTION_EVENT,
+        {
+            names.EXCEPTION_TYPE: told["type"],
+            names.EXCEPTION_MESSAGE: _encodable(told["message"]),
+            names.EXCEPTION_STACKTRACE: _encodable("".join(lines)),
+            **(attributes or {}),
+        },
+    )
+
+
+def _fail(span: Span, error: BaseException | None) -> None:
+    """
+    Let a span end in error.
+    """
+    if error is None:
+        span.set_status(StatusCode.ERROR)
+        return
+    told = describe_error(error)
+    span.set_attribute(names.ERROR_TYPE, told["type"])
+    span.set_status(StatusCode.ERROR, _encodable(f"{told['type']}: {told['message']}"))
+
+
+def _encodable(text: str) -> str:
+    """
+    Return *text* without what UTF-8 cannot hold: one such character would lose all that is exported along with it.
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@cache
+def _version() -> str:
+    try:
+        return version("antichain")
+    except PackageNotFoundError:
+        # Run from its sources.
+        return ""
+
+
+# ---------------------------------------------------------------------- metrics
+
+
+class Metrics:
+    """
+    Count and time the attempts of one run; a listener. Only the graph's name and a state or an error's type tell the
+    series apart, never a node: there may be a million.
+    """
+
+    def __init__(self, meter: Meter | None = None) -> None:
+        meter = meter or metrics.get_meter(names.SCOPE, _version())
+        self._executions = meter.create_counter(names.EXECUTIONS, "{node}", "Nodes that ended, by state.")
+        self._errors = meter.create_counter(names.ERRORS, "{error}", "Attempts that failed, by type of error.")
+        self._in_flight = meter.create_up_down_counter(names.IN_FLIGHT, "{attempt}", "Attempts that run.")
+        self._duration = meter.create_histogram(names.DURATION, "s", "How long attempts ran, by how they ended.")
+        self._queue_wait = meter.create_histogram(
+            names.QUEUE_WAIT, "s", "How long attempts waited for slots after all else that they wait for had come."
+        )
+        self._graph: dict[str, str] = {}
+        self._ready_at: dict[str, float] = {}
+        # The attempts that run. Invariant: so many are in flight.
+        self._started_at: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        """
+        Count what *event* tells.
+        """
+        if isinstance(event, NodeReady):
+            self._ready_at[event.node] = event.time
+        elif isinstance(event, NodeStarted):
+            self._started_at[event.node] = event.time
+            self._in_flight.add(1, self._graph)
+            self._queue_wait.record(max(0.0, event.time - self._ready_at.pop(event.node, event.time)), self._graph)
+        elif isinstance(event, NodeEnded):
+            self._ready_at.pop(event.node, None)
+            self._executions.add(1, {**self._graph, names.NODE_STATE: event.state})
+            self._end(event.node, event.time, event.state)
+            if event.state == "failed":
+                self._count_error(event.error)
+        elif isinstance(event, NodeRetrying):
+            self._end(event.node, event.time, "failed")
+            self._count_error(event.error)
+        elif isinstance(event, RunStarted):
+            self._graph = {names.GRAPH_NAME: _encodable(event.name)}
+        elif isinstance(event, RunEnded):
+            for node in list(self._started_at):
+                # Only a fault leaves any.
+                self._end(node, event.time, "cancelled")
+
+    def _end(self, node: str, now: float, state: str) -> None:
+        started_at = self._started_at.pop(node, None)
+        if started_at is not None:
+            self._in_flight.add(-1, self._graph)
+            self._duration.record(now - started_at, {**self._graph, names.NODE_STATE: state})
+
+    def _count_error(self, error: BaseException | None) -> None:
+        kind = "_OTHER" if error is None else describe_error(error)["type"]
+        self._errors.add(1, {**self._graph, names.ERROR_TYPE: kind})
