@@ -48,9 +48,10 @@ RANK = {
     "executors": 16,
     "testing": 16,
     "loading": 16,
-    "cli": 17,
-    "__main__": 18,
-    "__init__": 19,
+    "demo": 17,
+    "cli": 18,
+    "__main__": 19,
+    "__init__": 20,
 }
 
 # What is tighter than the rank: these parts see only what is listed (and themselves).
@@ -85,6 +86,8 @@ LOOK_AHEAD = {
     ("stages.py", "driver", "typing"),
     # The command says which version it is.
     ("cli.py", "__init__", "function"),
+    # The demo's graph is written as a user would write it.
+    ("demo/graph.py", "__init__", "module"),
 }
 
 # core/ and policies/ decide; they have no clock, no thread, no file, no chance of their own.
@@ -111,11 +114,11 @@ THIRD_PARTY = {
     "typer": {"cli.py"},
     "rich": {"cli.py"},
     "opentelemetry": {"telemetry/otel.py"},
-    "aiohttp": {"testing/provider/sending.py", "testing/provider/serving.py"},
+    "aiohttp": {"demo/chat.py", "testing/provider/sending.py", "testing/provider/serving.py"},
 }
 
-# Who may import by a name known only at run time: the lazy public names, and the loader of a user's FILE.
-DYNAMIC = {"__init__.py", "cli.py"}
+# Who may import by a name known only at run time: the lazy public names, and the demo where the library has no sources.
+DYNAMIC = {"__init__.py", "demo/corpus.py", "cli.py"}
 
 
 @dataclass(frozen=True)

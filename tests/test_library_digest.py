@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import antichain
+from antichain.demo import corpus
 from examples import library_digest
 from examples.library_digest import graph
 
@@ -48,7 +49,7 @@ def test_answers_name_the_right_places(whole: tuple[antichain.RunResult, str]) -
 
 
 def test_a_question_of_ones_own_finds_threads(tmp_path: Path) -> None:
-    source = Path(library_digest.LIBRARY)
+    source = corpus.LIBRARY
     for package in ("concurrent/futures", "asyncio"):
         (tmp_path / package).mkdir(parents=True)
         for file in (source / package).glob("*.py"):
@@ -115,7 +116,7 @@ def test_a_path_that_is_no_folder_is_one_clear_failure(tmp_path: Path) -> None:
 
 
 def test_without_full_text_search_the_reason_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library_digest, "TABLE", "CREATE VIRTUAL TABLE documents USING fts_missing(text)")
+    monkeypatch.setattr(corpus, "TABLE", "CREATE VIRTUAL TABLE documents USING fts_missing(text)")
     (tmp_path / "good.py").write_text('"""Good."""')
     with pytest.raises(antichain.RunFailed) as failed:
         graph(path=tmp_path, out=tmp_path / "d.md").run()

@@ -1,0 +1,356 @@
+"""
+What `antichain demo` does: start a provider, run the graph against it, and tell what came of it.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from antichain.core.facts import Event, NodeEnded, NodeRetrying, NodeStarted
+from antichain.errors import RunFailed
+from antichain.printable import printable
+from antichain.record import RunResult
+from antichain.views.text import failures_text
+
+if TYPE_CHECKING:
+    from antichain.demo.chat import Tally
+    from antichain.demo.graph import Answer
+
+__all__ = ["demo"]
+
+SUCCEEDED, FAILED, USAGE, CTRL_C = 0, 1, 2, 130
+# What the provider that comes along is like: seconds for an answer, calls at once, seconds it asks to wait.
+LATENCY: Final = (0.4, 1.2)
+ALLOWED: Final = 8
+RETRY_AFTER: Final = 0.5
+PRETENDED: Final = "pretended"
+WIDEST: Final = 120
+VERSION: Final = 1
+
+
+def demo(model: str | None, questions: list[str] | None, seed: int, as_json: bool, trace: Path | None) -> int:
+    """
+    Run the demo and return the exit code of the command.
+    """
+    try:
+        from antichain.demo.chat import Tally
+    except ModuleNotFoundError as error:
+        why = f"the demo talks HTTP with {error.name}, which is not installed"
+        return _complain(f"{why}. Install it: pip install 'antichain[demo]'", USAGE)
+    fault = _url_fault(model) or _trace_fault(trace)
+    if fault:
+        return _complain(fault, USAGE)
+    try:
+        with _provider(model, seed, Tally()) as provider:
+            return _run(provider, questions or [], seed, as_json, trace)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing is left running.", CTRL_C)
+
+
+def _url_fault(model: str | None) -> str:
+    if model is None:
+        return ""
+    try:
+        parts = urlsplit(model)
+        is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_right = False
+    hint = "Write the base URL of an OpenAI-compatible endpoint, for example http://localhost:8080/v1"
+    return "" if is_right else f"--model {model!r} is no URL. {hint}."
+
+
+def _trace_fault(trace: Path | None) -> str:
+    """
+    Say now what would otherwise be said after the run.
+    """
+    if trace is None:
+        return ""
+    folder = trace.resolve().parent
+    if trace.is_dir() or not folder.is_dir():
+        return f"--trace {str(trace)!r}: {'that is a folder' if trace.is_dir() else 'there is no such folder'}."
+    target = trace if trace.exists() else folder
+    return "" if os.access(target, os.W_OK) else f"--trace {str(trace)!r} cannot be written."
+
+
+# -- the provider
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """
+    Who is asked: an endpoint, and what is known of it from its own log or from here.
+    """
+
+    url: str
+    # Empty: it says so itself.
+    name: str
+    # As seen from here.
+    tally: "Tally"
+    # Any: a FakeProvider, whose log is the truth; None if it is somebody else's.
+    fake: Any = None
+
+    def figures(self, expected: int) -> dict[str, Any]:  # Any: JSON
+        """
+        Count calls, refusals, what of the *expected* answers never came and the most that were in flight, and how long
+        the answered calls took together.
+        """
+        if self.fake is None:
+            tally = self.tally
+            answered, refused = tally.statuses.get(200, 0), tally.statuses.get(429, 0)
+            calls, peak, seconds = tally.calls, tally.peak, tally.seconds
+        else:
+            chats = [entry for entry in self.fake.log if entry.path.endswith("/chat/completions")]
+            good = [entry for entry in chats if entry.outcome == "answered"]
+            # A prompt counts once, however often it was sent.
+            answered = len({str(entry.body) for entry in good})
+            refused = sum(entry.status == 429 for entry in chats)
+            calls, peak, seconds = len(chats), self.fake.peak, sum(entry.took or 0.0 for entry in good)
+        lost = max(0, expected - answered)
+        return {"calls": calls, "refused": refused, "lost": lost, "most_in_flight": peak, "seconds": round(seconds, 3)}
+
+
+@contextmanager
+def _provider(model: str | None, seed: int, tally: "Tally") -> Iterator[Provider]:
+    if model is not None:
+        yield Provider(model, "", tally)
+        return
+    from antichain.demo.pretend import pretend
+    from antichain.testing import FakeProvider
+
+    with FakeProvider(
+        latency=LATENCY,
+        allowed=ALLOWED,
+        seed=seed,
+        reply=lambda request: pretend(request.prompt),
+        retry_after=RETRY_AFTER,
+    ) as fake:
+        yield Provider(fake.url, PRETENDED, tally, fake)
+
+
+# -- the run
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """
+    Add up how long the attempts of one stage took, without the pauses between them; a listener.
+    """
+
+    prefix: str
+    seconds: float = 0.0
+    failures: int = 0
+    _started: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, event: Event) -> None:
+        """
+        Look at what happened.
+        """
+        match event:
+            case NodeStarted() if event.node.startswith(self.prefix):
+                self._started[event.node] = event.time
+            case NodeRetrying() | NodeEnded() if event.node.startswith(self.prefix):
+                self.seconds += event.time - self._started.pop(event.node, event.time)
+                is_failure = isinstance(event, NodeRetrying) or event.reason != "output"
+                self.failures += is_failure
+            case _:
+                return
+
+
+def _run(provider: Provider, questions: Sequence[str], seed: int, as_json: bool, trace: Path | None) -> int:
+    from antichain.demo.chat import Refused
+    from antichain.demo.graph import QUESTIONS, research
+
+    asked = list(questions) or QUESTIONS
+    graph = research(provider.url, asked, seed, provider.name, provider.tally)
+    desk = Stopwatch("topics[")
+    began, worked, decided = time.monotonic(), time.process_time(), time.thread_time()
+    try:
+        result = graph.run(progress=True, listeners=[desk])
+    except (RunFailed, KeyboardInterrupt) as error:
+        ended: RunResult | None = getattr(error, "result", None)
+        if ended is not None:
+            _write_trace(ended, trace)
+        if isinstance(error, KeyboardInterrupt) or ended is None:
+            raise
+        refusal = next((str(each) for each in error.exceptions if isinstance(each, Refused)), None)
+        return _complain(refusal or f"the demo failed:\n{failures_text(ended)}", FAILED)
+    seconds = time.monotonic() - began
+    # What the threads have computed; the rest of this process is the engine and the provider.
+    computed = (time.process_time() - worked) - (time.thread_time() - decided)
+    report = _report(provider, result, asked, desk, seconds, computed)
+    _write_trace(result, trace)
+    return _print(json.dumps(report, indent=2) if as_json else _text(report, provider, trace))
+
+
+def _write_trace(result: RunResult, trace: Path | None) -> None:
+    if trace is not None:
+        trace.write_text(json.dumps(result.to_trace()), encoding="utf-8")
+
+
+def _report(
+    provider: Provider, result: RunResult, questions: Sequence[str], desk: Stopwatch, seconds: float, computed: float
+) -> dict[str, Any]:  # Any: JSON
+    answers: list[Answer] = result["checks"]
+    expected = 2 * sum(answer.source is not None for answer in answers)
+    expected += expected > 0  # and the digest
+    figures = provider.figures(expected)
+    serial = computed + figures["seconds"] + desk.seconds
+    fallbacks = sum(node.reason == "fallback" for name, node in result.nodes.items() if name.startswith("topics["))
+    library = sysconfig.get_path("stdlib")
+    return {
+        "version": VERSION,
+        "python": sys.version.split()[0],
+        "library": library,
+        "has_sources": isinstance(result["files"][0], Path),
+        "files": len(result["files"]),
+        "docstrings": sum(result["stored"]),
+        "model": result["greeting"],
+        "answers": [_answer(answer) for answer in answers],
+        "digest": result["digest"],
+        "calls": figures,
+        "help_desk": {"failures": desk.failures, "gave_up": fallbacks, "seconds": round(desk.seconds, 3)},
+        "seconds": round(seconds, 3),
+        "computing_seconds": round(computed, 3),
+        "serial_seconds": round(serial, 3),
+    }
+
+
+def _answer(answer: "Answer") -> dict[str, Any]:  # Any: JSON
+    source = answer.source
+    return {
+        "question": answer.question,
+        "answer": answer.text,
+        "source": None if source is None else {"name": source.name, "place": source.place},
+        "supported": answer.is_supported,
+    }
+
+
+# -- what is said
+
+
+def _text(report: dict[str, Any], provider: Provider, trace: Path | None) -> str:  # Any: JSON
+    width = min(WIDEST, shutil.get_terminal_size((100, 24)).columns)
+    whence = report["library"] if report["has_sources"] else "its modules, which came without sources"
+    model = "a stand-in for a model (--model URL asks a real one)"
+    if provider.fake is None:
+        model = f"{report['model']} at {provider.url}"
+    head = f"Python {report['python']}, {report['docstrings']:,} docstrings of {whence}, read by {model}:"
+    lines = [*_wrapped(head, width), ""]
+    for answer in report["answers"]:
+        lines += [_styled("1", line) for line in _wrapped(answer["question"], width)]
+        lines += _answer_lines(answer, report["library"], width)
+    lines += ["", *_wrapped(report["digest"], width), "", *_figures(report, width)]
+    if trace is not None:
+        lines.append(f"The trace is in {printable(str(trace))}: open it in https://ui.perfetto.dev")
+    return "\n".join([*lines, "", *_next(trace)])
+
+
+def _answer_lines(answer: dict[str, Any], library: str, width: int) -> list[str]:  # Any: JSON
+    source = answer["source"]
+    if source is None:
+        return _wrapped(answer["answer"], width, "  ")
+    # Modules of the standard library are under its folder, which the first line names.
+    place = source["place"].removeprefix(f"{library}{os.sep}")
+    named = printable(source["name"] if place == "help" else f"{source['name']}, {place}", width - 2)
+    doubt = "" if answer["supported"] else " (not found in its source when asked again)"
+    *lines, last = _wrapped(answer["answer"] + doubt, width, "  ", most=3) or [""]
+    if len(last) + 2 + len(named) <= width:
+        return [*lines, f"{last}  {_styled('2', named)}"]
+    return [*lines, last, f"  {_styled('2', named)}"]
+
+
+def _figures(report: dict[str, Any], width: int) -> list[str]:  # Any: JSON
+    calls, desk, took, serial = report["calls"], report["help_desk"], report["seconds"], report["serial_seconds"]
+    refused = f"{calls['refused']} of them 429 and retried" if calls["refused"] else "none of them refused"
+    lost = f"{calls['lost']} lost" if calls["lost"] else "none lost"
+    parts = f"{calls['seconds']:.1f} s of the model, {desk['seconds']:.1f} s of the help desk, "
+    parts += f"{report['computing_seconds']:.1f} s of computing"
+    counted = f"{calls['calls']} calls, {refused}, {lost}; most in flight: {calls['most_in_flight']}; "
+    counted += (
+        f"took {took:.1f} s, one after the other would have been {serial:.1f} s, {serial / took:.1f} times as long "
+    )
+    counted += f"({parts})."
+    flaky = f"The help desk, a flaky tool, failed {desk['failures']} times: it was asked again, and for "
+    flaky += f"{desk['gave_up']} of {len(report['answers'])} questions done without."
+    return [line for paragraph in (counted, flaky) for line in _wrapped(paragraph, width)]
+
+
+def _wrapped(text: str, width: int, indent: str = "", most: int | None = None) -> list[str]:
+    return textwrap.wrap(
+        printable(text, None),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        max_lines=most,
+        placeholder=" …",
+        break_on_hyphens=False,
+    )
+
+
+def _next(trace: Path | None) -> list[str]:
+    """
+    Name commands to go on with; each works as it stands, where this one did.
+    """
+    command = _command()
+    graph = _short(Path(__file__).with_name("graph.py"))
+    tries = [(f"{command} plan {graph}", "what has just run, before it runs")]
+    if trace is None:
+        tries.append((f"{command} demo --trace demo.json", "when each part ran, for https://ui.perfetto.dev"))
+    example = Path("examples", "library_digest.py")
+    if example.is_file():
+        tries.append((f"{command} run {example} path=src", "the docstrings of sources of yours"))
+    else:
+        tries.append((f"{command} demo {shlex.quote('How do I parse a date?')}", "a question of yours"))
+    longest = max(len(line) for line, _ in tries)
+    return ["Next:", *(f"  {line.ljust(longest)}   {_styled('2', f'# {what}')}" for line, what in tries)]
+
+
+def _command() -> str:
+    """
+    Say how this command was called.
+    """
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{_short(Path(sys.executable))} -m antichain"
+    found = shutil.which("antichain")
+    if found is not None and called.exists() and os.path.samefile(found, called):
+        return "antichain"
+    return _short(called)
+
+
+def _short(path: Path) -> str:
+    inside = os.path.relpath(path)
+    return shlex.quote(inside if not inside.startswith("..") else str(path.absolute()))
+
+
+def _styled(code: str, text: str) -> str:
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
+        return f"\x1b[{code}m{text}\x1b[0m"
+    return text
+
+
+def _print(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Whoever read it has gone. What is left in the buffer must not be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain("the output was closed before all of it was written.", FAILED)
+    return SUCCEEDED
+
+
+def _complain(text: str, code: int) -> int:
+    lines = [printable(line, None) for line in f"antichain: {text}".split("\n")]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+    return code
