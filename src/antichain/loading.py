@@ -2,26 +2,35 @@
 Find the graph that a command means in a user's file, and read its values as the factory's annotations say.
 """
 
+import dataclasses
+import functools
 import inspect
 import json
+import os
 import re
 import sys
 import traceback
 import types
 import typing
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date, time
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path, PurePath
 from types import ModuleType
 from typing import Annotated, Any, Final, NoReturn
+from uuid import UUID
 
 from antichain.errors import shown, suggestion
 from antichain.graph import Graph
-from antichain.views.text import error_text
+from antichain.printable import printable
+from antichain.views.text import error_text, names_text
 
 __all__ = ["UsageError", "convert", "load", "open_graph"]
 
+# Names that a message lists.
+SHOWN_GRAPHS: Final = 10
 TRUE: Final = ("true", "yes", "on", "1")
 FALSE: Final = ("false", "no", "off", "0")
 
@@ -41,17 +50,7 @@ def load(target: str) -> tuple[Path, ModuleType, str | None]:
     """
     from importlib.util import module_from_spec, spec_from_file_location
 
-    path, name = Path(target), None
-    if not path.is_file():
-        before, colon, after = target.rpartition(":")
-        if colon and Path(before).is_file():
-            path, name = Path(before), after
-            if not name:
-                raise UsageError(f"{target!r} names nothing after the colon. Write FILE:NAME, or only FILE.")
-        else:
-            raise UsageError(
-                f"{before if colon and after.isidentifier() else target!r}: there is no such file." + _near(target)
-            )
+    path, name = _split(target)
     file = path.resolve()
     spec = spec_from_file_location(_module_name(file), file)
     if spec is None or spec.loader is None:
@@ -64,12 +63,38 @@ def load(target: str) -> tuple[Path, ModuleType, str | None]:
         spec.loader.exec_module(module)
     except SystemExit as error:
         raise UsageError(
-            f"{str(path)!r} called sys.exit({error.code!r}) while it was imported. "
+            f"{str(path)!r} called sys.exit({shown(error.code)}) while it was imported. "
             'Put what a script does under `if __name__ == "__main__":`.'
         ) from error
     except Exception as error:
         raise UsageError(f"{str(path)!r} cannot be imported: {_told(error, file)}") from error
     return file, module, name
+
+
+def _split(target: str) -> tuple[Path, str | None]:
+    """
+    Part ``FILE[:NAME]``; a colon may be part of the file's name.
+    """
+    if _is_file(target):
+        return Path(target), None
+    before, colon, after = target.rpartition(":")
+    if colon and _is_file(before):
+        if not after:
+            raise UsageError(f"{target!r} names nothing after the colon. Write FILE:NAME, or only FILE.")
+        return Path(before), after
+    file = before if colon and after.isidentifier() else target
+    if Path(file).is_dir():
+        raise UsageError(f"{file!r} is a folder. Name a Python file in it.{_near(str(Path(file) / 'graph.py'))}")
+    raise UsageError(f"{file!r}: there is no such file.{_near(target)}")
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError) as error:
+        # Too long, or where we may not look.
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{shown(text)} is not a file that can be read: {reason}.") from error
 
 
 def _module_name(file: Path) -> str:
@@ -92,7 +117,7 @@ def _told(error: BaseException, file: Path) -> str:
     if isinstance(error, SyntaxError):
         where = f" in line {error.lineno}" if error.lineno else ""
         where += f" of {error.filename!r}" if error.filename and error.filename != str(file) else ""
-        return f"{type(error).__name__}: {error.msg}{where}."
+        return f"{type(error).__name__}: {printable(error.msg)}{where}."
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f"{error_text(error)}" + (f" (line {lines[-1]})." if lines else ".")
 
@@ -109,25 +134,31 @@ def open_graph(
     name = name or _only_candidate(file, module)
     found = getattr(module, name, None)
     if isinstance(found, Graph):
-        return found, {key: _input_value(key, texts) for key, texts in given.items()}
+        return found, _inputs(found, given)
     if not hasattr(module, name):
         raise UsageError(f"{str(file)!r} has no {name!r}.{suggestion(name, _candidates(module))}{_listing(module)}")
-    if not callable(found) or not inspect.isroutine(found):
+    if not callable(found) or not (inspect.isroutine(found) or isinstance(found, functools.partial)):
         raise UsageError(
-            f"{name!r} in {str(file)!r} is a {type(found).__name__}, neither a Graph nor a function that returns one."
-            + _listing(module)
+            f"{name!r} in {str(file)!r} is a {printable(type(found).__name__)}, "
+            "neither a Graph nor a function that returns one." + _listing(module)
         )
-    arguments = _arguments(name, found, given)
+    called = f"{printable(name)}()"
+    arguments = _arguments(called, found, given)
     try:
         graph = found(*arguments.args, **arguments.kwargs)
+    except SystemExit as error:
+        raise UsageError(f"{called} in {str(file)!r} called sys.exit({shown(error.code)}).") from error
     except Exception as error:
-        raise UsageError(f"{name}() in {str(file)!r} failed: {_told(error, file)}") from error
+        raise UsageError(f"{called} in {str(file)!r} failed: {_told(error, file)}") from error
+    if inspect.iscoroutine(graph):
+        graph.close()
+        raise UsageError(
+            f"{called} in {str(file)!r} is async, but a graph is made before there is a loop to run it in: make it a "
+            "plain function, and open what needs the loop in a @graph.resource."
+        )
     if not isinstance(graph, Graph):
-        if inspect.iscoroutine(graph):
-            graph.close()
-        raise UsageError(f"{name}() in {str(file)!r} returned {shown(graph)}, not a Graph.{_listing(module)}")
-    rest = {key: texts for key, texts in given.items() if key not in arguments.arguments}
-    return graph, {key: _input_value(key, texts) for key, texts in rest.items()}
+        raise UsageError(f"{called} in {str(file)!r} returned {shown(graph)}, not a Graph.{_listing(module)}")
+    return graph, _inputs(graph, {key: texts for key, texts in given.items() if key not in arguments.arguments})
 
 
 def _only_candidate(file: Path, module: ModuleType) -> str:
@@ -139,7 +170,8 @@ def _only_candidate(file: Path, module: ModuleType) -> str:
         return (graphs or candidates)[0]
     if candidates:
         raise UsageError(
-            f"{str(file)!r} has several graphs: name one, as in {file.name}:{candidates[0]}.{_listing(module)}"
+            f"{str(file)!r} has several graphs: name one, as in "
+            f"{printable(f'{file.name}:{candidates[0]}')}.{_listing(module)}"
         )
     raise UsageError(
         f"{str(file)!r} has no graph: no Graph, no function called `graph`, and none whose annotation says that it "
@@ -168,13 +200,13 @@ def _says_graph(annotation: object) -> bool:
 
 def _listing(module: ModuleType) -> str:
     candidates = _candidates(module)
-    return f" It has: {', '.join(candidates)}." if candidates else ""
+    return f" It has: {names_text(candidates, SHOWN_GRAPHS)}." if candidates else ""
 
 
 # -- values
 
 
-def _arguments(name: str, factory: Callable[..., Any], given: Mapping[str, list[str]]) -> inspect.BoundArguments:
+def _arguments(called: str, factory: Callable[..., Any], given: Mapping[str, list[str]]) -> inspect.BoundArguments:
     """
     Fill the parameters of a factory from values as typed.
     """
@@ -186,8 +218,8 @@ def _arguments(name: str, factory: Callable[..., Any], given: Mapping[str, list[
         if parameter.name in given:
             values[parameter.name] = convert(parameter.name, given[parameter.name], parameter.annotation)
         elif parameter.default is parameter.empty:
-            hint = f" (it got {', '.join(given)})" if given else ""
-            raise UsageError(f"{name}() needs {parameter.name}: add {parameter.name}=VALUE to the command{hint}.")
+            hint = f" (it got {names_text(list(given), SHOWN_GRAPHS)})" if given else ""
+            raise UsageError(f"{called} needs {parameter.name}: add {parameter.name}=VALUE to the command{hint}.")
     return inspect.BoundArguments(signature, OrderedDict(values))
 
 
@@ -198,8 +230,24 @@ def _signature(factory: Callable[..., Any]) -> inspect.Signature:
         return inspect.signature(factory)
 
 
-def _input_value(name: str, texts: list[str]) -> Any:  # Any: the user's value
-    return convert(name, texts, Any)
+def _inputs(graph: Graph, given: Mapping[str, list[str]]) -> dict[str, Any]:  # Any: the user's values
+    """
+    Read the inputs of a run as the nodes that take them are annotated, if they agree: `year: str` gets the text 2024.
+    """
+    annotations = _annotations(graph, given) if given else {}
+    return {name: convert(name, texts, annotations.get(name, Any)) for name, texts in given.items()}
+
+
+def _annotations(graph: Graph, names: Collection[str]) -> dict[str, Any]:  # Any: annotations
+    found: dict[str, list[Any]] = {name: [] for name in names}  # Any: annotations
+    functions = {id(node.runnable): node.runnable for node in graph.nodes if inspect.isfunction(node.runnable)}
+    for function in functions.values():
+        if not found.keys().isdisjoint(function.__annotations__):
+            for name, parameter in _signature(function).parameters.items():
+                if name in found and parameter.annotation is not parameter.empty:
+                    found[name].append(parameter.annotation)
+    # An annotation may be anything, and need not be hashable.
+    return {name: each[0] for name, each in found.items() if each and all(other == each[0] for other in each)}
 
 
 def convert(name: str, texts: list[str], annotation: Any) -> Any:  # Any: annotations and the user's values
@@ -209,6 +257,8 @@ def convert(name: str, texts: list[str], annotation: Any) -> Any:  # Any: annota
     Raises:
         UsageError: it cannot be read so.
     """
+    while isinstance(annotation, typing.NewType) or type(annotation).__name__ == "TypeAliasType":
+        annotation = annotation.__supertype__ if isinstance(annotation, typing.NewType) else annotation.__value__
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return convert(name, texts, inner[0])
@@ -217,13 +267,15 @@ def convert(name: str, texts: list[str], annotation: Any) -> Any:  # Any: annota
     collection = origin or annotation
     if (
         isinstance(collection, type)
-        and issubclass(collection, Collection)
-        and not issubclass(collection, (str, bytes, Mapping))
+        and issubclass(collection, Iterable)
+        and not issubclass(collection, (str, bytes, Mapping, Enum))
     ):
-        return _convert_items(name, texts, collection, inner[0] if inner else Any)
+        return _convert_items(name, texts, collection, inner)
     if len(texts) > 1:
-        raise UsageError(f"{name}= is given {len(texts)} times; give it once.")
-    return _convert_one(name, texts[0], annotation)
+        raise UsageError(f"{printable(name)}= is given {len(texts)} times; give it once.")
+    if dataclasses.is_dataclass(collection) and isinstance(collection, type):
+        return _convert_fields(name, texts[0], collection)
+    return _convert_one(name, texts[0], collection if origin is not typing.Literal else annotation)
 
 
 def _convert_union(name: str, texts: list[str], members: tuple[Any, ...]) -> Any:  # Any: as for convert
@@ -239,41 +291,87 @@ def _convert_union(name: str, texts: list[str], members: tuple[Any, ...]) -> Any
     raise problems[0]
 
 
-def _convert_items(name: str, texts: list[str], collection: type, item: Any) -> Any:  # Any: as for convert
+def _convert_items(name: str, texts: list[str], collection: type, inner: tuple[Any, ...]) -> Any:  # Any: as for convert
     """
     Read a JSON list, or every value given under this name as one item.
     """
-    items: list[Any]
-    try:
-        parsed = json.loads(texts[0]) if len(texts) == 1 else None
-    except (ValueError, RecursionError):
-        parsed = None
+    parsed = _json_or_text(texts[0]) if len(texts) == 1 else None
     if isinstance(parsed, list):
-        items = [convert(name, [each if isinstance(each, str) else json.dumps(each)], item) for each in parsed]
-    else:
-        items = [convert(name, [text], item) for text in texts]
+        texts = [_as_text(each) for each in parsed]
+    is_row = collection is tuple and bool(inner) and inner[-1] is not ...
+    if is_row and len(texts) != len(inner):
+        raise UsageError(f"{printable(name)}= takes {len(inner)} values, and {len(texts)} are given.")
+    kinds = inner if is_row else [inner[0] if inner else Any] * len(texts)
+    items = [convert(name, [text], kind) for text, kind in zip(texts, kinds, strict=True)]
     return collection(items) if collection in (tuple, set, frozenset) else items
+
+
+def _convert_fields(name: str, text: str, kind: type) -> Any:  # Any: as for convert
+    """
+    Read a JSON object into a dataclass, each field as it is annotated.
+    """
+    parsed = _json_or_text(text)
+    known = _signature(kind).parameters
+    if not isinstance(parsed, dict):
+        example = "{" + ", ".join(f'"{field}": …' for field in known) + "}"
+        raise UsageError(f"{_told_value(name, text)} is not a JSON object: write {printable(name)}='{example}'.")
+    for field in parsed:
+        if field not in known:
+            raise UsageError(f"{printable(name)}= has no field {field!r}.{suggestion(field, known)}")
+    values = {
+        field: convert(f"{name}.{field}", [_as_text(each)], known[field].annotation) for field, each in parsed.items()
+    }
+    try:
+        return kind(**values)
+    except Exception as error:
+        raise UsageError(f"{_told_value(name, text)} makes no {kind.__name__}: {error_text(error)}.") from error
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _told_value(name: str, text: str) -> str:
+    return f"{printable(name)}={shown(text)}"
 
 
 def _convert_one(name: str, text: str, annotation: Any) -> Any:  # Any: as for convert
     try:
         if annotation is str:
             return text
+        if annotation is bytes:
+            return os.fsencode(text)
         if annotation is bool:
             return _as_bool(text)
         if annotation is int or annotation is float:
             return annotation(text)
         if typing.get_origin(annotation) is typing.Literal:
             return _one_of(text, {str(each): each for each in typing.get_args(annotation)})
-        if isinstance(annotation, type) and issubclass(annotation, Enum):
-            return _one_of(text, {str(each.value): each for each in annotation} | dict(annotation.__members__))
-        if isinstance(annotation, type) and issubclass(annotation, PurePath):
-            return Path(text).expanduser()
+        if isinstance(annotation, type):
+            return _convert_class(text, annotation)
     except ValueError as error:
         kind = getattr(annotation, "__name__", str(annotation))
-        detail = f" ({error})" if str(error) and annotation not in (int, float) else ""
-        raise UsageError(f"{name}={text!r} is not a valid {kind}{detail}.") from error
+        detail = f" ({printable(str(error))})" if str(error) and annotation not in (int, float) else ""
+        raise UsageError(f"{_told_value(name, text)} is not a valid {printable(kind)}{detail}.") from error
     return _json_or_text(text)
+
+
+def _convert_class(text: str, kind: type) -> Any:  # Any: as for convert
+    if issubclass(kind, Enum):
+        return _one_of(text, {str(each.value): each for each in kind} | dict(kind.__members__))
+    if issubclass(kind, PurePath):
+        return Path(text).expanduser()
+    if issubclass(kind, (date, time)):  # a datetime is a date
+        return kind.fromisoformat(text)
+    if issubclass(kind, (Decimal, UUID)):
+        try:
+            return kind(text)
+        except ArithmeticError:  # Decimal's own
+            raise ValueError("") from None
+    value = _json_or_text(text)
+    if issubclass(kind, Mapping) and not isinstance(value, dict):
+        raise ValueError('write a JSON object: {"key": …}')
+    return value
 
 
 def _as_bool(text: str) -> bool:

@@ -2,6 +2,7 @@
 A run in words for a terminal: its outputs, and why it did not go well. Foreign text never drives the terminal.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -114,6 +115,28 @@ def names_text(names: Sequence[str], limit: int = 5) -> str:
     """
     text = ", ".join(printable(name) for name in names[:limit])
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
+
+
+def seconds_text(seconds: float) -> str:
+    """
+    Say a duration in the two units that matter.
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60:,} h {minutes % 60:02} min"
+
+
+def json_text(data: object) -> str:
+    """
+    Write plain data as one JSON document of printable ASCII.
+    """
+    # The one control character that JSON leaves as it is.
+    return json.dumps(data, indent=2).replace("\x7f", "\\u007f")
 
 
 def foreign(text: str) -> str:

@@ -1,0 +1,169 @@
+"""
+What Tab shows: names of graphs in a file, and of inputs. The file is read, never run: it is parsed like any text.
+"""
+
+import ast
+import contextlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+__all__ = ["answer", "inputs", "targets"]
+
+# Zsh evaluates what it is told: a path with other characters is completed by the shell alone.
+PLAIN: Final = re.compile(r"[\w./~+@ -]*")
+# Bash breaks words at these, so that a word comes in pieces and a piece is asked for.
+BREAKS: Final = ":="
+
+
+def answer(call: Callable[[], int]) -> int:
+    """
+    Answer a shell by *call*; for bash, what it took to pieces is put together before, and the answer cut after.
+    """
+    if os.environ.get("_ANTICHAIN_COMPLETE") != "complete_bash":
+        return call()
+    words, current = _joined(os.environ.get("COMP_WORDS", "").split("\n"), int(os.environ.get("COMP_CWORD", "0")))
+    os.environ["COMP_WORDS"] = "\n".join(words)
+    os.environ["COMP_CWORD"] = str(current)
+    typed = words[current] if current < len(words) else ""
+    known = typed[: max(typed.rfind(character) for character in BREAKS) + 1]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = call()
+    for line in out.getvalue().splitlines():
+        print(line.removeprefix(known))
+    return code
+
+
+def _joined(words: list[str], current: int) -> tuple[list[str], int]:
+    """
+    Put words that bash broke at a colon or an equals sign together; return them and which of them *current* is in.
+    """
+    found: list[str] = []
+    position = 0
+    for number, (before, word) in enumerate(pairwise(["", *words])):
+        sticks = bool(before) and (word[:1] in BREAKS or before[-1:] in BREAKS) and bool(word)
+        if sticks:
+            found[-1] += word
+        else:
+            found.append(word)
+        if number == current:
+            position = len(found) - 1
+    return found, position
+
+
+def targets(incomplete: str) -> list[str]:
+    """
+    Complete ``FILE:GRAPH`` after the colon; what comes before it is the shell's to complete.
+    """
+    path, colon, _ = incomplete.rpartition(":")
+    if not colon or not PLAIN.fullmatch(path):
+        return []
+    return [f"{path}:{name}" for name in _graphs(_parsed(path))]
+
+
+def inputs(target: str) -> list[str]:
+    """
+    Complete the names of the inputs of ``FILE[:GRAPH]``: parameters of a factory, and of nodes that no node fills.
+    """
+    path, _, name = target.rpartition(":") if not Path(target).is_file() else (target, "", "")
+    module = _parsed(path)
+    graphs = _graphs(module)
+    if not name:
+        name = next(iter(graphs), "") if len(graphs) == 1 else "graph"
+    graph = graphs.get(name)
+    if graph is None:
+        return []
+    scope: ast.AST = graph if isinstance(graph, ast.FunctionDef) else module
+    nodes = list(_nodes(scope, "" if scope is graph else name))
+    filled = {node.name for node in nodes}
+    found = dict.fromkeys(_parameters(graph) if isinstance(graph, ast.FunctionDef) else ())
+    for node in nodes:
+        found |= dict.fromkeys(parameter for parameter in _required(node) if parameter not in filled)
+    return [f"{parameter}=" for parameter in found]
+
+
+def _parsed(path: str) -> ast.Module:
+    try:
+        return ast.parse(Path(path).expanduser().read_bytes())
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def _graphs(module: ast.Module) -> dict[str, ast.stmt]:
+    """
+    Find what looks like a Graph or a function that returns one, among what a file defines.
+    """
+    found: dict[str, ast.stmt] = {}
+    for statement in module.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=function)) if _ends_in_graph(function):
+                found[name] = statement
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation) if _ends_in_graph(annotation):
+                found[name] = statement
+            case ast.FunctionDef(name=name, returns=returns) if name == "graph" or _ends_in_graph(returns):
+                found[name] = statement
+            case _:
+                continue
+    return found
+
+
+def _ends_in_graph(expression: ast.expr | None) -> bool:
+    match expression:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name == "Graph"
+        case ast.Constant(value=str(text)):
+            return text.rpartition(".")[2] == "Graph"
+        case _:
+            return False
+
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _nodes(scope: ast.AST, graph: str) -> Iterator[Function]:
+    """
+    Find functions that are decorated as nodes or resources, of *graph* if it has a name here.
+    """
+    for function in _functions(scope):
+        for decorator in function.decorator_list:
+            match decorator.func if isinstance(decorator, ast.Call) else decorator:
+                case ast.Attribute(value=ast.Name(id=owner), attr="node" | "resource") if graph in ("", owner):
+                    yield function
+
+
+def _functions(scope: ast.AST) -> Iterator[Function]:
+    """
+    Find the functions in *scope*, not those inside them: there, the same names mean something else.
+    """
+    left = list(ast.iter_child_nodes(scope))
+    for each in left:  # grows while it is read
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield each
+        else:
+            left.extend(ast.iter_child_nodes(each))
+
+
+def _parameters(function: Function) -> list[str]:
+    every = function.args
+    return [each.arg for each in (*every.posonlyargs, *every.args, *every.kwonlyargs)]
+
+
+def _required(function: Function) -> list[str]:
+    every = function.args
+    positional = [*every.posonlyargs, *every.args]
+    required = positional[: len(positional) - len(every.defaults)]
+    required += [each for each, default in zip(every.kwonlyargs, every.kw_defaults, strict=True) if default is None]
+    return [each.arg for each in required if not _is_context(each.annotation)]
+
+
+def _is_context(annotation: ast.expr | None) -> bool:
+    match annotation:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name == "Context"
+        case _:
+            return False
