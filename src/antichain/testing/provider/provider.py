@@ -41,10 +41,13 @@ class FakeProvider(Behaviour):
     answer is sent: a client that keeps within `allowed` by itself is never refused.
 
     Example:
-        >>> with FakeProvider(reply="Paris", allowed=8, latency=0.1) as provider:
-        ...     client = openai.OpenAI(base_url=provider.url, api_key="none")
-        ...     ask(client)
-        ...     provider.peak, provider.count(429), provider.log[0].tokens.total
+        >>> import openai
+        >>> with FakeProvider(reply="Paris", allowed=8) as provider:
+        ...     with openai.OpenAI(base_url=provider.url, api_key="none") as client:
+        ...         question = {"role": "user", "content": "What is the capital of France?"}
+        ...         answer = client.chat.completions.create(model="any", messages=[question])
+        >>> answer.choices[0].message.content, provider.peak, provider.count(429), provider.log[0].tokens.total
+        ('Paris', 1, 0, 16)
     """
 
     _service: Service | None = None
