@@ -14,13 +14,18 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+import typer
 
 import antichain
 from antichain import testing
+from antichain.cli.application import _application
+from antichain.core.facts import Event
 from antichain.core.states import REASON_NAMES, STATE_NAMES
 from antichain.policies import NODE_POLICIES, RUN_OPTIONS
+from antichain.telemetry import names as telemetry_names
 from tests.support.page import NOTEBOOK, blocks_of, is_as_shown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -174,9 +179,43 @@ def test_every_field_of_a_record_is_in_the_reference() -> None:
     assert set(antichain.NodeRecord.__dataclass_fields__) <= first_cells("results")
 
 
+def test_every_field_of_an_event_is_in_the_reference() -> None:
+    common = {"seq", "time", "run_id", "node", "attempt"}
+    for kind in get_args(Event):
+        row = re.search(rf"^\| `{kind.__name__}` \|(.*)$", REFERENCE["events"], re.MULTILINE)
+        assert row is not None, kind
+        assert set(re.findall(r"`(\w+)`", row[1])) - {"NodeRecord"} == set(kind._fields) - common
+
+
 def test_every_state_and_reason_is_in_the_reference() -> None:
     named = set(re.findall(r"`([\w ]+)`", REFERENCE["results"]))
     assert {*STATE_NAMES, *REASON_NAMES} - {""} <= named
+
+
+def test_every_name_of_telemetry_is_in_the_reference() -> None:
+    texts = {text for name, text in vars(telemetry_names).items() if name.isupper()} - {telemetry_names.SCOPE}
+    assert len(texts) > 20
+    assert [text for text in sorted(texts) if text not in REFERENCE["telemetry"]] == []
+
+
+# Any: typer has click's classes, in some releases under names of its own.
+def options_of(command: Any) -> set[str]:
+    params = command.get_params(typer.Context(command))
+    return {word for each in params for word in (*each.opts, *each.secondary_opts) if word.startswith("-")}
+
+
+def test_every_option_of_the_command_is_in_the_reference() -> None:
+    command: Any = typer.main.get_command(_application())
+    options = {f"antichain {name}": options_of(each) for name, each in command.commands.items()}
+    options["antichain"] = options_of(command)
+    assert {"antichain run", "antichain plan", "antichain demo"} <= options.keys()
+    shown = {}
+    for section in re.split(r"^## ", REFERENCE["command-line"], flags=re.MULTILINE):
+        title, _, text = section.partition("\n")
+        if title.startswith("antichain"):
+            rows = re.findall(r"^\| (`-[^|]*) \|", text, re.MULTILINE)
+            shown[title] = {word for row in rows for word in re.findall(r"`(--[\w-]+)", row)}
+    assert shown == options
 
 
 def fault_codes() -> set[str]:
