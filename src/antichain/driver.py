@@ -1134,7 +1134,8 @@ class Driver:
         grown = self.grown[node]
         group = self.name_of(owner) if owner >= 0 else ""
         upstream += grown.owner.upstream_of(grown)
-        self.facts.entered(Entry(self.names[node], group, upstream, self.core.demand_of(demand)), now)
+        entry = Entry(self.names[node], group, upstream, self.core.demand_of(demand))
+        self.facts.entered(entry, now, grown.owner.total)
 
     def name_of(self, node: int) -> str:
         """

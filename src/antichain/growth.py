@@ -79,6 +79,9 @@ class Owner:
     Whoever brought nodes into the run, and wants to know how each of them ended.
     """
 
+    # How many nodes it brings in all, if that is known before they have come.
+    total: int | None = None
+
     def name_of(self, grown: Grown) -> str:
         """
         Return the name of an instance of a mapped stage, which is not made before it is asked for.

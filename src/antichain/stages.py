@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # How many items a map without any limit keeps in flight.
 OPEN_WINDOW: Final = 1024
+# Collections whose length is a fact, and no call of foreign code.
+_COUNTED: Final = (list, tuple, range, dict, set, frozenset, deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ class MappedStage(Container):
             stage = driver.containers.get(siblings.nodes[leader] if isinstance(siblings, NestedGraph) else leader)
             if isinstance(stage, MappedStage):
                 self._leader = self._records.leader = stage
+                self.total = stage.total
                 return stage.feed(self)
         source = self._spec.over.get(self._values)
         if hasattr(source, "__aiter__"):
@@ -162,6 +165,8 @@ class MappedStage(Container):
             raise GraphError(
                 Fault("bad-map", f"{what}: let it run over a list, or over a node that returns one.", self._name)
             )
+        if isinstance(source, _COUNTED):
+            self.total = len(source)
         return Iterated(source)
 
     def feed(self, follower: MappedStage) -> Items:

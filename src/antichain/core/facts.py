@@ -107,6 +107,8 @@ class NodeEntered(NamedTuple):
     group: str
     upstream: tuple[str, ...]
     uses: Uses
+    # How many that one brings in all, if it is known: the length of the list that a mapped stage runs over.
+    of: int | None = None
 
 
 class NodeReady(NamedTuple):
@@ -258,10 +260,10 @@ class FactStream:
     def run_ended(self, status: str, now: float) -> None:
         self._tell(RunEnded(self._next(), now, self._run_id, status))
 
-    def entered(self, entry: Entry, now: float) -> None:
+    def entered(self, entry: Entry, now: float, of: int | None = None) -> None:
         self.seq += 1
         node, group, upstream, uses = entry
-        self._tell(_new(NodeEntered, (self.seq, now, self._run_id, node, None, group, upstream, uses)))
+        self._tell(_new(NodeEntered, (self.seq, now, self._run_id, node, None, group, upstream, uses, of)))
 
     def ready(self, node: int, attempt: int, now: float) -> None:
         self.seq += 1
