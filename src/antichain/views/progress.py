@@ -1,74 +1,184 @@
 """
-Plain progress lines on standard error: one for each failure and retry, and now and then how far the run is.
+Where a run's progress is shown: live on a terminal, in a notebook, else in plain lines; and these lines.
 """
 
+from __future__ import annotations
+
+import os
 import sys
+from collections.abc import Mapping
 from typing import Final, TextIO
 
-from antichain.core.facts import Event, NodeEnded, NodeRetrying, NodeStarted, RunEnded, RunStarted
+from antichain.core.facts import NodeEnded, NodeRetrying
 from antichain.printable import printable
+from antichain.record import RunResult
+from antichain.views.board import Look
+from antichain.views.figures import time_text
+from antichain.views.frame import UNICODE, cause_text, clock, count_text, limit_text, plain
+from antichain.views.summary import summary_lines
+from antichain.views.watch import Display, Watch
 
-# Seconds between two lines that only say how far the run is.
-EVERY: Final = 1.0
+# Seconds between two lines that only say how far the run is: a tenth of what has passed, within bounds.
+LEAST_SECONDS: Final = 1.0
+MOST_SECONDS: Final = 30.0
+# Failures and retries with a line of their own; later ones are only counted.
+SHOWN_NOTES: Final = 20
+PLAIN_COLUMNS: Final = 110
 
 
-class PlainProgress:
+def open_progress(stream: TextIO | None = None) -> Watch:
     """
-    Print what happens, in lines that read well in a log file; a listener.
+    Return a listener that shows how a run goes, on *stream* or standard error.
+
+    It is a live display where that is a terminal, unless ``TERM`` is dumb or ``CI`` is set; the same rows in a
+    notebook; else plain lines. ``NO_COLOR`` takes the colours away, ``FORCE_COLOR`` gives plain lines some.
+    """
+    return Watch(_display(stream))
+
+
+def _display(stream: TextIO | None) -> Display:
+    given, stream = stream, sys.stderr if stream is None else stream
+    if stream is not None and is_live(stream, os.environ):
+        from antichain.views.terminal import Terminal
+
+        return Terminal(stream, has_color=has_color(os.environ, is_terminal=True))
+    if given is None and "IPython" in sys.modules:
+        from antichain.views.notebook import notebook
+
+        display = notebook()
+        if display is not None:
+            return display
+    return PlainLines(stream, has_color=has_color(os.environ, is_terminal=False))
+
+
+def is_live(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """
+    Tell whether a display that moves makes sense on *stream*.
+    """
+    if environment.get("TERM", "dumb") in ("dumb", "") or _is_set(environment.get("CI")):
+        return False
+    try:
+        return stream.isatty()
+    except (AttributeError, OSError, ValueError):
+        # No stream of files, or closed.
+        return False
+
+
+def has_color(environment: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """
+    Tell whether colours are wanted.
+    """
+    if environment.get("NO_COLOR"):
+        return False
+    return is_terminal or _is_set(environment.get("FORCE_COLOR"))
+
+
+def _is_set(value: str | None) -> bool:
+    return bool(value) and str(value).lower() not in ("0", "false", "no")
+
+
+class PlainLines:
+    """
+    Print what happens, in lines that read well in a log file; a display.
     """
 
-    def __init__(self, stream: TextIO | None = None, every: float = EVERY) -> None:
+    every = LEAST_SECONDS
+
+    def __init__(self, stream: TextIO | None, *, has_color: bool = False) -> None:
+        # None once it cannot be written to any more: the run goes on.
         self._stream = stream
-        self._every = every
+        self._has_color = has_color
         self._started_at = 0.0
         self._printed_at = 0.0
-        self._planned = 0
-        self._ended: dict[str, int] = {}
-        self._running: set[str] = set()
-        self._retries = 0
+        self._notes = 0
 
-    def __call__(self, event: Event) -> None:
+    def begin(self, look: Look) -> None:
         """
-        Print what *event* says, if it is worth a line.
+        Say which run it is.
         """
-        match event:
-            case RunStarted():
-                self._started_at = self._printed_at = event.time
-                self._planned = event.node_count
-                nodes = "node" if event.node_count == 1 else "nodes"
-                self._print(event.time, f"{printable(event.name)}: run {event.run_id}, {event.node_count} {nodes}")
-            case NodeStarted():
-                self._running.add(event.node)
-            case NodeRetrying():
-                self._running.discard(event.node)
-                self._retries += 1
-                cause = printable(f"{type(event.error).__name__}: {event.error}")
-                again = f"attempt {event.attempt + 1} in {event.delay:.1f} s"
-                self._print(event.time, f"{printable(event.node)}: {cause}; {again}")
-            case NodeEnded():
-                self._end(event)
-            case RunEnded():
-                self._print(event.time, f"{event.status}: {self._counts()}")
-            case _:
-                return
+        nodes = f"{look.head.known:,} node{'s' * (look.head.known != 1)}"
+        self._started_at = look.time
+        self._print(0.0, f"{printable(look.head.label)}: run {printable(look.run_id)}, {nodes}")
 
-    def _end(self, event: NodeEnded) -> None:
-        self._running.discard(event.node)
-        self._ended[event.state] = self._ended.get(event.state, 0) + 1
-        if event.state == "failed":
-            cause = printable(f"{type(event.error).__name__}: {event.error}")
-            self._print(event.time, f"{printable(event.node)}: failed ({event.reason}): {cause}")
-        elif event.time - self._printed_at >= self._every:
-            self._print(event.time, f"{self._counts()}, {len(self._running)} running")
+    def note(self, event: NodeRetrying | NodeEnded) -> None:
+        """
+        Say that an attempt failed.
+        """
+        self._notes += 1
+        if self._notes > SHOWN_NOTES:
+            return
+        name, cause = printable(event.node), cause_text(event.error, getattr(event, "reason", ""))
+        passed = event.time - self._started_at
+        if isinstance(event, NodeRetrying):
+            self._print(passed, f"{name}: {cause}; attempt {event.attempt + 1} in {time_text(event.delay)}")
+        else:
+            self._print(passed, f"{name}: failed ({printable(event.reason)}): {cause}", "31")
+        if self._notes == SHOWN_NOTES:
+            self._print(passed, "further failures and retries are only counted")
 
-    def _counts(self) -> str:
-        total = sum(self._ended.values())
-        parts = [f"{total} of {max(self._planned, total)} ended"]
-        parts += [f"{count} {state}" for state, count in self._ended.items() if state != "succeeded"]
-        if self._retries:
-            parts.append(f"{self._retries} retried")
-        return ", ".join(parts)
+    def draw(self, look: Look) -> None:
+        """
+        Say how far the run is, the less often the longer it goes on.
+        """
+        passed = look.head.seconds
+        if passed - self._printed_at >= min(MOST_SECONDS, max(LEAST_SECONDS, passed / 10)):
+            self._print(passed, standing_text(look))
 
-    def _print(self, now: float, text: str) -> None:
-        self._printed_at = now
-        print(f"[{now - self._started_at:7.1f} s] {text}", file=self._stream or sys.stderr, flush=True)
+    def end(self, look: Look) -> None:
+        """
+        Say how the run ended.
+        """
+        style = "32" if look.status == "succeeded" else "31"
+        self._print(look.head.seconds, f"{look.status}: {standing_text(look)}", style)
+
+    def conclude(self, result: RunResult) -> None:
+        """
+        Print the closing summary.
+        """
+        self._write("\n".join(plain(line) for line in summary_lines(result, PLAIN_COLUMNS, UNICODE)))
+
+    def close(self) -> None:
+        """
+        Nothing to give back.
+        """
+
+    def _print(self, passed: float, text: str, style: str = "") -> None:
+        self._printed_at = passed
+        line = f"[{passed:7.1f} s] {text}"
+        self._write(f"\x1b[{style}m{line}\x1b[0m" if style and self._has_color else line)
+
+    def _write(self, text: str) -> None:
+        stream = self._stream
+        if stream is None or not text:
+            return
+        try:
+            try:
+                print(text, file=stream, flush=True)
+            except UnicodeEncodeError:
+                encoding = stream.encoding or "ascii"
+                print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+        except (OSError, ValueError):
+            # Closed: nobody looks any more, and the run goes on.
+            self._stream = None
+
+
+def standing_text(look: Look) -> str:
+    """
+    Say in one line how far a run is.
+    """
+    head = look.head
+    parts = [f"{count_text(head)} ended"]
+    parts += [f"{count:,} {state}" for state, count in look.states.items() if state != "succeeded"]
+    if head.running:
+        parts.append(f"{head.running:,} running")
+    parts += [f"{wait.nodes:,} waiting for {limit_text(wait.limit)}" for wait in look.waits]
+    if look.retrying is not None:
+        parts.append(f"{look.retrying.so_far:,} retried")
+    if look.abandoned:
+        parts.append(f"{look.abandoned:,} abandoned")
+    if head.left is not None and look.status is None:
+        parts.append(f"about {clock(head.left + 0.999)} left")
+    oldest = look.longest
+    if oldest is not None and oldest.seconds is not None and oldest.seconds >= MOST_SECONDS and look.status is None:
+        parts.append(f"{printable(oldest.label)} runs for {clock(oldest.seconds)}")
+    return ", ".join(parts)

@@ -1,0 +1,745 @@
+"""
+What a live display shows of a run, folded from its events one by one. No clock, no terminal and no thread: time comes
+with the events, and as an argument.
+
+Memory follows what is live and what was planned, never what has ended: a run may have a million instances.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from antichain.core.facts import (
+    Event,
+    NodeEnded,
+    NodeEntered,
+    NodeReady,
+    NodeRetrying,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+    Uses,
+)
+
+# The run's own nodes are listed one by one while there are no more than this.
+LISTED: Final = 12
+# Rows of containers that have ended, failures and running nodes that a look can show.
+KEPT_ROWS: Final = 50
+KEPT_FAILURES: Final = 3
+SHOWN_RUNNING: Final = 10
+# How far a look searches for them, however many there are.
+SEARCHED: Final = 500
+# Rows inside rows inside rows: what is deeper is part of the row around it.
+MAX_DEPTH: Final = 3
+# Kinds of demands that are remembered while nobody waits with them.
+KEPT_DEMANDS: Final = 1000
+# A pace is measured over so many marks, at least so many seconds apart, and is none before so many nodes have ended.
+MARKS: Final = 8
+MARK_SECONDS: Final = 1.0
+MEASURED_NODES: Final = 5
+MEASURED_SECONDS: Final = 1.0
+
+_WAITING: Final = "waiting"
+_RUNNING: Final = "running"
+_BACKING_OFF: Final = "backing off"
+_PENDING: Final = "pending"
+
+
+# -- what is shown
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """
+    A row for many nodes: those of a mapped stage, of a nested graph, of a body that runs more, or all of a run.
+    """
+
+    label: str
+    depth: int
+    ended: int
+    # How many have come, and how many there will be, None while that is not known.
+    known: int
+    total: int | None
+    running: int
+    failed: int
+    # Nodes a second, and seconds until the last one has ended at that pace; None while there is no pace yet.
+    pace: float | None
+    left: float | None
+    seconds: float
+    # The terminal state, or empty while it goes on.
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """
+    A row for one node.
+    """
+
+    label: str
+    state: str
+    # How long it runs, ran, or will wait before its next attempt; None where there is nothing to count.
+    seconds: float | None
+    attempt: int
+    # Limits that it waits for, and what its last attempt raised.
+    waits_for: tuple[str, ...] = ()
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """
+    A limit that ready nodes wait for.
+    """
+
+    limit: str
+    nodes: int
+    used: int
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """
+    Attempts that failed and are made again.
+    """
+
+    now: int
+    so_far: int
+    # Seconds until the next one starts, None if no node backs off now.
+    next_in: float | None
+    # Of the last one.
+    node: str
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """
+    A node that failed.
+    """
+
+    node: str
+    reason: str
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    A run at one instant, ready to be drawn.
+    """
+
+    run_id: str
+    # On the run's clock.
+    time: float
+    head: Bar
+    # How many nodes ended how.
+    states: Mapping[str, int]
+    # None while the run goes on.
+    status: str | None
+    rows: tuple[Bar | Single, ...]
+    # What runs, longest first, without what has a row of its own.
+    running: tuple[Single, ...]
+    # What runs longest of all.
+    longest: Single | None
+    waits: tuple[Wait, ...]
+    retrying: Retrying | None
+    # The last ones.
+    failures: tuple[Failure, ...]
+    # Attempts that did not end when they were asked to.
+    abandoned: int
+
+
+# -- what is kept
+
+
+class _Pace:
+    """
+    Measure how many nodes end in a second, lately.
+    """
+
+    __slots__ = ("_marks", "next_at")
+
+    def __init__(self, now: float) -> None:
+        self._marks: deque[tuple[float, int]] = deque([(now, 0)], MARKS)
+        self.next_at = now + MARK_SECONDS
+
+    def mark(self, now: float, ended: int) -> None:
+        self._marks.append((now, ended))
+        self.next_at = now + MARK_SECONDS
+
+    def per_second(self, now: float, ended: int) -> float | None:
+        since, before = self._marks[0]
+        if ended - before < MEASURED_NODES or now - since < MEASURED_SECONDS:
+            return None
+        return (ended - before) / (now - since)
+
+
+class _Group:
+    """
+    Count the members of one container, or the run's own nodes.
+    """
+
+    __slots__ = (
+        "depth",
+        "ended",
+        "ended_at",
+        "failed",
+        "inner",
+        "known",
+        "node",
+        "opened_at",
+        "outer",
+        "pace",
+        "running",
+        "state",
+        "total",
+    )
+
+    def __init__(self, node: str, outer: _Group | None, depth: int, now: float) -> None:
+        # The container, empty for the run itself.
+        self.node = node
+        self.outer = outer
+        self.depth = depth
+        # Rows of its members that are open.
+        self.inner = 0
+        # Invariant: ended <= known.
+        self.known = 0
+        self.ended = 0
+        self.failed = 0
+        # Attempts inside, members of members included where those have no row.
+        self.running = 0
+        # How many members there will be; None once one came after another had ended and nobody has said how many.
+        self.total: int | None = 0
+        self.opened_at = now
+        self.ended_at: float | None = None
+        self.state = ""
+        self.pace = _Pace(now)
+
+    def left(self, now: float) -> float | None:
+        """
+        Return how long its members will still take at its pace, None if nobody knows.
+        """
+        pace = self.pace.per_second(now, self.ended)
+        return None if pace is None or self.total is None else (self.total - self.ended) / pace
+
+    def bar(self, now: float, label: str, depth: int) -> Bar:
+        """
+        Return its row.
+        """
+        is_open = self.ended_at is None
+        return Bar(
+            label=label,
+            depth=depth,
+            ended=self.ended,
+            known=self.known,
+            total=self.total if is_open else self.known,
+            running=self.running,
+            failed=self.failed,
+            pace=self.pace.per_second(now, self.ended) if is_open else None,
+            left=self.left(now) if is_open else None,
+            seconds=max(0.0, (now if self.ended_at is None else self.ended_at) - self.opened_at),
+            state=self.state,
+        )
+
+
+class _Limit:
+    """
+    Count what attempts hold of one limit.
+    """
+
+    __slots__ = ("name", "size", "used")
+
+    def __init__(self, name: str, size: int | None) -> None:
+        self.name = name
+        # None for a limit that came while the run went on: no event tells its size.
+        self.size = size
+        self.used = 0
+
+
+class _Demand:
+    """
+    Count the ready nodes that want the same.
+    """
+
+    __slots__ = ("parts", "waiting")
+
+    def __init__(self, parts: tuple[tuple[_Limit, int], ...]) -> None:
+        self.parts = parts
+        self.waiting = 0
+
+    def blocked_by(self) -> list[_Limit]:
+        """
+        List the limits that have no room for it.
+        """
+        return [
+            limit
+            for limit, weight in self.parts
+            if (limit.used > 0 if limit.size is None else limit.used + weight > limit.size)
+        ]
+
+
+class _Live:
+    """
+    What is known of a node that has entered, or to which something has happened, and that has not ended.
+    """
+
+    __slots__ = ("attempt", "demand", "group", "members", "node", "opens", "owner", "since", "state")
+
+    # When its state began, and its attempt; not set before it is ready.
+    since: float
+    attempt: int
+
+    def __init__(self, node: str, owner: _Live | None, group: _Group, demand: _Demand) -> None:
+        self.node = node
+        # Who brought it, unless the run itself did.
+        self.owner = owner
+        # The row that it is part of. Its bar counts only the members of the container that the row stands for.
+        self.group = group
+        self.demand = demand
+        self.state = _PENDING
+        # Live nodes that it brought. While there are any it waits for them and charges nothing.
+        self.members = 0
+        # The row of those, once there was one.
+        self.opens: _Group | None = None
+
+
+class Board:
+    """
+    Fold the events of a run, each in a time that does not depend on how many there were; a listener.
+
+    How long it will still take is said by a rule: for a row, its remaining nodes at its pace; for the run, the longest
+    of its rows. The pace is that of the last 8 marks, which are made when a node ends, at least a second apart. It is
+    said only where it is known: a row has a pace once five of its nodes have ended within a second or more, and a row
+    to which more nodes may come has no end. The run has one only if every row that goes on has. A stage that has not
+    begun counts as one node, for nobody knows more of it.
+    """
+
+    def __init__(self) -> None:
+        self.run_id = ""
+        self.name = ""
+        self.status: str | None = None
+        self.started_at = 0.0
+        # The latest instant that was told.
+        self.time = 0.0
+        self.ended = 0
+        self.known = 0
+        self.retries = 0
+        self.abandoned = 0
+        self.states: dict[str, int] = {}
+        self._pace = _Pace(0.0)
+        self._own = _Group("", None, 0, 0.0)
+        # Rows of containers, in the order in which they came, and those of them that have ended.
+        self._groups: dict[str, _Group] = {}
+        self._closed: deque[_Group] = deque()
+        # Open rows whose number of nodes is not known.
+        self._growing = 0
+        # Demands of planned nodes to which nothing has happened yet.
+        self._planned: dict[str, _Demand] = {}
+        # The run's own nodes while they are few: None until they have ended.
+        self._listed: dict[str, Single | None] | None = None
+        self._live: dict[str, _Live] = {}
+        # Running ones, in the order of their starts.
+        self._running: dict[str, _Live] = {}
+        # How many of them wait for what they brought.
+        self._holding = 0
+        # When the next attempt of a node starts, and why there is one; the heap may hold some that are not any more.
+        self._backing_off: dict[str, tuple[float, int, BaseException | None]] = {}
+        self._dues: list[tuple[float, str]] = []
+        self._last_retry = ""
+        self._last_cause: BaseException | None = None
+        self._failures: deque[Failure] = deque(maxlen=KEPT_FAILURES)
+        self._limits: dict[str, _Limit] = {}
+        self._max_concurrent: int | None = None
+        self._nothing = _Demand(())
+        self._demands: dict[Uses, _Demand] = {(): self._nothing}
+        # By type, for who folds many events.
+        self.folds: dict[type, Callable[[Any], None]] = {  # Any: an event of that type
+            RunStarted: self._begin,
+            NodeEntered: self._enter,
+            NodeReady: self._ready,
+            NodeStarted: self._start,
+            NodeRetrying: self._retry,
+            NodeEnded: self._end,
+            RunEnded: self._finish,
+        }
+
+    def __call__(self, event: Event) -> None:
+        """
+        Fold *event* in.
+        """
+        fold = self.folds.get(type(event))
+        if fold is not None:
+            fold(event)
+
+    @property
+    def running_count(self) -> int:
+        """
+        How many attempts run, without those that wait for what they brought.
+        """
+        return len(self._running) - self._holding
+
+    # -- events of the run
+
+    def _begin(self, event: RunStarted) -> None:
+        self.run_id, self.name = event.run_id, event.name
+        self.started_at = self.time = event.time
+        self.known = event.node_count
+        outline = event.outline
+        self._limits = {name: _Limit(name, size) for name, size in outline.limits.items()}
+        self._max_concurrent = outline.max_concurrent
+        self._pace = _Pace(event.time)
+        self._own = _Group("", None, 0, event.time)
+        self._own.known = self._own.total = event.node_count
+        if event.node_count <= LISTED:
+            self._listed = {entry.node: None for entry in outline.entries()}
+        self._planned = {entry.node: self._demand(entry.uses) for entry in outline.entries() if entry.uses}
+
+    def _finish(self, event: RunEnded) -> None:
+        self.time = max(self.time, event.time)
+        self.status = event.status
+
+    def _demand(self, uses: Uses) -> _Demand:
+        demand = self._demands.get(uses)
+        if demand is None:
+            if len(self._demands) >= KEPT_DEMANDS:
+                self._demands = {known: each for known, each in self._demands.items() if each.waiting or not known}
+            demand = self._demands[uses] = _Demand(tuple([(self._limit(name), weight) for name, weight in uses]))
+        return demand
+
+    def _limit(self, name: str) -> _Limit:
+        limit = self._limits.get(name)
+        if limit is None:
+            limit = self._limits[name] = _Limit(name, None)
+        return limit
+
+    # -- events of nodes
+
+    def _enter(self, event: NodeEntered) -> None:
+        node, uses = event.node, event.uses
+        demand = self._demands.get(uses) or self._demand(uses)
+        owner = self._live.get(event.group)
+        self.known += 1
+        if owner is None:
+            self._live[node] = _Live(node, None, self._own, demand)
+            self._grow(self._own)
+            self._list(node)
+            return
+        group = owner.opens or self._open(owner, event.time)
+        self._live[node] = _Live(node, owner, group, demand)
+        if group is not owner.group:
+            self._grow(group, event.of)
+        owner.members += 1
+        if owner.members == 1 and owner.state == _RUNNING:
+            # It waits for what it brought, and has lent its slots, if it had any.
+            self._holding += 1
+            self._free(owner)
+
+    def _list(self, node: str) -> None:
+        if self._listed is not None and len(self._listed) < LISTED:
+            self._listed[node] = None
+        else:
+            self._listed = None
+
+    def _open(self, owner: _Live, now: float) -> _Group:
+        """
+        Give what *owner* brings a row, unless it is one of many that do the same.
+        """
+        outer = owner.group
+        # Instances of a mapped stage: the row of the stage stands for all that goes on inside of them.
+        is_instance = not self._is_counted(owner) or owner.node.startswith(f"{outer.node}[")
+        if outer.node and (is_instance or outer.depth == MAX_DEPTH):
+            owner.opens = outer
+            return outer
+        is_inner = outer is not self._own
+        group = _Group(owner.node, outer if is_inner else None, outer.depth + 1 if is_inner else 0, now)
+        outer.inner += 1
+        owner.opens = self._groups[owner.node] = group
+        return group
+
+    @staticmethod
+    def _is_counted(live: _Live) -> bool:
+        """
+        Tell whether a node is one of those that the bar of its row counts, and not inside one of them.
+        """
+        return live.owner is None or live.owner.group is not live.group
+
+    def _grow(self, group: _Group, of: int | None = None) -> None:
+        group.known += 1
+        if group.total is None:
+            return
+        if of is not None:
+            group.total = max(of, group.known)
+        elif group.ended:
+            group.total = None
+            self._growing += 1
+        else:
+            group.total = group.known
+
+    def _charge(self, live: _Live) -> None:
+        live.group.running += 1
+        for limit, weight in live.demand.parts:
+            limit.used += weight
+
+    def _free(self, live: _Live) -> None:
+        live.group.running -= 1
+        for limit, weight in live.demand.parts:
+            limit.used -= weight
+
+    def _meet(self, node: str) -> _Live:
+        """
+        Make a planned node known when the first thing happens to it.
+        """
+        live = self._live[node] = _Live(node, None, self._own, self._planned.pop(node, self._nothing))
+        return live
+
+    def _ready(self, event: NodeReady) -> None:
+        _, now, _, node, _ = event
+        live = self._live.get(node) or self._meet(node)
+        if live.state == _BACKING_OFF:
+            del self._backing_off[node]
+        live.state = _WAITING
+        live.since = now
+        live.demand.waiting += 1
+
+    def _start(self, event: NodeStarted) -> None:
+        _, now, _, node, attempt = event
+        live = self._live.get(node) or self._meet(node)
+        self._leave(live)
+        live.state = _RUNNING
+        live.since = now
+        live.attempt = attempt
+        self._running[node] = live
+        if live.members:
+            self._holding += 1
+        else:
+            self._charge(live)
+
+    def _leave(self, live: _Live) -> None:
+        """
+        Take *live* out of what its state counts it among.
+        """
+        state = live.state
+        if state == _RUNNING:
+            del self._running[live.node]
+            if live.members:
+                self._holding -= 1
+            else:
+                self._free(live)
+        elif state == _WAITING:
+            live.demand.waiting -= 1
+        elif state == _BACKING_OFF:
+            del self._backing_off[live.node]
+
+    def _retry(self, event: NodeRetrying) -> None:
+        node, due = event.node, event.time + event.delay
+        live = self._live.get(node) or self._meet(node)
+        self._leave(live)
+        live.state = _BACKING_OFF
+        self._backing_off[node] = (due, event.attempt + 1, event.error)
+        heapq.heappush(self._dues, (due, node))
+        if len(self._dues) > 2 * len(self._backing_off) + KEPT_ROWS:
+            # Most of it is history, and nobody looks.
+            self._dues = [(each[0], name) for name, each in self._backing_off.items()]
+            heapq.heapify(self._dues)
+        self.retries += 1
+        self._last_retry, self._last_cause = node, event.error
+
+    def _end(self, event: NodeEnded) -> None:
+        _, now, _, node, attempt, state, reason, error, _, abandoned = event
+        live = self._live.pop(node, None)
+        if live is None:
+            # It ended before it was ready.
+            live = _Live(node, None, self._own, self._planned.pop(node, self._nothing))
+        self._leave(live)
+        if now > self.time:
+            self.time = now
+        self.ended += 1
+        if now >= self._pace.next_at:
+            self._pace.mark(now, self.ended)
+        self.states[state] = self.states.get(state, 0) + 1
+        group, owner = live.group, live.owner
+        if owner is None or owner.group is not group:
+            group.ended += 1
+            if now >= group.pace.next_at:
+                group.pace.mark(now, group.ended)
+        if state == "failed":
+            group.failed += 1
+            self._failures.append(Failure(node, reason, error))
+        if abandoned:
+            self.abandoned += 1
+        if owner is not None:
+            owner.members -= 1
+            if not owner.members and owner.state == _RUNNING:
+                self._holding -= 1
+                self._charge(owner)
+        elif self._listed is not None and node in self._listed:
+            seconds = now - live.since if live.state == _RUNNING else None
+            self._listed[node] = Single(node, state, seconds, attempt, (), error)
+        if live.opens is not None and live.opens is not group:
+            self._close(live.opens, state, now)
+
+    def _close(self, group: _Group, state: str, now: float) -> None:
+        """
+        Leave the row of a container that has ended as it is, or take it away: what is inside others, and what is old.
+        """
+        (group.outer or self._own).inner -= 1
+        if group.total is None:
+            self._growing -= 1
+        group.state = state
+        group.ended_at = now
+        if group.depth:
+            self._drop(group)
+            return
+        self._closed.append(group)
+        if len(self._closed) > KEPT_ROWS:
+            self._drop(self._closed.popleft())
+
+    def _drop(self, group: _Group) -> None:
+        # Another one of that name may have come since.
+        if self._groups.get(group.node) is group:
+            del self._groups[group.node]
+
+    # -- how it looks
+
+    def look(self, now: float) -> Look:
+        """
+        Return what is to be drawn at *now*, in a time that depends only on how much of it there is.
+        """
+        self.time = now = max(now, self.time)
+        rows = self._rows(now)
+        return Look(
+            run_id=self.run_id,
+            time=now,
+            head=self._head(now),
+            states=dict(self.states),
+            status=self.status,
+            rows=rows,
+            running=tuple(self._longest(now, {row.label for row in rows if isinstance(row, Single)})),
+            longest=next(self._longest(now, ()), None),
+            waits=tuple(self._waits()),
+            retrying=self._retrying(now),
+            failures=tuple(self._failures),
+            abandoned=self.abandoned,
+        )
+
+    def _head(self, now: float) -> Bar:
+        coming = sum(
+            group.total - group.known
+            for group in islice(self._groups.values(), SEARCHED)
+            if group.total is not None and group.ended_at is None
+        )
+        return Bar(
+            label=self.name,
+            depth=0,
+            ended=self.ended,
+            known=self.known,
+            total=None if self._growing else self.known + coming,
+            running=self.running_count,
+            failed=self.states.get("failed", 0),
+            pace=self._pace.per_second(now, self.ended),
+            left=self._left(now),
+            seconds=max(0.0, now - self.started_at),
+            state=self.status or "",
+        )
+
+    def _left(self, now: float) -> float | None:
+        if self._growing or len(self._groups) > SEARCHED:
+            return None
+        longest = None
+        for group in (self._own, *self._groups.values()):
+            # Members with rows of their own end with those.
+            if group.ended_at is None and group.known - group.ended > group.inner:
+                left = group.left(now)
+                if left is None:
+                    return None
+                longest = left if longest is None else max(longest, left)
+        return longest
+
+    def _rows(self, now: float) -> tuple[Bar | Single, ...]:
+        # Rows that are shown by what is around them: another one, or a node of the run's own.
+        inside: dict[str, list[_Group]] = {}
+        outermost: dict[str, list[_Group]] = {}
+        for group in islice(self._groups.values(), SEARCHED):
+            if group.known > 1:
+                around = group
+                while around.outer is not None and (around is group or around.known < 2):
+                    around = around.outer
+                if around is group or around.known < 2:
+                    outermost.setdefault(around.node, []).append(group)
+                else:
+                    inside.setdefault(around.node, []).append(group)
+        rows: list[Bar | Single] = []
+
+        def add(group: _Group, depth: int, prefix: str) -> None:
+            rows.append(group.bar(now, group.node.removeprefix(prefix), depth))
+            for each in inside.get(group.node, ()):
+                add(each, depth + 1, f"{group.node}/")
+
+        if self._listed is None:
+            if outermost:
+                rows.append(self._own.bar(now, "own nodes", 0))
+            for groups in outermost.values():
+                for group in groups:
+                    add(group, 0, "")
+            return tuple(rows)
+        for node, ended in self._listed.items():
+            for group in outermost.get(node, ()):
+                add(group, 0, "")
+            if node not in outermost:
+                rows.append(ended or self._single(node, now))
+        return tuple(rows)
+
+    def _single(self, node: str, now: float) -> Single:
+        live = self._live.get(node)
+        if live is None or live.state == _PENDING:
+            return Single(node, _PENDING, None, 1)
+        if live.state == _BACKING_OFF:
+            due, attempt, error = self._backing_off[node]
+            return Single(node, live.state, max(0.0, due - now), attempt, (), error)
+        if live.state == _WAITING:
+            return Single(node, live.state, max(0.0, now - live.since), 1, tuple(self._blocked(live.demand)))
+        return Single(node, live.state, max(0.0, now - live.since), live.attempt)
+
+    def _blocked(self, demand: _Demand) -> Iterator[str]:
+        blocked = demand.blocked_by()
+        yield from [limit.name for limit in blocked]
+        if not blocked and self._max_concurrent is not None and self.running_count >= self._max_concurrent:
+            yield "max_concurrent"
+
+    def _longest(self, now: float, shown: Collection[str]) -> Iterator[Single]:
+        found = (
+            live
+            for live in islice(self._running.values(), SEARCHED)
+            if not live.members and live.node not in shown and not (live.opens is not None and live.opens.known > 1)
+        )
+        for live in islice(found, SHOWN_RUNNING):
+            yield Single(live.node, live.state, max(0.0, now - live.since), live.attempt)
+
+    def _waits(self) -> Iterator[Wait]:
+        nodes: dict[str, int] = {}
+        for demand in self._demands.values():
+            if demand.waiting:
+                for name in self._blocked(demand):
+                    nodes[name] = nodes.get(name, 0) + demand.waiting
+        for name, count in nodes.items():
+            limit = self._limits.get(name)
+            if limit is None:
+                yield Wait(name, count, self.running_count, self._max_concurrent)
+            else:
+                yield Wait(name, count, limit.used, limit.size)
+
+    def _retrying(self, now: float) -> Retrying | None:
+        if not self.retries:
+            return None
+        dues, waiting = self._dues, self._backing_off
+        while dues and (dues[0][1] not in waiting or waiting[dues[0][1]][0] != dues[0][0]):
+            heapq.heappop(dues)
+        next_in = max(0.0, dues[0][0] - now) if dues else None
+        return Retrying(len(waiting), self.retries, next_in, self._last_retry, self._last_cause)

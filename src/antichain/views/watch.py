@@ -1,0 +1,165 @@
+"""
+Between a run and a display: fold events where they are told, and have the display draw, now and then, in a thread of
+its own. The run never waits for a screen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from antichain.core.facts import (
+    Event,
+    NodeEnded,
+    NodeEntered,
+    NodeReady,
+    NodeRetrying,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+)
+from antichain.record import RunResult
+from antichain.views.board import Board, Look
+
+# Events that no display says anything about by themselves.
+_QUIET: Final = frozenset({NodeEntered, NodeReady, NodeStarted})
+
+
+class Display(Protocol):
+    """
+    Show looks of a run. What goes wrong while writing ends the display, and raises nothing.
+    """
+
+    # Seconds between two looks.
+    every: float
+
+    def begin(self, look: Look) -> None:
+        """
+        The run has begun.
+        """
+        ...
+
+    def note(self, event: NodeRetrying | NodeEnded) -> None:
+        """
+        An attempt has failed.
+        """
+        ...
+
+    def draw(self, look: Look) -> None:
+        """
+        Show how the run goes.
+        """
+        ...
+
+    def end(self, look: Look) -> None:
+        """
+        Show how the run ended, and give back what belongs to others.
+        """
+        ...
+
+    def conclude(self, result: RunResult) -> None:
+        """
+        Show what is to be said of the whole run.
+        """
+        ...
+
+    def close(self) -> None:
+        """
+        Give back what belongs to others: nobody will tell how the run ended.
+        """
+        ...
+
+
+class Watch:
+    """
+    Watch one run for a display; a listener.
+    """
+
+    def __init__(
+        self, display: Display, clock: Callable[[], float] = time.monotonic, *, has_thread: bool = True
+    ) -> None:
+        self._display = display
+        self._clock = clock
+        self._has_thread = has_thread
+        self._board = Board()
+        self._folds: dict[type, Callable[[Any], None]] = self._board.folds  # Any: an event of that type
+        # Held while an event is folded in or a look is taken, never while anything is written.
+        self._lock = threading.Lock()
+        # What to add to our clock to get the run's.
+        self._offset = 0.0
+        self._is_over = threading.Event()
+        # A run that broke tells no end: then this object goes, and the terminal is to be left in order all the same.
+        self._closing = weakref.finalize(self, _close, display, self._is_over)
+
+    def __call__(self, event: Event) -> None:
+        """
+        Fold *event* in.
+        """
+        kind = type(event)
+        fold = self._folds.get(kind)
+        if fold is None:
+            return
+        with self._lock:
+            fold(event)
+        if kind not in _QUIET:
+            self._follow(event)
+
+    def _follow(self, event: Event) -> None:
+        match event:
+            case NodeEnded():
+                if event.state == "failed":
+                    self._display.note(event)
+            case NodeRetrying():
+                self._display.note(event)
+            case RunStarted():
+                self._offset = event.time - self._clock()
+                self._display.begin(self.look())
+                if self._has_thread:
+                    arguments = (weakref.ref(self), self._is_over, self._display.every)
+                    threading.Thread(target=_refresh, args=arguments, name="antichain-progress", daemon=True).start()
+            case RunEnded():
+                self._is_over.set()
+                self._closing.detach()
+                self._display.end(self.look())
+            case _:
+                return
+
+    def look(self) -> Look:
+        """
+        Return how the run looks now.
+        """
+        now = self._clock() + self._offset
+        with self._lock:
+            return self._board.look(now)
+
+    def tick(self) -> None:
+        """
+        Have the display draw.
+        """
+        self._display.draw(self.look())
+
+    def conclude(self, result: RunResult) -> None:
+        """
+        Show what is to be said of the whole run, once it is over.
+        """
+        self._display.conclude(result)
+
+
+def _close(display: Display, is_over: threading.Event) -> None:
+    is_over.set()
+    display.close()
+
+
+def _refresh(watch: weakref.ref[Watch], is_over: threading.Event, every: float) -> None:
+    """
+    Draw until the run is over or nobody holds the watch any more.
+    """
+    while not is_over.wait(every):
+        held = watch()
+        if held is None:
+            return
+        held.tick()
+        del held
