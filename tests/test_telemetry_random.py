@@ -15,7 +15,7 @@ from antichain.core.facts import Event
 from antichain.record import RunResult
 from antichain.telemetry import names
 from antichain.testing import virtual_time
-from tests.support.spans import Recorder, judge, parent_id, span_id
+from tests.support.spans import Recorder, is_ours, judge, parent_id, span_id
 
 RUNS = 200
 BLOCKS = 8
@@ -199,7 +199,7 @@ def judge_run(recorder: Recorder, result: RunResult) -> None:
 def judge_bodies(recorder: Recorder) -> int:
     """What bodies started is a child of their own attempt, on the loop and in threads."""
     attempts = {span_id(span): span for span in recorder.attempts}
-    of_bodies = [span for span in recorder.spans if span.instrumentation_scope.name == "user" and span.name != "caller"]  # type: ignore[union-attr]
+    of_bodies = [span for span in recorder.spans if not is_ours(span) and span.name != "caller"]
     for span in of_bodies:
         around = attempts[parent_id(span) or 0]
         assert span.name.rstrip("[").split("/")[0] in str((around.attributes or {})[names.NODE_ID]), (span, around)
