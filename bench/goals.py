@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.imports import import_lines
 from bench.report import Line
 from bench.rounds import Case, Samples, interleave, run_python, value_of
 
@@ -212,29 +213,12 @@ def map_suite(size: Size, say: Say) -> list[Line]:
     ]
 
 
-BASE = "import asyncio, concurrent.futures, sqlite3, dataclasses"
-IMPORT = "import antichain"
-EVERYTHING = "from antichain import *"  # what `import antichain` leaves for first use too
-
-
 def import_suite(size: Size, say: Say) -> list[Line]:
     """
-    CPU time of `import antichain` in a fresh process beside the standard library's modules that any such library needs.
+    CPU time of `import antichain` in a fresh process beside the standard library's modules that any such library needs,
+    and of `antichain --help` beside a bare interpreter.
     """
-    rounds = max(11, size.rounds)
-    say(f"{rounds} rounds of three imports")
-    run_python(["-m", "bench.imports", EVERYTHING])  # writes byte code
-    samples: dict[str, list[float]] = {BASE: [], IMPORT: [], EVERYTHING: []}
-    for _ in range(rounds):
-        for statement, times in samples.items():
-            times.append(run_python(["-m", "bench.imports", statement])["cpu_s"])
-    lines = []
-    for statement, most in ((IMPORT, 1.5), (EVERYTHING, None)):
-        ratio = statistics.median(mine / base for mine, base in zip(samples[statement], samples[BASE], strict=True))
-        note = f"{statistics.median(samples[statement]) * 1e3:.0f} / {statistics.median(samples[BASE]) * 1e3:.0f} ms"
-        what = f"{statement} / asyncio, concurrent.futures, sqlite3, dataclasses"
-        lines.append(Line(what, ratio, "x", most, aim=1.5, note=note))
-    return lines
+    return import_lines(max(11, size.rounds), say)
 
 
 SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {

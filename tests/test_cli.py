@@ -3,17 +3,22 @@ The command line as its users meet it: in processes of its own, with real files,
 """
 
 import json
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NewType, Optional
+from uuid import UUID
 
 import pytest
 
@@ -339,6 +344,45 @@ def test_factory_gets_its_parameters_and_the_run_the_rest(write: Write, here: He
     assert out.splitlines() == ["3", "/tmp", "['a,b', 'c']", "True", "[1, {}]", "NaN"]
 
 
+@pytest.mark.parametrize(
+    ("signatures", "expected"),
+    [
+        (["year: str"], "'2024'"),
+        (["year: 'str'"], "'2024'"),
+        (["year: str", "year"], "'2024'"),
+        (["year: str", "year: int"], "2024"),  # they do not agree: JSON
+        (["year"], "2024"),
+        (["year: float"], "2024.0"),
+        (["year: list[int]"], "[2024]"),
+        (["year: 'NotThere'"], "2024"),
+        (["year: str = ''"], "'2024'"),
+    ],
+)
+def test_inputs_are_read_as_the_nodes_that_take_them_say(
+    write: Write, here: Here, signatures: list[str], expected: str
+) -> None:
+    nodes = "".join(f"@graph.node\ndef n{i}({each}): return repr(year)\n" for i, each in enumerate(signatures))
+    code, out, err = here("run", write(f"graph = Graph()\n{nodes}"), "year=2024")
+    assert code == 0, err
+    assert set(re.findall(r"(?:n\d+: |^)(.+)", out, re.MULTILINE)) == {expected}
+
+
+def test_factory_may_be_anything_that_is_called_as_one(write: Write, here: Here) -> None:
+    file = write("""
+        import functools
+
+        def make(word: str, times: int) -> Graph:
+            graph = Graph()
+            graph.add("words", lambda: word * times)
+            return graph
+
+        twice = functools.partial(make, times=2)
+        kept = functools.cache(make)
+    """)
+    assert here("run", f"{file}:twice", "word=a")[:2] == (0, "aa\n")
+    assert here("run", f"{file}:kept", "word=a", "times=3")[:2] == (0, "aaa\n")
+
+
 def test_file_is_imported_like_a_script(write: Write) -> None:
     """Its neighbours can be imported, its module is known, and a name of the library does no harm."""
     write("word = 'neighbour'", "neighbour.py")
@@ -370,6 +414,25 @@ class Colour(Enum):
     RED = "r"
 
 
+@dataclass(frozen=True)
+class Point:
+    x: float
+    names: list[str] = field(default_factory=list)
+    colour: Colour = Colour.RED
+
+
+@dataclass
+class Positive:
+    number: int
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise ValueError("too small")
+
+
+UserId = NewType("UserId", int)
+
+
 @pytest.mark.parametrize(
     ("texts", "annotation", "expected"),
     [
@@ -398,6 +461,26 @@ class Colour(Enum):
         (["RED"], Colour, Colour.RED),
         (["fast"], Literal["fast", "slow"], "fast"),
         (['{"a": 1}'], dict[str, int], {"a": 1}),
+        (["3"], Annotated[int, "a note"], 3),
+        (["3"], Optional[int], 3),  # noqa: UP045  # as users still write it
+        (["None"], Optional[int], None),  # noqa: UP045
+        (["3"], UserId, 3),
+        (["2"], Literal[1, 2], 2),
+        (["a", "b"], Sequence[str], ["a", "b"]),
+        (["a", "b"], Iterable[str], ["a", "b"]),
+        (["1"], list, [1]),
+        (["[]"], list[int], []),
+        (["3", "x"], tuple[int, str], (3, "x")),
+        (['[3, "x"]'], tuple[int, str], (3, "x")),
+        (["[[1, 2], [3]]"], list[list[int]], [[1, 2], [3]]),
+        (['[{"x": 1}]'], list[Point], [Point(1.0)]),
+        (['{"x": 1, "names": ["a"], "colour": "RED"}'], Point, Point(1.0, ["a"], Colour.RED)),
+        (["3"], bytes, b"3"),
+        (["2024-02-29"], date, date(2024, 2, 29)),
+        (["2024-02-29T12:00:00+00:00"], datetime, datetime(2024, 2, 29, 12, tzinfo=UTC)),
+        (["0.1"], Decimal, Decimal("0.1")),
+        (["5" * 32], UUID, UUID("5" * 32)),
+        (["inf"], float, math.inf),
     ],
 )
 def test_values_are_read_as_annotated(texts: list[str], annotation: Any, expected: Any) -> None:
@@ -415,6 +498,17 @@ def test_values_are_read_as_annotated(texts: list[str], annotation: Any, expecte
         (["x"], int | None, "not a valid int"),
         (["1", "x"], list[int], "not a valid int"),
         (["1", "2"], int, "given 2 times"),
+        (["1", "2", "3"], tuple[int, str], "x= takes 2 values, and 3 are given."),
+        (["a"], dict[str, int], "x='a' is not a valid dict (write a JSON object"),
+        (["a"], Point, 'is not a JSON object: write x=\'{"x": …, "names": …, "colour": …}\'.'),
+        (['{"y": 1}'], Point, "x= has no field 'y'."),
+        (['{"x": "a"}'], Point, "x.x='a' is not a valid float."),
+        (["{}"], Point, "makes no Point: TypeError"),
+        (['{"number": 0}'], Positive, "makes no Positive: ValueError: too small."),
+        (["2024-02-30"], date, "x='2024-02-30' is not a valid date (day is out of range for month)"),
+        (["x"], Decimal, "x='x' is not a valid Decimal."),
+        (["x"], UUID, "x='x' is not a valid UUID"),
+        (["3"], Literal[1, 2], "(use 1, 2)"),
     ],
 )
 def test_values_that_cannot_be_read(texts: list[str], annotation: Any, said: str) -> None:

@@ -112,7 +112,7 @@ IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "Random"
 # Third-party packages live in the file that bears their name; these files bear it in another form.
 THIRD_PARTY = {
     "typer": {"cli/application.py"},
-        "opentelemetry": {"telemetry/otel.py"},
+    "opentelemetry": {"telemetry/otel.py"},
     "aiohttp": {"demo/chat.py", "testing/provider/sending.py", "testing/provider/serving.py"},
 }
 

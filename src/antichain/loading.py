@@ -83,7 +83,7 @@ def _split(target: str) -> tuple[Path, str | None]:
             raise UsageError(f"{target!r} names nothing after the colon. Write FILE:NAME, or only FILE.")
         return Path(before), after
     file = before if colon and after.isidentifier() else target
-    if Path(file).is_dir():
+    if file and Path(file).is_dir():
         raise UsageError(f"{file!r} is a folder. Name a Python file in it.{_near(str(Path(file) / 'graph.py'))}")
     raise UsageError(f"{file!r}: there is no such file.{_near(target)}")
 

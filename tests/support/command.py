@@ -62,3 +62,27 @@ def in_process(capfd: pytest.CaptureFixture[str]) -> Iterator[Here]:
 def is_of_the_user(name: str) -> bool:
     file = getattr(sys.modules[name], "__file__", None)
     return isinstance(file, str) and not file.startswith((sys.prefix, sys.base_prefix, os.getcwd()))
+
+
+# A line of a file that says to `interrupted` that the time has come.
+READY = "print('ready', flush=True)"
+
+
+def interrupted(file: Path, *signals: int, arguments: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    """Send signals to a command, each once it has said that it is ready for it."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "antichain", "run", file, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for number in signals:
+                assert process.stdout.readline() == "ready\n"
+                process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

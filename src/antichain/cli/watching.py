@@ -37,9 +37,9 @@ class Watch:
         self._trace: Any = None  # Any: an EventTrace
         self._path = Path(trace) if trace is not None else None
         if self._path is not None:
+            _check_place(self._path)
             from antichain.views.timeline import EventTrace
 
-            _check_place(self._path)
             self._trace = EventTrace()
         self._shows_progress = shows_progress
 
