@@ -177,6 +177,7 @@ def test_every_policy_and_option_is_in_the_reference() -> None:
 
 def test_every_field_of_a_record_is_in_the_reference() -> None:
     assert set(antichain.NodeRecord.__dataclass_fields__) <= first_cells("results")
+    assert set(antichain.Estimate.__dataclass_fields__) == first_cells("graph")
 
 
 def test_every_field_of_an_event_is_in_the_reference() -> None:
