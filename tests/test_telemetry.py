@@ -18,9 +18,12 @@ from antichain import (
     Context,
     Graph,
     NodeEnded,
+    NodeStarted,
     ParallelStepExecutor,
     Retry,
+    RunEnded,
     RunFailed,
+    RunStarted,
     RunTimeout,
     Step,
 )
@@ -238,9 +241,9 @@ def test_spans_have_few_names(recorder: Recorder) -> None:
 
 def test_stages_that_follow_each_other_link_from_item_to_item(recorder: Recorder) -> None:
     graph = Graph()
-    graph.map("read", one_more, over=range(50), max_concurrent=2)
-    graph.map("write", one_more, over="read", max_concurrent=1)
-    graph.map("also", one_more, over="read")
+    graph.map("read", one_more, over=range(50), max_concurrent=8)
+    graph.map("write", one_more, over="read")
+    graph.map("also", slowly, over="read", max_concurrent=1)
     run(graph, recorder)
     assert links_of(recorder, "write") == links_of(recorder, "also") == ["read"]
     for number in range(50):
@@ -249,6 +252,11 @@ def test_stages_that_follow_each_other_link_from_item_to_item(recorder: Recorder
 
 async def one_more(x: int) -> int:
     await asyncio.sleep(0)
+    return x + 1
+
+
+async def slowly(x: int) -> int:
+    await asyncio.sleep(0.001)
     return x + 1
 
 
@@ -415,11 +423,23 @@ def test_a_thread_that_was_left_behind_still_sees_its_attempt(recorder: Recorder
     assert parent_id(recorder.by_user("late")) == span_id(span)
 
 
-def test_an_attempt_that_was_given_up_before_a_thread_was_free_is_nobodys(recorder: Recorder) -> None:
+def test_an_attempt_is_around_its_own_body_only(recorder: Recorder) -> None:
+    """Not around one that was given up before a thread was free for it; and it is taken back."""
     tracing = otel.Tracing(recorder.provider)
-    token = tracing.enter("a", 1)
-    assert token is None
+    started: list[Event] = [RunStarted(1, 0.0, "r", "graph", 1), NodeStarted(2, 0.0, "r", "a", 2)]
+    for event in started:
+        tracing(event)
+    for node, attempt in (("a", 1), ("b", 1)):
+        token = tracing.enter(node, attempt)
+        assert trace.get_current_span() is trace.INVALID_SPAN
+        tracing.leave(token)
+    token = tracing.enter("a", 2)
+    assert trace.get_current_span() is recorder.counted.started[-1]
     tracing.leave(token)
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    tracing(RunEnded(3, 1.0, "r", "failed"))
+    # A fault ended the run: what was running ends with it.
+    assert len(recorder.ours) == 2
 
 
 # -- when something is wrong
@@ -535,3 +555,18 @@ def test_nothing_is_kept_of_what_nobody_can_link_to(recorder: Recorder, shape: s
         # Of planned nodes there is something to know before they start.
         assert max(most.values()) <= 12, most
     assert set(kept_by(tracing).values()) == {0}
+
+
+def test_what_stages_link_to_is_dropped_once_they_have(recorder: Recorder) -> None:
+    graph, kept = Graph(), []
+    graph.map("read", one_more, over=range(200), max_concurrent=2)
+    graph.map("write", one_more, over="read", max_concurrent=2)
+    graph.add("sum", one, depends_on=["write"])
+    graph.add("after", one, depends_on=["sum"])
+
+    def look(event: Event, tracing: otel.Tracing) -> None:
+        if isinstance(event, NodeStarted) and event.node == "after":
+            kept.append(len(tracing._links) + len(tracing._instances) + len(tracing._waiting))
+
+    traced(graph, recorder, look)
+    assert kept == [2]
