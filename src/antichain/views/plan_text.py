@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from antichain.printable import printable
-from antichain.views.text import names_text, seconds_text
+from antichain.views.figures import time_text
+from antichain.views.text import names_text
 
 __all__ = ["Forecast", "LimitUse", "Outlook", "outlook_text"]
 
@@ -105,7 +106,7 @@ def _sections(outlook: Outlook) -> Iterator[str]:
     yield from _rows("may be given", [_name(name) for name in outlook.optional_inputs])
     yield from _rows("limits", _limits(outlook.limits))
     if outlook.critical_path:
-        yield f"  longest path  {seconds_text(outlook.critical_seconds)}: {_path(outlook.critical_path)}"
+        yield f"  longest path  {time_text(outlook.critical_seconds)}: {_path(outlook.critical_path)}"
 
 
 def _rows(title: str, rows: Sequence[str]) -> Iterator[str]:
@@ -142,8 +143,8 @@ def _estimates(outlook: Outlook) -> Iterator[str]:
     rows += [
         (
             "any" if each.slots is None else f"{each.slots:,}",
-            seconds_text(each.makespan),
-            seconds_text(each.bound),
+            time_text(each.makespan),
+            time_text(each.bound),
             _setter(each.bound_by),
         )
         for each in outlook.estimates

@@ -117,20 +117,6 @@ def names_text(names: Sequence[str], limit: int = 5) -> str:
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
 
 
-def seconds_text(seconds: float) -> str:
-    """
-    Say a duration in the two units that matter.
-    """
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60:,} h {minutes % 60:02} min"
-
-
 def json_text(data: object) -> str:
     """
     Write plain data as one JSON document of printable ASCII.
