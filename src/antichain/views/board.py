@@ -32,6 +32,8 @@ LISTED: Final = 12
 KEPT_ROWS: Final = 50
 KEPT_FAILURES: Final = 3
 SHOWN_RUNNING: Final = 10
+# What runs for less is not listed: nobody could read it.
+LISTED_SECONDS: Final = 1.0
 # How far a look searches for them, however many there are.
 SEARCHED: Final = 500
 # Rows inside rows inside rows: what is deeper is part of the row around it.
@@ -379,6 +381,14 @@ class Board:
             fold(event)
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """
+        The sizes of the limits that the run began with, `max_concurrent` among them if there was one.
+        """
+        sizes = {name: limit.size for name, limit in self._limits.items() if limit.size is not None}
+        return sizes if self._max_concurrent is None else {**sizes, "max_concurrent": self._max_concurrent}
+
+    @property
     def running_count(self) -> int:
         """
         How many attempts run, without those that wait for what they brought.
@@ -717,7 +727,10 @@ class Board:
         found = (
             live
             for live in islice(self._running.values(), SEARCHED)
-            if not live.members and live.node not in shown and not (live.opens is not None and live.opens.known > 1)
+            if now - live.since >= LISTED_SECONDS
+            and not live.members
+            and live.node not in shown
+            and not (live.opens is not None and live.opens.known > 1)
         )
         for live in islice(found, SHOWN_RUNNING):
             yield Single(live.node, live.state, max(0.0, now - live.since), live.attempt)

@@ -21,7 +21,7 @@ MOST_COLUMNS: Final = 160
 LABEL_COLUMNS: Final = 40
 BAR_COLUMNS: Final = 60
 # What a bar needs to say something.
-LEAST_BAR: Final = 6
+LEAST_BAR: Final = 12
 
 
 class Span(NamedTuple):
@@ -358,7 +358,7 @@ def _state(row: Single) -> Line:
         parts.append(Span(time_text(row.seconds), "dim"))
     if row.attempt > 1 and row.state != "backing off":
         parts.append(Span(f"attempt {row.attempt}", "warn"))
-    if row.error is not None:
+    if row.error is not None and row.state != "succeeded":
         parts.append(Span(cause_text(row.error), "bad" if row.state == "failed" else "dim"))
     elif row.state in ("skipped", "cancelled"):
         parts.append(Span(row.state, "dim"))

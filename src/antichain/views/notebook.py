@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from antichain.core.facts import NodeEnded, NodeRetrying
-from antichain.record import RunResult
 from antichain.views.board import Look
 from antichain.views.frame import Line, frame
-from antichain.views.summary import summary_lines
+from antichain.views.summary import Summary, summary_lines
 
 # Seconds between two looks: each is a message to the browser.
 EVERY: Final = 0.5
@@ -105,11 +104,11 @@ class Notebook:
         self._last = frame(look, WIDTH, HEIGHT)
         self._show(self._last)
 
-    def conclude(self, result: RunResult) -> None:
+    def conclude(self, summary: Summary) -> None:
         """
         Add the closing summary.
         """
-        self._last = [*self._last, *summary_lines(result, WIDTH)]
+        self._last = [*self._last, *summary_lines(summary, WIDTH)]
         self._show(self._last)
 
     def close(self) -> None:

@@ -11,11 +11,10 @@ from typing import Final, TextIO
 
 from antichain.core.facts import NodeEnded, NodeRetrying
 from antichain.printable import printable
-from antichain.record import RunResult
 from antichain.views.board import Look
 from antichain.views.figures import time_text
 from antichain.views.frame import UNICODE, cause_text, clock, count_text, limit_text, plain
-from antichain.views.summary import summary_lines
+from antichain.views.summary import Summary, summary_lines
 from antichain.views.watch import Display, Watch
 
 # Seconds between two lines that only say how far the run is: a tenth of what has passed, within bounds.
@@ -131,11 +130,11 @@ class PlainLines:
         style = "32" if look.status == "succeeded" else "31"
         self._print(look.head.seconds, f"{look.status}: {standing_text(look)}", style)
 
-    def conclude(self, result: RunResult) -> None:
+    def conclude(self, summary: Summary) -> None:
         """
         Print the closing summary.
         """
-        self._write("\n".join(plain(line) for line in summary_lines(result, PLAIN_COLUMNS, UNICODE)))
+        self._write("\n".join(plain(line) for line in summary_lines(summary, PLAIN_COLUMNS, UNICODE)))
 
     def close(self) -> None:
         """

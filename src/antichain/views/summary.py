@@ -72,13 +72,17 @@ class Summary:
     abandoned: list[str] = field(default_factory=list)
 
 
-def summarize(record: Run) -> Summary:
+def summarize(record: Run, sizes: Mapping[str, int] | None = None) -> Summary:
     """
     Read the figures of a run from its record.
 
     A node's time is that from its first start to its end, pauses between attempts included. A limit is taken for the
-    cause of a node's wait if, in the middle of it, as much of the limit was used as ever was in this run; if none was,
-    and as many nodes ran as ever did, the cause is `max_concurrent`.
+    cause of a node's wait if it was full in the middle of it; if none was, and as many nodes ran as may, the cause is
+    `max_concurrent`.
+
+    Args:
+        sizes: of the limits, and of `max_concurrent` if there was one. Of a limit that is not named, or if none is
+            known, the most that was ever used at once is taken for its size.
     """
     run = snapshot(record)
     start, end = span_of(run)
@@ -93,7 +97,7 @@ def summarize(record: Run) -> Summary:
     path = critical_path(run)
     summary.path = [Step(node, share * summary.makespan) for node, share in critical_shares(run, path).items()]
     if len(nodes) <= MOST_NODES:
-        summary.waits = _waits(nodes, groups, _inside(run.nodes, set(path)))
+        summary.waits = _waits(nodes, groups, _inside(run.nodes, set(path)), sizes)
     return summary
 
 
@@ -140,7 +144,9 @@ _STARTS: Final = 1
 _LOOKS: Final = 2
 
 
-def _waits(nodes: Sequence[NodeRecord], containers: set[str], critical: set[str]) -> list[Waiting]:
+def _waits(
+    nodes: Sequence[NodeRecord], containers: set[str], critical: set[str], sizes: Mapping[str, int] | None
+) -> list[Waiting]:
     """
     Add up who waited for which limit.
     """
@@ -161,6 +167,9 @@ def _waits(nodes: Sequence[NodeRecord], containers: set[str], critical: set[str]
         for limit, _ in (*nodes[at].uses, ("", 1)):
             most[limit] = max(most[limit], used[limit])
     used.clear()
+    if sizes is not None:
+        for name, size in {"": MOST_NODES + 1, **sizes}.items():
+            most["" if name == "max_concurrent" else name] = size
     waits: dict[str, Waiting] = {}
     held: dict[str, list[tuple[float, float]]] = {}
     for _, kind, at in moments:
@@ -206,18 +215,17 @@ def _union(spells: Iterable[tuple[float, float]]) -> float:
 # -- in words
 
 
-def summary_lines(record: Run, width: int, signs: Signs = UNICODE) -> list[Line]:
+def summary_lines(summary: Summary, width: int, signs: Signs = UNICODE) -> list[Line]:
     """
     Say in a few lines how a run went and what to do next.
     """
-    summary = summarize(record)
     if not summary.states:
         return []
     sections: list[tuple[str, list[Line]]] = [
         ("nodes", [_states_line(summary)]),
         ("speed-up", _speed_lines(summary)),
         ("critical", _path_lines(summary, width - 11, signs)),
-        ("waited", _wait_lines(summary)),
+        ("waits", _wait_lines(summary)),
         ("retries", _retry_lines(summary)),
         ("failed", _failed_lines(summary)),
         ("abandoned", _abandoned_lines(summary)),
@@ -248,44 +256,45 @@ def _speed_lines(summary: Summary) -> list[Line]:
         return []
     times = summary.work / summary.makespan
     figure = f"{times:.1f}" if times < 99.5 else f"{times:,.0f}"
-    return [(Span(f"{figure} times as fast as one after another: {time_text(summary.work)} of work"),)]
+    told = f"{figure} times as fast as" if times >= 1.05 else "no faster than"
+    return [(Span(f"{told} one node after another: {time_text(summary.work)} of work"),)]
 
 
 def _path_lines(summary: Summary, width: int, signs: Signs) -> list[Line]:
     """
-    Show the critical path in one line; the middle of a long one is left out.
+    Show the critical path in one line. From the middle of one that is too long the shortest steps are left out.
     """
-    if len(summary.path) < 2 or summary.makespan < TELLING_SECONDS:
+    path, makespan = summary.path, summary.makespan
+    if len(path) < 2 or makespan < TELLING_SECONDS:
         return []
     arrow = " → " if signs is UNICODE else " > "
+    inner = sorted(range(1, len(path) - 1), key=lambda at: -path[at].seconds)[:width]
+    text = ""
+    # With seconds or without, and with as many steps of the middle as there is room for.
+    for kept, has_seconds in [(len(inner), True), *((kept, False) for kept in range(len(inner), -1, -1))]:
+        shown = sorted({0, len(path) - 1, *inner[:kept]})
+        steps: list[str] = []
+        for before, at in zip([-1, *shown], shown, strict=False):
+            steps += [signs.ellipsis] if at > before + 1 else []
+            steps.append(_step_text(path[at], makespan, max(12, width // 3), signs, has_seconds=has_seconds))
+        text = arrow.join(steps)
+        if columns(text) <= width:
+            break
+    return [(Span(text),)]
 
-    def joined(kept: int) -> str:
-        head, tail = path[: (kept + 1) // 2], path[len(path) - kept // 2 :]
-        steps = [
-            [_step_text(step, summary.makespan, max(12, width // 3), signs) for step in part] for part in (head, tail)
-        ]
-        gap = [f"{signs.ellipsis} {len(path) - kept:,} more {signs.ellipsis}"] if kept < len(path) else []
-        return arrow.join([*steps[0], *gap, *steps[1]])
 
-    path = summary.path
-    kept = min(len(path), width // 6)
-    while kept > 2 and columns(joined(kept)) > width:
-        kept -= 1
-    return [(Span(joined(kept)),)]
-
-
-def _step_text(step: Step, makespan: float, width: int, signs: Signs) -> str:
-    share = f" {100 * step.seconds / makespan:.0f}%" if makespan else ""
-    return f"{cut_middle(printable(step.node), width, signs.ellipsis)} {time_text(step.seconds)}{share}"
+def _step_text(step: Step, makespan: float, width: int, signs: Signs, *, has_seconds: bool) -> str:
+    name = cut_middle(printable(step.node), width, signs.ellipsis)
+    return f"{name} {f'{time_text(step.seconds)} ' if has_seconds else ''}{100 * step.seconds / makespan:.0f}%"
 
 
 def _wait_lines(summary: Summary) -> list[Line]:
     lines: list[Line] = []
     for wait in summary.waits[:SHOWN_LIMITS]:
         nodes = f"{wait.nodes:,} node{'s' * (wait.nodes != 1)}"
-        text = f"{time_text(wait.seconds)} for {limit_text(wait.limit)}, {nodes} together"
-        path = f"; it held the critical path for {time_text(wait.critical)}" if wait.critical >= LEAST_WAIT else ""
-        lines.append((Span(text), Span(path)))
+        text = f"{limit_text(wait.limit)}: {nodes} x {time_text(wait.seconds / wait.nodes)}"
+        held = f"; critical path {time_text(wait.critical)}" if wait.critical >= LEAST_WAIT else ""
+        lines.append((Span(text), Span(held)))
     return lines
 
 

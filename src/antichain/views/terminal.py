@@ -15,10 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from antichain.core.facts import NodeEnded, NodeRetrying
-from antichain.record import RunResult
 from antichain.views.board import Look
 from antichain.views.frame import ASCII, UNICODE, Line, Signs, columns, frame
-from antichain.views.summary import summary_lines
+from antichain.views.summary import Summary, summary_lines
 
 # Seconds between two frames.
 EVERY: Final = 0.125
@@ -122,13 +121,13 @@ class Terminal:
             self._guarded(lambda: self._paint(lines, is_last=True))
             self.close()
 
-    def conclude(self, result: RunResult) -> None:
+    def conclude(self, summary: Summary) -> None:
         """
         Print the closing summary.
         """
         with self.lock:
             width = min(self._size()[0] - 1, 120)
-            lines = summary_lines(result, width, self._signs)
+            lines = summary_lines(summary, width, self._signs)
             text = "".join(f"{self._styled(line)}\r\n" for line in lines)
             self._guarded(lambda: self._send(text))
 

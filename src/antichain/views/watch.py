@@ -23,6 +23,7 @@ from antichain.core.facts import (
 )
 from antichain.record import RunResult
 from antichain.views.board import Board, Look
+from antichain.views.summary import Summary, summarize
 
 # Events that no display says anything about by themselves.
 _QUIET: Final = frozenset({NodeEntered, NodeReady, NodeStarted})
@@ -60,7 +61,7 @@ class Display(Protocol):
         """
         ...
 
-    def conclude(self, result: RunResult) -> None:
+    def conclude(self, summary: Summary) -> None:
         """
         Show what is to be said of the whole run.
         """
@@ -145,7 +146,7 @@ class Watch:
         """
         Show what is to be said of the whole run, once it is over.
         """
-        self._display.conclude(result)
+        self._display.conclude(summarize(result, self._board.sizes))
 
 
 def _close(display: Display, is_over: threading.Event) -> None:
