@@ -4,10 +4,12 @@ README does what it says: its Python runs from top to bottom, its commands are t
 
 import importlib.util
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -52,6 +54,29 @@ def test_quick_start_is_two_commands_that_ci_runs() -> None:
     assert all(command.startswith("python3 -m venv .venv && ") for command in commands)
     run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "readme_commands.py" in run
+
+
+def test_commands_in_a_line_run(tmp_path: Path) -> None:
+    """What is named in passing is pasted too; it runs from the clone."""
+    named = re.findall(r"`\.venv/bin/antichain (.+?)`", README)
+    assert named
+    for command in named:
+        arguments = [*shlex.split(command), f"out={tmp_path / 'digest.md'}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "antichain", *arguments], capture_output=True, text=True, timeout=60, cwd=ROOT
+        )
+        assert done.returncode == 0, done.stderr
+        assert "antichain." in done.stdout
+
+
+def test_pictures_are_there_and_are_pictures() -> None:
+    """The one of the demo was recorded from a run that lost nothing; docs/images says how."""
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    drawing = ET.parse(ROOT / picture).getroot()
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    text = " ".join(drawing.itertext())
+    assert "$ antichain demo" in text
+    assert "429 and retried, none lost; most in flight: 8" in text
 
 
 def test_files_that_readme_names_exist() -> None:

@@ -21,6 +21,7 @@ from antichain.core.facts import Event, NodeEnded, NodeRetrying, NodeStarted
 from antichain.errors import RunFailed
 from antichain.printable import printable
 from antichain.record import RunResult
+from antichain.views.progress import open_progress
 from antichain.views.text import failures_text
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ ALLOWED: Final = 8
 RETRY_AFTER: Final = 0.5
 PRETENDED: Final = "pretended"
 WIDEST: Final = 120
+# Columns of the names before figures.
+LABEL: Final = 8
 VERSION: Final = 1
 
 
@@ -112,9 +115,7 @@ class Provider:
         else:
             chats = [entry for entry in self.fake.log if entry.path.endswith("/chat/completions")]
             good = [entry for entry in chats if entry.outcome == "answered"]
-            # A prompt counts once, however often it was sent.
-            answered = len({str(entry.body) for entry in good})
-            refused = sum(entry.status == 429 for entry in chats)
+            answered, refused = len(good), sum(entry.status == 429 for entry in chats)
             calls, peak, seconds = len(chats), self.fake.peak, sum(entry.took or 0.0 for entry in good)
         lost = max(0, expected - answered)
         return {"calls": calls, "refused": refused, "lost": lost, "most_in_flight": peak, "seconds": round(seconds, 3)}
@@ -176,7 +177,8 @@ def _run(provider: Provider, questions: Sequence[str], seed: int, as_json: bool,
     desk = Stopwatch("topics[")
     began, worked, decided = time.monotonic(), time.process_time(), time.thread_time()
     try:
-        result = graph.run(progress=True, listeners=[desk])
+        # Not progress=True, which ends with a summary: ours knows the provider's log.
+        result = graph.run(listeners=[open_progress(), desk])
     except (RunFailed, KeyboardInterrupt) as error:
         ended: RunResult | None = getattr(error, "result", None)
         if ended is not None:
@@ -242,18 +244,19 @@ def _answer(answer: "Answer") -> dict[str, Any]:  # Any: JSON
 def _text(report: dict[str, Any], provider: Provider, trace: Path | None) -> str:  # Any: JSON
     width = min(WIDEST, shutil.get_terminal_size((100, 24)).columns)
     whence = report["library"] if report["has_sources"] else "its modules, which came without sources"
-    model = "a stand-in for a model (--model URL asks a real one)"
+    model = "a stand-in (--model URL asks a real model)"
     if provider.fake is None:
         model = f"{report['model']} at {provider.url}"
-    head = f"Python {report['python']}, {report['docstrings']:,} docstrings of {whence}, read by {model}:"
-    lines = [*_wrapped(head, width), ""]
+    head = f"Python {report['python']}: {report['docstrings']:,} docstrings of {whence}, read by {model}:"
+    # On a terminal the progress is just above.
+    lines = [*([""] if sys.stdout.isatty() else []), *_wrapped(head, width), ""]
     for answer in report["answers"]:
         lines += [_styled("1", line) for line in _wrapped(answer["question"], width)]
         lines += _answer_lines(answer, report["library"], width)
     lines += ["", *_wrapped(report["digest"], width), "", *_figures(report, width)]
     if trace is not None:
-        lines.append(f"The trace is in {printable(str(trace))}: open it in https://ui.perfetto.dev")
-    return "\n".join([*lines, "", *_next(trace)])
+        lines += _labelled("trace", [f"{printable(str(trace))}: open it in https://ui.perfetto.dev"])
+    return "\n".join([*lines, *_next(trace, width)])
 
 
 def _answer_lines(answer: dict[str, Any], library: str, width: int) -> list[str]:  # Any: JSON
@@ -274,16 +277,21 @@ def _figures(report: dict[str, Any], width: int) -> list[str]:  # Any: JSON
     calls, desk, took, serial = report["calls"], report["help_desk"], report["seconds"], report["serial_seconds"]
     refused = f"{calls['refused']} of them 429 and retried" if calls["refused"] else "none of them refused"
     lost = f"{calls['lost']} lost" if calls["lost"] else "none lost"
-    parts = f"{calls['seconds']:.1f} s of the model, {desk['seconds']:.1f} s of the help desk, "
-    parts += f"{report['computing_seconds']:.1f} s of computing"
-    counted = f"{calls['calls']} calls, {refused}, {lost}; most in flight: {calls['most_in_flight']}; "
-    counted += (
-        f"took {took:.1f} s, one after the other would have been {serial:.1f} s, {serial / took:.1f} times as long "
-    )
-    counted += f"({parts})."
-    flaky = f"The help desk, a flaky tool, failed {desk['failures']} times: it was asked again, and for "
-    flaky += f"{desk['gave_up']} of {len(report['answers'])} questions done without."
-    return [line for paragraph in (counted, flaky) for line in _wrapped(paragraph, width)]
+    asked = len(report["answers"])
+    rows = {
+        "calls": f"{calls['calls']} calls, {refused}, {lost}; most in flight: {calls['most_in_flight']}",
+        "flaky": f"the help desk failed {desk['failures']} times; asked again, it left {desk['gave_up']} of {asked} "
+        "questions to its fallback",
+        "took": f"{took:.1f} s; one after the other would have been {serial:.1f} s, {serial / took:.1f} times as long",
+        "": f"({calls['seconds']:.1f} s of the model, {desk['seconds']:.1f} s of the help desk, "
+        f"{report['computing_seconds']:.1f} s of computing)",
+    }
+    return [line for name, text in rows.items() for line in _labelled(name, _wrapped(text, width - LABEL))]
+
+
+def _labelled(name: str, lines: Sequence[str]) -> list[str]:
+    label = _styled("1", f"{name:>{LABEL - 2}}") if name else " " * (LABEL - 2)
+    return [f"{' ' * (LABEL - 2) if number else label}  {line}" for number, line in enumerate(lines)]
 
 
 def _wrapped(text: str, width: int, indent: str = "", most: int | None = None) -> list[str]:
@@ -298,22 +306,28 @@ def _wrapped(text: str, width: int, indent: str = "", most: int | None = None) -
     )
 
 
-def _next(trace: Path | None) -> list[str]:
+def _next(trace: Path | None, width: int) -> list[str]:
     """
     Name commands to go on with; each works as it stands, where this one did.
     """
     command = _command()
     graph = _short(Path(__file__).with_name("graph.py"))
-    tries = [(f"{command} plan {graph}", "what has just run, before it runs")]
+    tries = [(f"{command} plan {graph}", "the same, before it runs")]
     if trace is None:
-        tries.append((f"{command} demo --trace demo.json", "when each part ran, for https://ui.perfetto.dev"))
+        tries.append((f"{command} demo --trace demo.json", "a timeline, for ui.perfetto.dev"))
     example = Path("examples", "library_digest.py")
     if example.is_file():
-        tries.append((f"{command} run {example} path=src", "the docstrings of sources of yours"))
+        tries.append((f"{command} run {example} path=src", "sources of yours"))
     else:
         tries.append((f"{command} demo {shlex.quote('How do I parse a date?')}", "a question of yours"))
     longest = max(len(line) for line, _ in tries)
-    return ["Next:", *(f"  {line.ljust(longest)}   {_styled('2', f'# {what}')}" for line, what in tries)]
+    lines = []
+    for line, what in tries:
+        comment = f"   # {what}"
+        # What is too long for a line is left out rather than broken.
+        is_short = LABEL + longest + len(comment) <= width
+        lines.append(f"{line:{longest}}{_styled('2', comment)}" if is_short else line)
+    return _labelled("next", lines)
 
 
 def _command() -> str:

@@ -7,6 +7,7 @@ Sources are parsed, never imported; SQLite's full-text search (FTS5) finds docum
 import ast
 import importlib
 import inspect
+import os
 import re
 import sqlite3
 import sysconfig
@@ -68,8 +69,12 @@ def python_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder; name one that holds Python sources")
     left_out = LEFT_OUT if folder == LIBRARY else frozenset()
-    found = sorted(file for file in folder.rglob("*.py") if not left_out & {*file.relative_to(folder).parts})
-    return [file for file in found if file.is_file()]
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        # What is left out is not even looked into: installed packages may be many.
+        folders[:] = [each for each in folders if each not in left_out]
+        found += [Path(place, name) for name in names if name.endswith(".py")]
+    return sorted(file for file in found if file.is_file())
 
 
 def sources_of(library: Path = LIBRARY) -> list[Path | str]:
@@ -102,11 +107,12 @@ def read_docstrings(source: Path | str, folder: Path = LIBRARY) -> list[Document
         name, node = todo.pop()
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             name = f"{name}.{node.name}"
-        is_documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        if isinstance(node, is_documented) and (text := ast.get_docstring(node)):
-            fields = (name, text, f"{source}:{getattr(node, 'lineno', 1)}")
-            # Half a character is a text in Python, and in no database.
-            documents.append(Document(*(field.encode(errors="replace").decode() for field in fields)))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                fields = (name, text, f"{source}:{getattr(node, 'lineno', 1)}")
+                # Half a character is a text in Python, and in no database.
+                documents.append(Document(*(field.encode(errors="replace").decode() for field in fields)))
         inner = ast.stmt | ast.ExceptHandler | ast.match_case
         todo += [(name, child) for child in ast.iter_child_nodes(node) if isinstance(child, inner)]
     return documents
@@ -148,7 +154,7 @@ def store(documents: Iterable[Document], index: Path) -> int:
     # ThreadPool is found by both of its words.
     rows = [(re.sub(r"([a-z])([A-Z])", r"\1 \2", each.name), *each) for each in documents]
     with closing(sqlite3.connect(index)) as database, database:
-        database.execute("PRAGMA synchronous = OFF")  # the index is gone after the run anyway
+        database.executescript("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF")  # it is gone after the run anyway
         database.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", rows)
     return len(rows)
 

@@ -88,18 +88,18 @@ def research(
 
     # A file is stored when it has been read, while others still are; nothing waits for a stage to end.
     graph.add("files", sources_of)
-    graph.map("read", read_docstrings, over="files", key=str, max_concurrent=4, fallback=[])
+    graph.map("read", read_docstrings, over="files", key=str, max_concurrent=2, fallback=[])
     graph.map("stored", store, over="read", max_concurrent=1, priority=1)
     graph.map("searches", search, over=questions, depends_on=["stored"])
 
     async def ask_help_desk(question: str, ctx: Context) -> list[Document]:
         luck = Random(f"{seed} {question} {ctx.attempt}")
         await asyncio.sleep(luck.uniform(0.05, 0.3))
-        match luck.randrange(8):
-            case 0 | 1 | 2:
-                raise ConnectionError("the help desk hung up")
-            case 3:
-                await asyncio.sleep(3600)
+        fate = luck.random()
+        if fate < 0.4:
+            raise ConnectionError("the help desk hung up")
+        if fate < 0.5:
+            await asyncio.sleep(3600)
         return help_topic(question)
 
     patience = Retry(attempts=3, backoff=Backoff(initial=0.2))
