@@ -331,6 +331,15 @@ def test_the_same_seed_has_the_same_luck(capsys: pytest.CaptureFixture[str]) -> 
     assert told[0] != told[2]
 
 
+@pytest.mark.usefixtures("small")
+def test_a_trace_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "trace.json"
+    assert command.demo(None, ["merge sorted"], 0, False, file) == 0
+    assert "answers[0]" in file.read_text(encoding="utf-8")
+    json.loads(file.read_text(encoding="utf-8"))
+    assert str(file) in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["", "nowhere/trace.json"])
 def test_a_trace_that_cannot_be_written_is_said_before_the_run(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
