@@ -23,6 +23,7 @@ class Watched:
 
     def __init__(self, events: Sequence[Event], result: RunResult, instants: Sequence[float]) -> None:
         self.events = events
+        self.result = result
         self.instants = instants
         self.looks = tuple(self._looks())
         self.summary = summarize(result, self.board.sizes)

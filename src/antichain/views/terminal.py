@@ -35,7 +35,7 @@ _BEFORE: Final = "\x1b[?2026h\x1b[?25l\x1b[?7l"
 _AFTER: Final = "\x1b[?7h\x1b[?25h\x1b[?2026l"
 
 # The terminal that shows a live display now. One is enough: a run beside or inside another one prints its summary only.
-_taken = threading.Lock()
+taken = threading.Lock()
 
 
 class Terminal:
@@ -81,7 +81,7 @@ class Terminal:
         """
         Take the terminal, unless another run has it. The first frame comes with the first tick.
         """
-        if not _taken.acquire(blocking=False):
+        if not taken.acquire(blocking=False):
             return
         with self.lock:
             self._is_live = True
@@ -142,7 +142,7 @@ class Terminal:
             rest = [captured.release() for captured in self._captured]
             text = "".join([*self._printed, *rest])
             self._captured, self._printed, self._lines = [], [], []
-            _taken.release()
+            taken.release()
             if text:
                 self._guarded(lambda: self._send(text))
 
@@ -203,8 +203,9 @@ class Terminal:
         parts = [_BEFORE, "\r", f"\x1b[{up}A" if up else ""]
         is_moved = size != self._at_size
         if self._printed:
-            # Their lines may be as long as they like.
-            parts += ["\x1b[J\x1b[?7h", *self._printed, "\x1b[?7l"]
+            # Their lines may be as long as they like: the rows of the old frame are emptied first. One by one, because
+            # some terminals keep in their history what is cleared from the first row on.
+            parts += ["\x1b[K\r\n" * up, f"\x1b[{up}A" if up else "", "\x1b[?7h", *self._printed, "\x1b[?7l"]
             self._printed, self._printed_characters = [], 0
             is_moved = True
         for at, line in enumerate(lines):
@@ -244,8 +245,9 @@ class Captured:
         self.original = stream.write
         self._terminal = terminal
         self._process = os.getpid()
-        # The line that is not complete yet.
-        self._rest = ""
+        # By thread, the line that is not complete yet: `print` writes its text and the end of the line one by one.
+        self._rests: dict[int, str] = {}
+        self._is_caught = True
         stream.write = self.write
 
     def write(self, text: str) -> int:
@@ -256,11 +258,17 @@ class Captured:
             # A fork of ours has no display.
             return self.original(text)  # type: ignore[no-any-return]
         with self._terminal.lock:
-            lines, newline, self._rest = (self._rest + text).rpartition("\n")
+            if not self._is_caught:
+                # Somebody has kept this method.
+                return self.original(text)  # type: ignore[no-any-return]
+            thread = threading.get_ident()
+            lines, newline, rest = (self._rests.pop(thread, "") + text).rpartition("\n")
             # Of a line that is written over and over only the last version counts.
-            self._rest = self._rest[self._rest.rfind("\r", 0, -1) + 1 :]
-            if len(self._rest) > PRINT_CHARACTERS:
-                lines, newline, self._rest = lines + newline + self._rest, "\n", ""
+            rest = rest[rest.rfind("\r", 0, -1) + 1 :]
+            if len(rest) > PRINT_CHARACTERS:
+                lines, newline, rest = lines + newline + rest, "\n", ""
+            if rest:
+                self._rests[thread] = rest
             if newline:
                 self._terminal.above(lines.replace("\n", "\r\n") + "\r\n")
         return len(text)
@@ -269,10 +277,12 @@ class Captured:
         """
         Let the stream write by itself again; returns what is not complete yet.
         """
+        self._is_caught = False
         if self.stream.__dict__.get("write") == self.write:
             del self.stream.write
-        rest, self._rest = self._rest, ""
-        return rest
+        rests = [*self._rests.values()]
+        self._rests.clear()
+        return "\r\n".join(rests)
 
 
 def capture(stream: TextIO, terminal: Terminal) -> list[Captured]:
