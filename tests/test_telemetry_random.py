@@ -19,6 +19,8 @@ from tests.support.spans import Recorder, is_ours, judge, parent_id, span_id
 
 RUNS = 200
 BLOCKS = 8
+# In these a nested graph has several attempts, and nodes that start before all of their upstream have.
+FOUND = (545, 857, 1248, 1408)
 KINDS = ("coroutine",) * 4 + ("thread", "thread", "generator", "thread generator", "inline", "inside", "function")
 
 
@@ -210,7 +212,7 @@ def judge_bodies(recorder: Recorder) -> int:
 def test_every_attempt_of_random_graphs_has_its_span(block: int) -> None:
     """The run as ancestor, links to all upstream, errors, the bodies' own spans inside: all of it, always."""
     seen: dict[str, int] = {}
-    for seed in range(block * RUNS // BLOCKS, (block + 1) * RUNS // BLOCKS):
+    for seed in (*range(block * RUNS // BLOCKS, (block + 1) * RUNS // BLOCKS), *FOUND[block:][:1]):
         recorder, events = Recorder(), list[Event]()
         try:
             with virtual_time() as clock, recorder.watched():

@@ -16,7 +16,7 @@ from typing import Any, Final
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import Link, Span, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Link, Span, SpanContext, StatusCode, Tracer, TracerProvider
 
 from antichain.core.facts import (
     Entry,
@@ -37,10 +37,6 @@ from antichain.telemetry import names
 _SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
 
 
-# What is known of a planned node that has no upstream and takes nothing.
-_PLAIN: Final = Entry("", "", (), ())
-
-
 class Tracing:
     """
     Make the spans of one run: a listener, and what is around each body, so that spans made in there are its children.
@@ -55,20 +51,20 @@ class Tracing:
         self._run: Span = trace.INVALID_SPAN
         # The caller's context, and the same with the run's span.
         self._base = self._context = Context()
-        # What is known of nodes that have not ended, where it is more than their id.
-        self._entries: dict[str, Entry] = {}
-        # The names that spans of nodes have which were not planned.
-        self._names: dict[str, str] = {}
+        # The planned nodes that wait for others or take slots.
+        self._planned: dict[str, Entry] = {}
+        # Those that were not planned, until they end, with the name of their spans.
+        self._grown: dict[str, tuple[str, Entry]] = {}
         self._ready_at: dict[str, float] = {}
         # Number and span of each attempt that runs. Invariant: no other span is open, beside the run's.
         self._open: dict[str, tuple[int, Span]] = {}
         # In which the nodes of a group start, as long as the attempt runs that brought them.
         self._contexts: dict[str, Context] = {}
-        # How many nodes that have not ended wait for this one. While there are any, the link to it is kept.
-        self._waiting: dict[str, int] = {}
-        self._links: dict[str, Link] = {}
-        # By stage: the instances that are kept until nothing waits for the stage, because of those that follow it.
-        self._instances: dict[str, list[str]] = {}
+        # Nodes for which others wait, and what to link to of those that have ended. Of planned nodes it is kept to the
+        # end, since it is small beside their plan; of others as long as the group lasts in which somebody may wait.
+        self._awaited: set[str] = set()
+        self._ended: dict[str, SpanContext] = {}
+        self._inside: dict[str, list[str]] = {}
         # What the first of the run's own nodes that failed has raised.
         self._error: BaseException | None = None
 
@@ -145,13 +141,11 @@ class Tracing:
         self._base = get_current()
         self._run = self._start_span(names.RUN_SPAN, context=self._base, attributes=attributes)
         self._context = Context({**self._base, _SPAN_KEY: self._run})
-        entries, waiting = self._entries, self._waiting
         for entry in outline.entries():
             node, _, upstream, uses = entry
             if upstream or uses:
-                entries[node] = entry
-                for each in upstream:
-                    waiting[each] = waiting.get(each, 0) + 1
+                self._planned[node] = entry
+                self._awaited.update(upstream)
 
     def _run_ended(self, event: RunEnded) -> None:
         if self._run.is_recording():
@@ -172,9 +166,9 @@ class Tracing:
         """
         opened = list(self._open.values())
         run, self._run = self._run, trace.INVALID_SPAN
-        kept = (self._entries, self._names, self._ready_at, self._open, self._contexts, self._waiting, self._links)
-        for each in (*kept, self._instances):
-            each.clear()
+        for kept in (self._planned, self._grown, self._ready_at, self._open, self._contexts, self._ended, self._inside):
+            kept.clear()
+        self._awaited.clear()
         for _, span in opened:
             span.end()
         run.end()
@@ -182,22 +176,20 @@ class Tracing:
     # ------------------------------------------------------------------ nodes
 
     def _node_entered(self, event: NodeEntered) -> None:
-        node, group, upstream, waiting = event.node, event.group, event.upstream, self._waiting
-        self._entries[node] = Entry(node, group, upstream, event.uses)
-        for each in upstream:
-            waiting[each] = waiting.get(each, 0) + 1
-        if group:
-            self._names[node] = self._name_inside(node, group)
-        else:
+        node, group, upstream = event.node, event.group, event.upstream
+        name = self._name_inside(node, group) if group else _encodable(node)
+        self._grown[node] = (name, Entry(node, group, upstream, event.uses))
+        self._awaited.update(upstream)
+        if not group:
             # Whoever streams nodes in may let later ones wait for it, as long as the run goes on.
-            waiting[node] = waiting.get(node, 0) + 1
+            self._awaited.add(node)
 
     def _name_inside(self, node: str, group: str) -> str:
         """
         Name the spans of a node that was not planned, such that there are no more names than somebody has written:
         without the key of an instance, and without the number of what a body has run more than once.
         """
-        outer = self._names.get(group) or _encodable(group)
+        outer = self._grown[group][0] if group in self._grown else _encodable(group)
         if node.startswith(f"{group}["):
             return outer
         inner, _, count = node.removeprefix(f"{group}/").rpartition("#")
@@ -216,16 +208,18 @@ class Tracing:
             names.NODE_QUEUE_WAIT: now - ready_at if now > ready_at else 0.0,
         }
         context, links = self._context, None
-        if node in self._entries:
-            _, group, upstream, uses = self._entries[node]
+        entry = self._planned.get(node)
+        if self._grown and node in self._grown:
+            name, entry = self._grown[node]
+        if entry is not None:
+            _, group, upstream, uses = entry
             if uses:
                 attributes[names.NODE_LIMITS] = _sizes(uses)
             if group:
-                name = self._names[node]
                 context = self._contexts.get(group) or self._context_inside(group)
             if upstream:
-                # Those that never ran have none.
-                links = [link for each in upstream if (link := self._links.get(each) or self._link_to(each))]
+                ended = self._ended
+                links = [Link(where) for each in upstream if (where := ended.get(each) or self._running(each))]
         span = self._start_span(name, context=context, attributes=attributes, links=links)
         self._open[node] = (number, span)
 
@@ -239,12 +233,13 @@ class Tracing:
         context = self._contexts[group] = Context({**self._base, _SPAN_KEY: opened[1]})
         return context
 
-    def _link_to(self, node: str) -> Link | None:
+    def _running(self, node: str) -> SpanContext | None:
         """
-        Link to a node that still runs: a stage follows another from item to item, or any of several is enough.
+        Find a node that still runs: a stage follows another from item to item, or any of several is enough. One that
+        has never run has nothing to link to.
         """
         opened = self._open.get(node)
-        return None if opened is None else Link(opened[1].get_span_context())
+        return None if opened is None else opened[1].get_span_context()
 
     def _node_retrying(self, event: NodeRetrying) -> None:
         node = event.node
@@ -258,11 +253,12 @@ class Tracing:
             _record(span, event.error)
             _fail(span, event.error)
         span.end()
+        if node in self._inside:
+            # What it brings next time has the same ids.
+            self._drop_inside(node, self._grown[node][1].group if node in self._grown else "")
 
     def _node_ended(self, event: NodeEnded) -> None:
-        node, entry = event.node, _PLAIN
-        if node in self._entries:
-            entry = self._entries.pop(node)
+        node = event.node
         opened = self._open.pop(node, None)
         if opened is None:
             self._ended_unstarted(event)
@@ -271,14 +267,18 @@ class Tracing:
             if (event.reason != "output" or event.abandoned) and span.is_recording():
                 _tell_ending(span, event)
             span.end()
-            if node in self._waiting:
-                self._links[node] = Link(span.get_span_context())
+            if node in self._awaited:
+                self._ended[node] = span.get_span_context()
             if self._contexts:
                 self._contexts.pop(node, None)
-        if event.state == "failed" and self._error is None and not entry.group:
+        group = ""
+        if self._grown and node in self._grown:
+            group = self._grown.pop(node)[1].group
+            self._keep(node, group, opened)
+        if self._inside and node in self._inside:
+            self._drop_inside(node, group)
+        if event.state == "failed" and self._error is None and not group:
             self._error = event.error
-        if entry is not _PLAIN:
-            self._forget(node, entry, opened)
 
     def _ended_unstarted(self, event: NodeEnded) -> None:
         """
@@ -288,29 +288,28 @@ class Tracing:
         if event.state == "failed" and self._run.is_recording():
             _record(self._run, event.error, {names.NODE_ID: _encodable(event.node)})
 
-    def _forget(self, node: str, entry: Entry, opened: tuple[int, Span] | None) -> None:
+    def _keep(self, node: str, group: str, opened: tuple[int, Span] | None) -> None:
         """
-        Drop what nobody needs any more now that a node has ended.
+        Remember that what is kept of a node inside a group can be dropped with that group.
         """
-        _, group, upstream, _ = entry
-        if group:
-            del self._names[node]
-            if opened is not None and group in self._waiting and node.startswith(f"{group}["):
-                self._instances.setdefault(group, []).append(node)
-                self._waiting[node] = self._waiting.get(node, 0) + 1
-                self._links[node] = Link(opened[1].get_span_context())
-        for each in upstream:
-            self._waits_no_more(each)
+        if opened is not None and group in self._awaited and node.startswith(f"{group}["):
+            # Where a stage follows another, the instances of one wait for those of the other.
+            self._awaited.add(node)
+            self._ended[node] = opened[1].get_span_context()
+        if group and node in self._awaited:
+            self._inside.setdefault(group, []).append(node)
 
-    def _waits_no_more(self, node: str) -> None:
-        left = self._waiting.get(node, 0) - 1
-        if left > 0:
-            self._waiting[node] = left
-            return
-        self._waiting.pop(node, None)
-        self._links.pop(node, None)
-        for instance in self._instances.pop(node, ()):
-            self._waits_no_more(instance)
+    def _drop_inside(self, node: str, group: str) -> None:
+        """
+        Drop what is kept of a group's nodes: nobody outside of it waits for them, but for instances of a stage, for
+        which the instances of another may wait that goes on longer. Those are kept as long as what is around both.
+        """
+        for inner in self._inside.pop(node):
+            if node not in self._awaited or not inner.startswith(f"{node}["):
+                self._awaited.discard(inner)
+                self._ended.pop(inner, None)
+            elif group:
+                self._inside.setdefault(group, []).append(inner)
 
 
 def _sizes(limits: Iterable[tuple[str, int]]) -> tuple[str, ...]:
