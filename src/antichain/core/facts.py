@@ -50,6 +50,17 @@ class Outline:
         self.limits = {name: slots.size for name, slots in limits.items()}
         self.max_concurrent = None if max_concurrent == UNLIMITED else max_concurrent
 
+    def demands(self) -> Iterator[tuple[str, Uses]]:
+        """
+        List the planned nodes that take something of a named limit, and what.
+        """
+        shape, names = self._shape, self._names
+        # The first demand is that of nodes that take nothing.
+        if shape is not None and len(shape.demands) > 1:
+            for node, number in enumerate(shape.demand):
+                if number:
+                    yield names[node], shape.demands[number]
+
     def entries(self) -> Iterator[Entry]:
         """
         List the planned nodes, in definition order.

@@ -289,14 +289,14 @@ class _Demand:
 
 class _Live:
     """
-    What is known of a node that has entered, or to which something has happened, and that has not ended.
+    What is known of a node that has not ended and is not plain: it was brought by another one, brings others itself,
+    takes something of a limit, or is tried again.
     """
 
-    __slots__ = ("attempt", "demand", "group", "members", "node", "opens", "owner", "since", "state")
+    __slots__ = ("demand", "group", "members", "node", "opens", "owner", "since", "state")
 
-    # When its state began, and its attempt; not set before it is ready.
+    # When it became ready; not set before.
     since: float
-    attempt: int
 
     def __init__(self, node: str, owner: _Live | None, group: _Group, demand: _Demand) -> None:
         self.node = node
@@ -335,6 +335,8 @@ class Board:
         self.retries = 0
         self.abandoned = 0
         self.states: dict[str, int] = {}
+        # Nothing has failed so far, not even an attempt, and no node was left out.
+        self.is_smooth = True
         self._pace = _Pace(0.0)
         self._own = _Group("", None, 0, 0.0)
         # Rows of containers, in the order in which they came, and those of them that have ended.
@@ -346,9 +348,11 @@ class Board:
         self._planned: dict[str, _Demand] = {}
         # The run's own nodes while they are few: None until they have ended.
         self._listed: dict[str, Single | None] | None = None
+        # The nodes that are not plain; of plain ones, when they became ready.
         self._live: dict[str, _Live] = {}
-        # Running ones, in the order of their starts.
-        self._running: dict[str, _Live] = {}
+        self._plain: dict[str, float] = {}
+        # What runs, plain or not, in the order of the starts.
+        self._running: dict[str, NodeStarted] = {}
         # How many of them wait for what they brought.
         self._holding = 0
         # When the next attempt of a node starts, and why there is one; the heap may hold some that are not any more.
@@ -361,8 +365,8 @@ class Board:
         self._max_concurrent: int | None = None
         self._nothing = _Demand(())
         self._demands: dict[Uses, _Demand] = {(): self._nothing}
-        # By type, for who folds many events.
-        self.folds: dict[type, Callable[[Any], None]] = {  # Any: an event of that type
+        # By type, for who folds many events. They return True for events of which a display may say something itself.
+        self.folds: dict[type, Callable[[Any], bool | None]] = {  # Any: an event of that type
             RunStarted: self._begin,
             NodeEntered: self._enter,
             NodeReady: self._ready,
@@ -397,7 +401,7 @@ class Board:
 
     # -- events of the run
 
-    def _begin(self, event: RunStarted) -> None:
+    def _begin(self, event: RunStarted) -> bool:
         self.run_id, self.name = event.run_id, event.name
         self.started_at = self.time = event.time
         self.known = event.node_count
@@ -409,11 +413,13 @@ class Board:
         self._own.known = self._own.total = event.node_count
         if event.node_count <= LISTED:
             self._listed = {entry.node: None for entry in outline.entries()}
-        self._planned = {entry.node: self._demand(entry.uses) for entry in outline.entries() if entry.uses}
+        self._planned = {node: self._demand(uses) for node, uses in outline.demands()}
+        return True
 
-    def _finish(self, event: RunEnded) -> None:
+    def _finish(self, event: RunEnded) -> bool:
         self.time = max(self.time, event.time)
         self.status = event.status
+        return True
 
     def _demand(self, uses: Uses) -> _Demand:
         demand = self._demands.get(uses)
@@ -434,7 +440,7 @@ class Board:
     def _enter(self, event: NodeEntered) -> None:
         node, uses = event.node, event.uses
         demand = self._demands.get(uses) or self._demand(uses)
-        owner = self._live.get(event.group)
+        owner = self._live.get(event.group) or self._met(event.group)
         self.known += 1
         if owner is None:
             self._live[node] = _Live(node, None, self._own, demand)
@@ -502,30 +508,42 @@ class Board:
         for limit, weight in live.demand.parts:
             limit.used -= weight
 
-    def _meet(self, node: str) -> _Live:
+    def _met(self, node: str) -> _Live | None:
         """
-        Make a planned node known when the first thing happens to it.
+        Return what is known of a plain node that runs, and from now on is not plain any more.
         """
-        live = self._live[node] = _Live(node, None, self._own, self._planned.pop(node, self._nothing))
+        if node not in self._running:
+            return None
+        live = self._live[node] = _Live(node, None, self._own, self._nothing)
+        live.state = _RUNNING
         return live
 
     def _ready(self, event: NodeReady) -> None:
         _, now, _, node, _ = event
-        live = self._live.get(node) or self._meet(node)
-        if live.state == _BACKING_OFF:
+        live = self._live.get(node)
+        if live is None:
+            demand = self._planned.pop(node, None)
+            if demand is None:
+                self._plain[node] = now
+                return
+            live = self._live[node] = _Live(node, None, self._own, demand)
+        elif live.state == _BACKING_OFF:
             del self._backing_off[node]
         live.state = _WAITING
         live.since = now
         live.demand.waiting += 1
 
     def _start(self, event: NodeStarted) -> None:
-        _, now, _, node, attempt = event
-        live = self._live.get(node) or self._meet(node)
+        node = event[3]
+        live = self._live.get(node)
+        if live is None:
+            self._plain.pop(node, None)
+            self._running[node] = event
+            self._own.running += 1
+            return
         self._leave(live)
         live.state = _RUNNING
-        live.since = now
-        live.attempt = attempt
-        self._running[node] = live
+        self._running[node] = event
         if live.members:
             self._holding += 1
         else:
@@ -547,9 +565,11 @@ class Board:
         elif state == _BACKING_OFF:
             del self._backing_off[live.node]
 
-    def _retry(self, event: NodeRetrying) -> None:
+    def _retry(self, event: NodeRetrying) -> bool:
         node, due = event.node, event.time + event.delay
-        live = self._live.get(node) or self._meet(node)
+        live = self._live.get(node) or self._met(node)
+        if live is None:
+            return True
         self._leave(live)
         live.state = _BACKING_OFF
         self._backing_off[node] = (due, event.attempt + 1, event.error)
@@ -559,22 +579,32 @@ class Board:
             self._dues = [(each[0], name) for name, each in self._backing_off.items()]
             heapq.heapify(self._dues)
         self.retries += 1
+        self.is_smooth = False
         self._last_retry, self._last_cause = node, event.error
+        return True
 
-    def _end(self, event: NodeEnded) -> None:
+    def _end(self, event: NodeEnded) -> bool:
         _, now, _, node, attempt, state, reason, error, _, abandoned = event
         live = self._live.pop(node, None)
-        if live is None:
-            # It ended before it was ready.
-            live = _Live(node, None, self._own, self._planned.pop(node, self._nothing))
-        self._leave(live)
+        started = self._running.get(node)
+        if live is not None:
+            self._leave(live)
+        elif started is not None:
+            del self._running[node]
+            self._own.running -= 1
+        else:
+            # It has never run; one that takes something of a limit has not even been ready.
+            self._plain.pop(node, None)
+            self._planned.pop(node, None)
         if now > self.time:
             self.time = now
         self.ended += 1
         if now >= self._pace.next_at:
             self._pace.mark(now, self.ended)
         self.states[state] = self.states.get(state, 0) + 1
-        group, owner = live.group, live.owner
+        if error is not None or state != "succeeded":
+            self.is_smooth = False
+        group, owner = (self._own, None) if live is None else (live.group, live.owner)
         if owner is None or owner.group is not group:
             group.ended += 1
             if now >= group.pace.next_at:
@@ -590,10 +620,11 @@ class Board:
                 self._holding -= 1
                 self._charge(owner)
         elif self._listed is not None and node in self._listed:
-            seconds = now - live.since if live.state == _RUNNING else None
+            seconds = None if started is None else now - started.time
             self._listed[node] = Single(node, state, seconds, attempt, (), error)
-        if live.opens is not None and live.opens is not group:
+        if live is not None and live.opens is not None and live.opens is not group:
             self._close(live.opens, state, now)
+        return state == "failed"
 
     def _close(self, group: _Group, state: str, now: float) -> None:
         """
@@ -707,15 +738,18 @@ class Board:
         return tuple(rows)
 
     def _single(self, node: str, now: float) -> Single:
-        live = self._live.get(node)
-        if live is None or live.state == _PENDING:
-            return Single(node, _PENDING, None, 1)
-        if live.state == _BACKING_OFF:
+        if node in self._running:
+            started = self._running[node]
+            return Single(node, _RUNNING, max(0.0, now - started.time), started.attempt)
+        if node in self._backing_off:
             due, attempt, error = self._backing_off[node]
-            return Single(node, live.state, max(0.0, due - now), attempt, (), error)
-        if live.state == _WAITING:
-            return Single(node, live.state, max(0.0, now - live.since), 1, tuple(self._blocked(live.demand)))
-        return Single(node, live.state, max(0.0, now - live.since), live.attempt)
+            return Single(node, _BACKING_OFF, max(0.0, due - now), attempt, (), error)
+        live = self._live.get(node)
+        if live is not None and live.state == _WAITING:
+            return Single(node, _WAITING, max(0.0, now - live.since), 1, tuple(self._blocked(live.demand)))
+        if node in self._plain:
+            return Single(node, _WAITING, max(0.0, now - self._plain[node]), 1, tuple(self._blocked(self._nothing)))
+        return Single(node, _PENDING, None, 1)
 
     def _blocked(self, demand: _Demand) -> Iterator[str]:
         blocked = demand.blocked_by()
@@ -725,22 +759,24 @@ class Board:
 
     def _longest(self, now: float, shown: Collection[str]) -> Iterator[Single]:
         found = (
-            live
-            for live in islice(self._running.values(), SEARCHED)
-            if now - live.since >= LISTED_SECONDS
-            and not live.members
-            and live.node not in shown
-            and not (live.opens is not None and live.opens.known > 1)
+            started
+            for started in islice(self._running.values(), SEARCHED)
+            if now - started.time >= LISTED_SECONDS and started.node not in shown and not self._has_row(started.node)
         )
-        for live in islice(found, SHOWN_RUNNING):
-            yield Single(live.node, live.state, max(0.0, now - live.since), live.attempt)
+        for started in islice(found, SHOWN_RUNNING):
+            yield Single(started.node, _RUNNING, now - started.time, started.attempt)
+
+    def _has_row(self, node: str) -> bool:
+        live = self._live.get(node)
+        return live is not None and (live.members > 0 or (live.opens is not None and live.opens.known > 1))
 
     def _waits(self) -> Iterator[Wait]:
         nodes: dict[str, int] = {}
         for demand in self._demands.values():
-            if demand.waiting:
+            waiting = demand.waiting + (len(self._plain) if demand is self._nothing else 0)
+            if waiting:
                 for name in self._blocked(demand):
-                    nodes[name] = nodes.get(name, 0) + demand.waiting
+                    nodes[name] = nodes.get(name, 0) + waiting
         for name, count in nodes.items():
             limit = self._limits.get(name)
             if limit is None:

@@ -150,12 +150,15 @@ def _waits(
     """
     Add up who waited for which limit.
     """
+    if not any(map(_has_waited, nodes)):
+        return []
     moments: list[tuple[float, int, int]] = []
     for at, node in enumerate(nodes):
         if node.id in containers or node.started_at is None or node.ended_at is None:
             continue
         moments += [(node.started_at, _STARTS, at), (node.ended_at, _ENDS, at)]
-        if node.ready_at is not None and node.started_at - node.ready_at >= LEAST_WAIT:
+        if _has_waited(node):
+            assert node.ready_at is not None
             moments.append(((node.ready_at + node.started_at) / 2, _LOOKS, at))
     moments.sort()
     # A node that was tried again held nothing between its attempts: it tells nothing of how much there was.
@@ -188,6 +191,10 @@ def _waits(
     for limit, spells in held.items():
         waits[limit].critical = _union(spells)
     return sorted(waits.values(), key=lambda each: (-each.critical, -each.seconds))
+
+
+def _has_waited(node: NodeRecord) -> bool:
+    return node.ready_at is not None and node.started_at is not None and node.started_at - node.ready_at >= LEAST_WAIT
 
 
 def _charge(used: Counter[str], node: NodeRecord, sign: int) -> None:

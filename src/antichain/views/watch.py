@@ -8,25 +8,20 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from antichain.core.facts import (
     Event,
     NodeEnded,
-    NodeEntered,
-    NodeReady,
     NodeRetrying,
-    NodeStarted,
     RunEnded,
     RunStarted,
 )
 from antichain.record import RunResult
 from antichain.views.board import Board, Look
-from antichain.views.summary import Summary, summarize
-
-# Events that no display says anything about by themselves.
-_QUIET: Final = frozenset({NodeEntered, NodeReady, NodeStarted})
+from antichain.views.summary import TELLING_SECONDS, Summary, summarize
 
 
 class Display(Protocol):
@@ -86,7 +81,7 @@ class Watch:
         self._clock = clock
         self._has_thread = has_thread
         self._board = Board()
-        self._folds: dict[type, Callable[[Any], None]] = self._board.folds  # Any: an event of that type
+        self._folds: dict[type, Callable[[Any], bool | None]] = self._board.folds  # Any: an event of that type
         # Held while an event is folded in or a look is taken, never while anything is written.
         self._lock = threading.Lock()
         # What to add to our clock to get the run's.
@@ -99,21 +94,17 @@ class Watch:
         """
         Fold *event* in.
         """
-        kind = type(event)
-        fold = self._folds.get(kind)
+        fold = self._folds.get(type(event))
         if fold is None:
             return
         with self._lock:
-            fold(event)
-        if kind not in _QUIET:
+            is_telling = fold(event)
+        if is_telling:
             self._follow(event)
 
     def _follow(self, event: Event) -> None:
         match event:
-            case NodeEnded():
-                if event.state == "failed":
-                    self._display.note(event)
-            case NodeRetrying():
+            case NodeEnded() | NodeRetrying():
                 self._display.note(event)
             case RunStarted():
                 self._offset = event.time - self._clock()
@@ -146,7 +137,15 @@ class Watch:
         """
         Show what is to be said of the whole run, once it is over.
         """
-        self._display.conclude(summarize(result, self._board.sizes))
+        board = self._board
+        # Of so short a run there is nothing else to say: its nodes are not even looked at.
+        is_brief = board.is_smooth and result.makespan < TELLING_SECONDS
+        summary = (
+            Summary(result.status, result.makespan, Counter(board.states))
+            if is_brief
+            else summarize(result, board.sizes)
+        )
+        self._display.conclude(summary)
 
 
 def _close(display: Display, is_over: threading.Event) -> None:
