@@ -3,7 +3,7 @@ What helps to test graphs: runs in virtual time, a loop whose clock jumps, and a
 
 - `simulate` plays a plan by a script of durations and outcomes; no node's code is called.
 - `virtual_time` runs the real thing, code and all, on an asyncio loop that does not wait.
-- `FakeProvider` serves OpenAI's API on loopback: latency, limits, failures by script, and a log of what really happened.
+- `FakeProvider` serves OpenAI's API on loopback: latency, limits, failures by script, and a log of what happened.
 """
 
 from antichain.simulation import HANG, SKIP, Estimate, estimate, simulate

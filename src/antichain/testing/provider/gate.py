@@ -50,7 +50,7 @@ class Window:
             requests_left -= 1
             tokens_left -= charge.tokens
             if self._fits(requests_left, tokens_left, tokens):
-                return max(charge.at + self.quota.per - now, 1e-3)
+                return max(charge.at + self.quota.per - now, 1e-6)
         return self.quota.per
 
     def is_too_small_for(self, tokens: int) -> bool:

@@ -46,6 +46,8 @@ class Play:
         # The list of replies that is being read, and where it is.
         self._script: object = None
         self._replies: Iterator[Answer] | None = None
+        # The reply of that list that was taken last, if it did not arrive.
+        self._kept: list[Answer] = []
 
     def request(self, path: str, body: Mapping[str, Any], wanted: Chat | Embedding) -> Request:  # Any: JSON
         """
@@ -65,10 +67,24 @@ class Play:
             key=key,
         )
 
-    def failure(self, request: Request) -> Failure | None:
+    def fate(self, request: Request, wanted: Chat | Embedding) -> tuple[Answered | None, Failure | None]:
         """
-        Find what hits the call, if anything does.
+        Choose what becomes of a call: an answer, a failure, or an answer that a failure spoils.
+
+        A reply of a list that does not arrive whole is kept for the next call.
         """
+        failure = self._failure(request)
+        if failure is not None and not failure.has_body:
+            return None, failure
+        is_lost = failure is not None and failure.kind != "slow"
+        said = None if isinstance(wanted, Embedding) else self._scripted(request, is_lost)
+        if isinstance(said, Failure):
+            failure, said = failure or said, None
+        if failure is not None and not failure.has_body:
+            return None, failure
+        return self._answer(request, wanted, said), failure
+
+    def _failure(self, request: Request) -> Failure | None:
         given = self._behaviour.failures
         for place, failure in enumerate([given] if isinstance(given, Failure) else given):
             chance = draw(self._behaviour.seed, "failure", place, request.key, request.attempt)
@@ -76,38 +92,31 @@ class Play:
                 return failure
         return None
 
-    def answer(self, request: Request, wanted: Chat | Embedding) -> Answered | Failure:
-        """
-        Ask the script, and answer ourselves what it leaves to us.
-        """
-        said = None if isinstance(wanted, Embedding) else self._scripted(request)
-        if isinstance(said, Failure):
-            return said
+    def _answer(self, request: Request, wanted: Chat | Embedding, said: Answer) -> Answered:
         if said is None or isinstance(wanted, Embedding):
-            return self.default(request, wanted)
+            return self._default(request, wanted)
         if not isinstance(said, str | Reply):
-            said = json.dumps(said, ensure_ascii=False)
+            said = str(asked_of_script("reply= returned what is no JSON, and", json.dumps, said))
         return self._ready(request, wanted, [Reply(said) if isinstance(said, str) else said] * wanted.n)
 
-    def _scripted(self, request: Request) -> Answer:
+    def _scripted(self, request: Request, is_lost: bool) -> Answer:
         script = self._behaviour.reply
         if script is None or isinstance(script, str | Reply | Failure):
             return script
         if callable(script):
             return asked_of_script("reply=", script, request)  # type: ignore[no-any-return]  # what the script says
         if script is not self._script or self._replies is None:
-            self._script, self._replies = script, iter(script)
+            self._script, self._replies, self._kept = script, iter(script), []
         try:
-            return next(self._replies)
+            reply = self._kept.pop() if self._kept else next(self._replies)
         except StopIteration:
-            raise script_error(
-                f"The list of replies has ended before call {request.turn}; give more, or None."
-            ) from None
+            text = f"The list of replies has ended before call {request.turn}; give more, or None."
+            raise script_error(text) from None
+        if is_lost:
+            self._kept.append(reply)
+        return reply
 
-    def default(self, request: Request, wanted: Chat | Embedding) -> Answered:
-        """
-        Answer without a script.
-        """
+    def _default(self, request: Request, wanted: Chat | Embedding) -> Answered:
         if isinstance(wanted, Embedding):
             length = wanted.dimensions or self._behaviour.dimensions
             vectors = [embed(text, length, self._behaviour.seed) for text in wanted.inputs]

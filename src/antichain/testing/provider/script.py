@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
@@ -26,7 +26,7 @@ __all__ = [
 
 Breakdown: TypeAlias = Literal["hang", "drop", "cut", "stall", "malformed", "slow"]
 BREAKDOWNS: Final = get_args(Breakdown)
-RetryAfterForm: TypeAlias = Literal["seconds", "ms", "date"]
+SentAs: TypeAlias = Literal["retry-after", "retry-after-ms", "date"]
 
 
 @dataclass(frozen=True)
@@ -91,17 +91,19 @@ class RetryAfter:
 
     Args:
         seconds: None for what the provider knows: until a quota has room again, and 1 second if too many are in flight.
-        form: `Retry-After` in seconds, `retry-after-ms`, or `Retry-After` as an HTTP date (rounded up to a second).
+        sent_as: the header `Retry-After` in seconds, the header `retry-after-ms` in milliseconds, or `Retry-After` as
+            an HTTP date (rounded up to a second).
     """
 
     seconds: float | None = None
-    form: RetryAfterForm = "seconds"
+    _: KW_ONLY
+    sent_as: SentAs = "retry-after"
 
     def __post_init__(self) -> None:
         if self.seconds is not None:
             check_seconds("RetryAfter(seconds)", self.seconds)
-        if self.form not in get_args(RetryAfterForm):
-            raise ValueError(f"RetryAfter(form={shown(self.form)}): give one of {', '.join(get_args(RetryAfterForm))}.")
+        if self.sent_as not in get_args(SentAs):
+            raise ValueError(f"RetryAfter(sent_as={shown(self.sent_as)}): give one of {', '.join(get_args(SentAs))}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,13 @@ class Failure:
         check_seconds("Failure(seconds)", self.seconds)
         if self.after is not None:
             check_seconds("Failure(after)", self.after)
+
+    @property
+    def has_body(self) -> bool:
+        """
+        Whether an answer is begun, and then spoilt.
+        """
+        return self.kind in ("cut", "stall", "malformed", "slow")
 
     def applies_to(self, request: Request, chance: float) -> bool:
         """

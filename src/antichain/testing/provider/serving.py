@@ -44,8 +44,8 @@ METHODS: Final = {CHAT: "POST", EMBEDDINGS: "POST", MODELS: "GET"}
 DEFAULT_MODELS: Final = ("fake-chat", "fake-embedding")
 LARGEST_BODY_BYTES: Final = 64 * 2**20
 BACKLOG: Final = 4096
-# Seconds within which a connection must let go once its call was cancelled.
-SHUTDOWN: Final = 0.5
+# Seconds that aiohttp would wait for calls to end: they are cancelled before, so it has nothing to wait for.
+SHUTDOWN: Final = 3.0
 
 ERROR_TYPES: Final = {
     401: ("authentication_error", "invalid_api_key"),
@@ -132,7 +132,7 @@ class Service:
         finally:
             self._open.discard(exchange)
             if exchange.entry.outcome == "open":
-                exchange.end("failed", fault="broken request")
+                exchange.end("failed", fault="internal")
 
     def _ended_early(self, exchange: Exchange) -> None:
         """
@@ -156,16 +156,13 @@ class Service:
         body = await self._read(exchange)
         wanted = read_chat(body) if path == CHAT else read_embedding(body)
         request = await self._let_in(exchange, path, body, wanted)
-        failure = self._play.failure(request)
-        if failure is None:
-            answer = self._play.answer(request, wanted)
-            if not isinstance(answer, Failure):
-                return await self._reply(exchange, request, answer, None)
-            failure = answer
-        exchange.note(fault=str(failure.kind))
-        if isinstance(failure.kind, int) or failure.kind in ("hang", "drop"):
-            return await self._fail(exchange, request, failure)
-        return await self._reply(exchange, request, self._play.default(request, wanted), failure)
+        answer, failure = self._play.fate(request, wanted)
+        if failure is not None:
+            exchange.note(fault=str(failure.kind))
+        if answer is not None:
+            return await self._reply(exchange, request, answer, failure)
+        assert failure is not None
+        return await self._fail(exchange, request, failure)
 
     def _check_key(self, http: web.BaseRequest) -> None:
         key = self._behaviour.api_key
@@ -186,7 +183,7 @@ class Service:
             body = json.loads(await exchange.http.read())
         except web.HTTPRequestEntityTooLarge as error:
             raise Refused("The request body is too large.", status=413, code="request_too_large") from error
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, web.RequestPayloadError) as error:
             raise Refused("We could not parse the JSON body of your request.", code="invalid_json") from error
         if not isinstance(body, dict):
             raise Refused("Invalid request: the body is no JSON object.", code="invalid_json")
@@ -228,10 +225,10 @@ class Service:
             return
         told = retry_after if isinstance(retry_after, RetryAfter) else RetryAfter(retry_after)
         seconds = known if told.seconds is None else told.seconds
-        match told.form:
-            case "seconds":
+        match told.sent_as:
+            case "retry-after":
                 refused.headers["retry-after"] = f"{seconds:.6g}"
-            case "ms":
+            case "retry-after-ms":
                 refused.headers["retry-after-ms"] = f"{seconds * 1000:.6g}"
             case "date":
                 # A date has whole seconds only: never earlier than meant.

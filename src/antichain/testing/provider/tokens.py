@@ -63,9 +63,8 @@ def text_of(content: object) -> str:
         return content
     if not isinstance(content, Sequence):
         return ""
-    return "\n".join(
-        str(part.get("text") or part.get("refusal") or "") for part in content if isinstance(part, Mapping)
-    )
+    texts = [part.get("text") or part.get("refusal") for part in content if isinstance(part, Mapping)]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:  # Any: JSON
