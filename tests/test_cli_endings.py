@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from antichain.cli import main
-from tests.support.command import READY, Here, Write, command, in_process, interrupted, write_file
+from tests.support.command import READY, Here, Write, command, in_process, interrupted, started, write_file
 
 ONE = "graph = Graph('one')\ngraph.add('word', lambda: 'word')"
 
@@ -234,20 +234,14 @@ def test_signal_while_the_output_is_written(write: Write, number: int, code: int
         graph = Graph()
         graph.add("long", long)
     """)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "antichain", "run", file],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    assert process.stdout.read(10) == "x" * 10
-    process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == code
-    assert "Traceback" not in err
+    with started("run", file) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert process.stdout.read(10) == "x" * 10
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == code
+        assert "Traceback" not in err
 
 
 def test_foreign_thread_does_not_keep_the_process(write: Write) -> None:
@@ -300,3 +294,21 @@ def test_main_may_be_called_in_a_thread(write: Write, capfd: pytest.CaptureFixtu
     with ThreadPoolExecutor() as pool:
         assert pool.submit(main, ["run", str(file), "--no-progress"]).result() == 0
     assert capfd.readouterr().out == "word\n"
+
+
+def test_signal_that_comes_just_before_the_loop_falls_asleep(write: Write) -> None:
+    """Python's own flag is up, and nothing has interrupted the call in which the loop waits: so does interrupt_main."""
+    file = write("""
+        import _thread
+
+        def interrupt():
+            time.sleep(0.2)  # the loop is waiting by now
+            _thread.interrupt_main()
+            time.sleep(60)
+
+        graph = Graph(grace=0.1)
+        graph.add("interrupt", interrupt)
+    """)
+    done = command("run", file)
+    assert done.returncode == 130
+    assert "interrupted. Completed: 0 of 1 nodes" in done.stderr

@@ -238,13 +238,14 @@ class _Run:
             if self._signal is not None:
                 return None, None
             main = self._loop.create_task(drive(self._driver))
-            while True:
-                try:
-                    return self._loop.run_until_complete(main), None
-                except RuntimeError:
-                    # A node has stopped the loop, which is not its own: the run goes on.
-                    if main.done():
-                        raise
+            with _woken_by_signals(self._loop):
+                while True:
+                    try:
+                        return self._loop.run_until_complete(main), None
+                    except RuntimeError:
+                        # A node has stopped the loop, which is not its own: the run goes on.
+                        if main.done():
+                            raise
         except KeyboardInterrupt as error:
             return None, self._hurry(main, error)
         except BaseException as error:
@@ -321,6 +322,24 @@ class _Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """
+    Have a signal wake the loop itself: one that came just before it fell asleep would wait until something else does.
+
+    As `loop.add_signal_handler` does it; but our handler runs at once, and not when a body lets the loop have its turn.
+    """
+    waker = getattr(loop, "_csock", None)
+    if waker is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
 
 
 def close_loop(loop: asyncio.AbstractEventLoop) -> None:

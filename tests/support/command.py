@@ -68,15 +68,23 @@ def is_of_the_user(name: str) -> bool:
 READY = "print('ready', flush=True)"
 
 
-def interrupted(file: Path, *signals: int, arguments: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
-    """Send signals to a command, each once it has said that it is ready for it."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "antichain", "run", file, *arguments],
+def started(*arguments: object) -> "subprocess.Popen[str]":
+    """Start a command that is to get signals."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A shell has these tests in the background: the command would ignore Ctrl-C as they do.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(
+        [sys.executable, "-m", "antichain", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    ) as process:
+    )
+
+
+def interrupted(file: Path, *signals: int, arguments: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    """Send signals to a command, each once it has said that it is ready for it."""
+    with started("run", file, *arguments) as process:
         try:
             assert process.stdout is not None
             for number in signals:
