@@ -221,6 +221,55 @@ def import_suite(size: Size, say: Say) -> list[Line]:
     return import_lines(max(11, size.rounds), say)
 
 
+def tracing_suite(size: Size, say: Say) -> list[Line]:
+    """
+    A trace by the OpenTelemetry SDK, beside the same spans made by hand: in a loop, and in the bodies of a run.
+    """
+    lines = []
+    for workload, processors in (("W4", 0), ("W4", 1), ("W3", 0), ("W3", 1)):
+        rounds = []
+        for number in range(1, size.rounds + 1):
+            say(f"{workload}, {processors} processors, round {number} of {size.rounds}")
+            rounds.append(run_python(["-m", "bench.tracing", workload, str(size.nodes), str(processors)]))
+        what = f"{workload}, trace{' with a processor' * processors}"
+        lines += tracing_lines(what, [{name: value_of(each[name]) for name in each} for each in rounds])
+    return lines
+
+
+def tracing_lines(what: str, rounds: list[dict[str, float]]) -> list[Line]:
+    def median(figure: Callable[[dict[str, float]], float]) -> float:
+        return statistics.median(figure(each) for each in rounds)
+
+    ratios = [each["on"] / (each["off"] + each["loop"]) for each in rounds]
+    parts = {name: median(lambda each, name=name: each[name]) for name in ("on", "off", "loop", "bodies")}  # type: ignore[misc]
+    events = median(lambda each: each["events"] - each["off"])
+    cold = median(lambda each: each["bodies"] - each["off"] - each["loop"])
+    note = ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
+    return [
+        Line(
+            f"{what}, CPU / run without plus spans in a loop",
+            statistics.median(ratios),
+            "x",
+            2.0,
+            note=f"rounds {min(ratios):.2f} to {max(ratios):.2f}",
+        ),
+        Line(
+            f"{what}, CPU over run without plus spans in a loop",
+            median(lambda each: each["on"] - each["off"] - each["loop"]),
+            "us a node",
+            aim=2.0,
+            note=note,
+        ),
+        Line(
+            f"{what}, CPU over run whose bodies make the spans",
+            median(lambda each: each["on"] - each["bodies"]),
+            "us a node",
+            aim=2.0,
+            note=f"events {events:.1f}; spans in bodies over spans in a loop {cold:.1f}",
+        ),
+    ]
+
+
 SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
     "nodes": nodes_suite,
     "full": full_suite,
@@ -230,4 +279,5 @@ SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
     "map": map_suite,
     "import": import_suite,
     "1m": million_suite,
+    "tracing": tracing_suite,
 }
