@@ -283,6 +283,7 @@ def test_help_fits_eighty_columns(here: Here, monkeypatch: pytest.MonkeyPatch, n
     code, out, _ = here(*([name] if name else []), "--help")
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
+    assert name != "run" or "\n    antichain run flow.py question='why is the sky blue?'\n" in out
     # What Typer has cut short.
     assert not re.search(r"\w\.\.\.$", out, re.MULTILINE)
 

@@ -136,7 +136,7 @@ def _run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON document.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    r"""
+    """
     Run a graph: progress goes to standard error, the result to standard output.
 
     GRAPH may be left out if the file makes it clear. A function that returns a Graph is called with the values that
@@ -148,7 +148,7 @@ def _run(
       antichain run flow.py:make folder=/tmp --limit llm=4 --trace run.json
 
     Exit codes: 0 succeeded, 1 a node failed, 2 wrong usage or graph, 3 partial, 130 Ctrl-C, 143 terminated.
-    """
+    """  # noqa: D301  # the backspace tells Typer to leave the lines of the example alone
 
     def work() -> int:
         from antichain.cli.running import Request, run
