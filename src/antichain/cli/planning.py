@@ -2,6 +2,7 @@
 `antichain plan`: the graph of a file is checked and looked at; nothing of it runs.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from antichain.policies import Limit, check_options
 from antichain.shape import EXACT_WIDTH
 from antichain.simulation import estimates, sizes_of_limits
 from antichain.views.plan_text import Forecast, LimitUse, Outlook, outlook_text
-from antichain.views.text import json_text
 
 __all__ = ["Request", "plan"]
 
@@ -60,7 +60,7 @@ def plan(request: Request) -> int:
     except GraphError as error:
         raise UsageError(str(error)) from error
     if request.as_json:
-        emit(json_text({**outlook.to_dict(), "nodes": list(_nodes(plan))}))
+        emit(json.dumps({**outlook.to_dict(), "nodes": list(_nodes(plan))}, indent=2))
     else:
         emit(outlook_text(outlook))
     return SUCCEEDED

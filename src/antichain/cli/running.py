@@ -2,6 +2,7 @@
 `antichain run`: the graph of a file is run, watched, and told about.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from antichain.loading import UsageError
 from antichain.plan import Plan, prepare
 from antichain.record import RunResult
 from antichain.run import run_plan
-from antichain.views.text import error_text, failures_text, json_text, names_text, outputs_text
+from antichain.views.text import error_text, failures_text, names_text, outputs_text
 
 __all__ = ["Request", "run"]
 
@@ -117,7 +118,7 @@ class _Show:
         Print the outputs that no other node has used, or with ``--json`` everything.
         """
         if self.request.as_json:
-            emit(json_text(result.to_dict()))
+            emit(json.dumps(result.to_dict(), indent=2))
             return
         plan = self.plan
         downstream = plan.shape.downstream

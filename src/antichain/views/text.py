@@ -2,7 +2,6 @@
 A run in words for a terminal: its outputs, and why it did not go well. Foreign text never drives the terminal.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -115,14 +114,6 @@ def names_text(names: Sequence[str], limit: int = 5) -> str:
     """
     text = ", ".join(printable(name) for name in names[:limit])
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
-
-
-def json_text(data: object) -> str:
-    """
-    Write plain data as one JSON document of printable ASCII.
-    """
-    # The one control character that JSON leaves as it is.
-    return json.dumps(data, indent=2).replace("\x7f", "\\u007f")
 
 
 def foreign(text: str) -> str:
