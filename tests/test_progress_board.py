@@ -263,6 +263,16 @@ def test_time_left_is_said_only_where_it_is_known() -> None:
     assert played.look(40).head.left is None
 
 
+def test_single_nodes_tell_nothing_of_each_other() -> None:
+    """Ten nodes have taken a second each; the last one may take an hour."""
+    names = [f"n{number}" for number in range(LISTED)]
+    played = Played(*names)
+    for number in range(LISTED - 1):
+        played.run(number, number + 1, names[number])
+    assert played.look(LISTED).head.pace is not None
+    assert played.look(LISTED).head.left is None
+
+
 def test_the_run_ends_when_its_longest_row_does() -> None:
     played = Played("a", "b")
     played.start(0, "a", "b")

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import unicodedata
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,6 +123,13 @@ def test_a_stream_of_few_characters_gets_escapes() -> None:
 
 def test_no_stream_at_all() -> None:
     played(three().events, None).conclude(three().result)
+
+
+def test_a_summary_that_fails_does_not_take_the_result_away(caplog: pytest.LogCaptureFixture) -> None:
+    out = io.StringIO()
+    watch = played(three().events, out)
+    watch.conclude(SimpleNamespace(run_id="r", makespan=5.0))  # type: ignore[arg-type]
+    assert [record.message for record in caplog.records] == ["the summary of run 'r' could not be shown"]
 
 
 def test_colored_lines() -> None:

@@ -319,8 +319,9 @@ class Board:
     How long it will still take is said by a rule: for a row, its remaining nodes at its pace; for the run, the longest
     of its rows. The pace is that of the last 8 marks, which are made when a node ends, at least a second apart. It is
     said only where it is known: a row has a pace once five of its nodes have ended within a second or more, and a row
-    to which more nodes may come has no end. The run has one only if every row that goes on has. A stage that has not
-    begun counts as one node, for nobody knows more of it.
+    to which more nodes may come has no end; nodes that are listed one by one have nothing in common. The run's is known
+    only if that of every row that goes on is. A stage that has not begun counts as one node, for nobody knows more of
+    it.
     """
 
     def __init__(self) -> None:
@@ -697,7 +698,8 @@ class Board:
         for group in (self._own, *self._groups.values()):
             # Members with rows of their own end with those.
             if group.ended_at is None and group.known - group.ended > group.inner:
-                left = group.left(now)
+                is_few = group is self._own and self._listed is not None
+                left = None if is_few else group.left(now)
                 if left is None:
                     return None
                 longest = left if longest is None else max(longest, left)

@@ -20,6 +20,8 @@ MOST_LINES: Final = 24
 MOST_COLUMNS: Final = 160
 LABEL_COLUMNS: Final = 40
 BAR_COLUMNS: Final = 60
+# Characters of an error's text that are looked at.
+SHOWN_CAUSE: Final = 1000
 # What a bar needs to say something.
 LEAST_BAR: Final = 12
 
@@ -183,7 +185,7 @@ def cause_text(error: BaseException | None, reason: str = "") -> str:
         text = str(error)
     except Exception as problem:  # noqa: BLE001  # foreign code, and here only a text to show
         text = f"<its str raises {type(problem).__name__}>"
-    first = " ".join(text.split())
+    first = " ".join(text[:SHOWN_CAUSE].split())
     return printable(f"{type(error).__name__}: {first}" if first else type(error).__name__)
 
 

@@ -5,6 +5,7 @@ its own. The run never waits for a screen.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -22,6 +23,8 @@ from antichain.core.facts import (
 from antichain.record import RunResult
 from antichain.views.board import Board, Look
 from antichain.views.summary import TELLING_SECONDS, Summary, summarize
+
+_log = logging.getLogger("antichain.progress")
 
 
 class Display(Protocol):
@@ -137,15 +140,19 @@ class Watch:
         """
         Show what is to be said of the whole run, once it is over.
         """
+        try:
+            self._display.conclude(self._summary(result))
+        except Exception:
+            # The run is over and has its result: nothing that is said of it may take that away.
+            _log.exception("the summary of run %r could not be shown", result.run_id)
+
+    def _summary(self, result: RunResult) -> Summary:
         board = self._board
         # Of so short a run there is nothing else to say: its nodes are not even looked at.
         is_brief = board.is_smooth and result.makespan < TELLING_SECONDS
-        summary = (
-            Summary(result.status, result.makespan, Counter(board.states))
-            if is_brief
-            else summarize(result, board.sizes)
-        )
-        self._display.conclude(summary)
+        if is_brief:
+            return Summary(result.status, result.makespan, Counter(board.states))
+        return summarize(result, board.sizes)
 
 
 def _close(display: Display, is_over: threading.Event) -> None:
