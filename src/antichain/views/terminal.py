@@ -21,6 +21,8 @@ from antichain.views.summary import Summary, summary_lines
 
 # Seconds between two frames.
 EVERY: Final = 0.125
+# After which all lines are painted anew, also those that are as they were: somebody else may have written over them.
+ANEW_SECONDS: Final = 1.0
 # Between two paintings for the sake of what others print, and how much of that is kept until then.
 PRINT_SECONDS: Final = 0.04
 PRINT_CHARACTERS: Final = 1 << 16
@@ -69,6 +71,7 @@ class Terminal:
         self._printed: list[str] = []
         self._printed_characters = 0
         self._painted_at = 0.0
+        self._painted_anew_at = 0.0
         # The last frame: its lines as they were written, and how many columns each of them takes.
         self._lines: list[str] = []
         self._widths: list[int] = []
@@ -193,7 +196,8 @@ class Terminal:
 
     def _paint(self, lines: Sequence[Line], *, is_last: bool = False) -> None:
         texts = [self._styled(line) for line in lines]
-        if texts == self._lines and not self._printed and self._size() == self._at_size and not is_last:
+        is_old = self._clock() - self._painted_anew_at >= ANEW_SECONDS
+        if texts == self._lines and self._size() == self._at_size and not (self._printed or is_old or is_last):
             return
         self._put(texts, [sum(columns(span.text) for span in line) for line in lines])
 
@@ -201,19 +205,22 @@ class Terminal:
         size = self._size()
         up = self._rows_up(size)
         parts = [_BEFORE, "\r", f"\x1b[{up}A" if up else ""]
-        is_moved = size != self._at_size
+        now = self._clock()
+        is_anew = size != self._at_size or now - self._painted_anew_at >= ANEW_SECONDS
         if self._printed:
             # Their lines may be as long as they like: the rows of the old frame are emptied first. One by one, because
             # some terminals keep in their history what is cleared from the first row on.
             parts += ["\x1b[K\r\n" * up, f"\x1b[{up}A" if up else "", "\x1b[?7h", *self._printed, "\x1b[?7l"]
             self._printed, self._printed_characters = [], 0
-            is_moved = True
+            is_anew = True
         for at, line in enumerate(lines):
-            is_same = not is_moved and at < len(self._lines) and self._lines[at] == line
+            is_same = not is_anew and at < len(self._lines) and self._lines[at] == line
             parts.append("\r\n" if is_same else f"{line}\x1b[K\r\n")
         parts += ["\x1b[J", _AFTER]
         self._lines, self._widths, self._at_size = lines, widths, size
-        self._painted_at = self._clock()
+        self._painted_at = now
+        if is_anew:
+            self._painted_anew_at = now
         self._send("".join(parts))
 
     def _rows_up(self, size: tuple[int, int]) -> int:

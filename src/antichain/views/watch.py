@@ -142,7 +142,7 @@ class Watch:
         """
         try:
             self._display.conclude(self._summary(result))
-        except Exception:
+        except Exception:  # noqa: BLE001  # whatever is wrong with a display
             # The run is over and has its result: nothing that is said of it may take that away.
             _log.exception("the summary of run %r could not be shown", result.run_id)
 
