@@ -146,6 +146,19 @@ def test_another_endpoint_is_asked_and_counted(capsys: pytest.CaptureFixture[str
         assert provider.peak == 3
 
 
+def test_an_answer_that_never_came_is_counted_as_lost() -> None:
+    with FakeProvider() as fake:
+        assert command.Provider(fake.url, "", chat.Tally(), fake).figures(expected=2)["lost"] == 2
+    elsewhere = command.Provider("http://elsewhere/v1", "", chat.Tally(calls=4, statuses={200: 1, 429: 3}))
+    assert elsewhere.figures(expected=3) == {
+        "calls": 4,
+        "refused": 3,
+        "lost": 2,
+        "most_in_flight": 0,
+        "seconds": 0.0,
+    }
+
+
 @pytest.mark.usefixtures("small")
 def test_key_and_model_come_from_the_environment(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -36,6 +36,7 @@ LATENCY: Final = (0.4, 1.2)
 ALLOWED: Final = 8
 RETRY_AFTER: Final = 0.5
 PRETENDED: Final = "pretended"
+NARROWEST: Final = 40
 WIDEST: Final = 120
 # Columns of the names before figures.
 LABEL: Final = 8
@@ -242,7 +243,7 @@ def _answer(answer: "Answer") -> dict[str, Any]:  # Any: JSON
 
 
 def _text(report: dict[str, Any], provider: Provider, trace: Path | None) -> str:  # Any: JSON
-    width = min(WIDEST, shutil.get_terminal_size((100, 24)).columns)
+    width = max(NARROWEST, min(WIDEST, shutil.get_terminal_size((100, 24)).columns))
     whence = report["library"] if report["has_sources"] else "its modules, which came without sources"
     model = "a stand-in (--model URL asks a real model)"
     if provider.fake is None:

@@ -86,7 +86,7 @@ def research(
     async def greeting(chat: Chat) -> str:
         return await chat.name()  # a wrong URL or key fails now, and not after everything has been read
 
-    # A file is stored when it has been read, while others still are; nothing waits for a stage to end.
+    # Each file is stored as soon as it has been read, while others still are; one that cannot be read says nothing.
     graph.add("files", sources_of)
     graph.map("read", read_docstrings, over="files", key=str, max_concurrent=2, fallback=[])
     graph.map("stored", store, over="read", max_concurrent=1, priority=1)
