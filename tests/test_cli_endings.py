@@ -105,13 +105,16 @@ def test_file_with_a_colon_in_its_name(write: Write, here: Here) -> None:
 
 # -- streams
 
+# As a user's shell has it: what is written fails late.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
 @pytest.mark.parametrize("arguments", ["run {file}", "run {file} --json", "plan {file}"])
 def test_full_disk_is_said_once(write: Write, arguments: str) -> None:
     file = write(ONE)
     line = f"{sys.executable} -m antichain {arguments.format(file=file)} > /dev/full"
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60, env=BUFFERED)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("antichain: the output could not be written: ")
     assert "No space left on device" in done.stderr
@@ -122,9 +125,17 @@ def test_full_disk_is_said_once(write: Write, arguments: str) -> None:
 def test_lost_standard_error_changes_nothing(write: Write, where: str) -> None:
     file = write(f"{ONE}\ngraph.add('file', lambda: open('ran', 'w').close())")
     line = f"{sys.executable} -m antichain run {file} {where}"
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, cwd=file.parent)
+    pipe = ["bash", "-c", f"set -o pipefail; {line}"]
+    done = subprocess.run(pipe, capture_output=True, text=True, timeout=60, cwd=file.parent, env=BUFFERED)
     assert done.returncode == 0
     assert (file.parent / "ran").exists()
+
+
+@pytest.mark.parametrize("arguments", ["run nowhere.py", "plan nowhere.py", "run --what"])
+def test_complaint_that_nobody_can_read_keeps_its_code(arguments: str) -> None:
+    line = f"{sys.executable} -m antichain {arguments} 2>/dev/full"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60, env=BUFFERED)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_what_a_file_prints_may_be_lost_too(write: Write) -> None:
@@ -135,7 +146,7 @@ def test_what_a_file_prints_may_be_lost_too(write: Write) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        env=BUFFERED,
     )
     assert process.stdout is not None
     process.stdout.close()
@@ -146,7 +157,7 @@ def test_what_a_file_prints_may_be_lost_too(write: Write) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], []])
 def test_help_to_a_closed_pipe_is_quiet(arguments: list[str]) -> None:
     line = f"{sys.executable} -m antichain {' '.join(arguments)} 2>&1 | true"
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=60, env=BUFFERED)
     assert (done.returncode, done.stderr) == (0, "")
 
 

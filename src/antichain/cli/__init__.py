@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from antichain.cli.endings import CTRL_C, NODE_FAILED, TERMINATED, Terminated, leave, silence, terminate
+from antichain.cli.endings import CTRL_C, NODE_FAILED, TERMINATED, Terminated, flush, leave, terminate
 
 __all__ = ["main"]
 
@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = TERMINATED
     if code in (CTRL_C, TERMINATED):
         leave(code)
-    return code if _flush() else code or NODE_FAILED
+    has_arrived = flush(sys.stdout)
+    # Nobody is told that nobody could be told.
+    flush(sys.stderr)
+    return code if has_arrived else code or NODE_FAILED
 
 
 def _mend_streams() -> None:
@@ -48,15 +51,3 @@ def _mend_streams() -> None:
         elif isinstance(stream, TextIOWrapper):
             # A terminal that cannot show a character gets an escape, not a traceback.
             stream.reconfigure(errors="backslashreplace")
-
-
-def _flush() -> bool:
-    """
-    Write what the user's code has left in the buffer, and say whether it arrived: at Python's end it would be too late.
-    """
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        silence(sys.stdout)
-        return False
-    return True

@@ -22,9 +22,9 @@ __all__ = [
     "Terminated",
     "complain",
     "emit",
+    "flush",
     "guarded",
     "leave",
-    "silence",
     "terminate",
 ]
 
@@ -95,7 +95,6 @@ def emit(text: str) -> None:
         print(text)
         sys.stdout.flush()
     except (OSError, ValueError) as error:
-        silence(sys.stdout)
         why = "the output was closed before all of it was written"
         if not isinstance(error, BrokenPipeError):
             why = f"the output could not be written: {error}"
@@ -110,25 +109,30 @@ def complain(text: str, error: BaseException | None, code: int, debug: bool) -> 
 
     with contextlib.suppress(OSError, ValueError):  # nobody reads any more
         sys.stdout.flush()
-    try:
+    with contextlib.suppress(OSError, ValueError):
         if debug and error is not None:
             import traceback
 
             print(foreign("".join(traceback.format_exception(error))), file=sys.stderr)
         print(f"antichain: {foreign(text)}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        silence(sys.stderr)
     return code
 
 
-def silence(stream: TextIO) -> None:
+def flush(stream: TextIO) -> bool:
     """
-    Send what is left in the buffer of a broken *stream* nowhere: written again when Python ends, it would break again.
+    Write what is left in the buffer of *stream*, and say whether it arrived.
+
+    When Python ends it would be too late: it would fail once more, with a traceback and an exit code of its own.
     """
-    with contextlib.suppress(OSError, ValueError):  # a stream without a file, in a test
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):  # a stream without a file, in a test
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        return False
+    return True
 
 
 def leave(code: int) -> None:

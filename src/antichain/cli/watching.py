@@ -2,7 +2,6 @@
 What looks on while a command runs a graph: the progress on standard error, and the trace for a file.
 """
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,21 +51,15 @@ class Watch:
             from antichain.views.progress import open_progress
 
             self._progress = open_progress()
-            found.append(self._show)
+            found.append(self._progress)
         return found
-
-    def _show(self, event: Any) -> None:  # Any: an event
-        # Standard error may be closed: then nobody looks any more, and the run goes on.
-        with contextlib.suppress(OSError, ValueError):
-            self._progress(event)
 
     def end(self, result: RunResult | None) -> Problem | None:
         """
         Close the display and write the trace, whatever the run came to; return what went wrong with that.
         """
         if self._progress is not None and result is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._progress.conclude(result)
+            self._progress.conclude(result)
         if self._path is None:
             return None
         try:
