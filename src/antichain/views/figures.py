@@ -5,7 +5,7 @@ Functions of a record, and only of what both kinds of record know: a run that ha
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from antichain.record import NodeRecord, RunRecord
 
@@ -25,14 +25,10 @@ __all__ = [
     "span_of",
     "time_text",
     "wait",
-    "waiting_by_limit",
 ]
 
 # Nodes by the group that brought them.
 Members = Mapping[str, Sequence[NodeRecord]]
-
-# How deep views look into nodes that bring nodes that bring nodes.
-MAX_DEPTH: Final = 16
 
 
 class Run(Protocol):
@@ -242,23 +238,6 @@ def _covered(node: NodeRecord, inside: Sequence[NodeRecord], until: float) -> fl
     return covered
 
 
-def waiting_by_limit(run: Run) -> dict[str, float]:
-    """
-    Sum the seconds for which nodes were ready and had not started, by each limit that they use, longest first.
-
-    A node that uses two limits counts under both: which of them held it back is not known afterwards. Under "" are
-    those that use none, and so waited for `max_concurrent`.
-    """
-    until = span_of(run)[1]
-    found: dict[str, float] = {}
-    for node in run.nodes.values():
-        seconds = wait(node, until)
-        if seconds:
-            for name in [name for name, _ in node.uses] or [""]:
-                found[name] = found.get(name, 0.0) + seconds
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
-
-
 # -- what the run waited for
 
 
@@ -271,20 +250,27 @@ def critical_path(
     It is that of the run's own nodes, or of those that *group* brought; *inside* is `members(run)`, if at hand.
     """
     inside = members(run) if inside is None else inside
-    last = _last(inside.get(group, ()))
+    last = _last(inside.get(group, ()), inside)
     path: list[str] = []
     known = set()
     while last is not None and last.id not in known:
         known.add(last.id)
         path.append(last.id)
-        last = _last(_causes(run.nodes, inside, last))
+        last = _last(_causes(run.nodes, inside, last), inside)
     return tuple(reversed(path))
 
 
-def _last(candidates: Iterable[NodeRecord]) -> NodeRecord | None:
-    # Of equals the first: that is what `max` returns.
+def _last(candidates: Iterable[NodeRecord], inside: Members) -> NodeRecord | None:
+    """
+    Return the node that ended last, of several the one that was defined first.
+    """
     ended = [node for node in candidates if node.ended_at is not None and node.attempts]
-    return max(ended, key=lambda node: node.ended_at or 0.0, default=None)
+    latest = max((node.ended_at or 0.0 for node in ended), default=0.0)
+    of_these = {node.id: node for node in ended if node.ended_at == latest}
+    if len(of_these) < 2:
+        return next(iter(of_these.values()), None)
+    group = next(iter(of_these.values())).group
+    return next((node for node in inside.get(group, ()) if node.id in of_these), next(iter(of_these.values())))
 
 
 def _causes(nodes: Mapping[str, NodeRecord], inside: Members, node: NodeRecord) -> Iterator[NodeRecord]:
@@ -313,15 +299,15 @@ def critical_inside(run: Run) -> dict[str, str]:
     """
     inside = members(run)
     found: dict[str, str] = {}
-    todo = [("", 0)]
+    todo, known = [""], {""}
     while todo:
-        group, depth = todo.pop()
         before = ""
-        for name in critical_path(run, group, inside):
+        for name in critical_path(run, todo.pop(), inside):
             found[name] = before
             before = name
-            if name in inside and depth < MAX_DEPTH:
-                todo.append((name, depth + 1))
+            if name in inside and name not in known:
+                known.add(name)
+                todo.append(name)
     return found
 
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from antichain.record import NodeRecord, RunRecord
-from antichain.views.figures import MAX_DEPTH, Members, counts, critical_inside, duration, is_stage, members, time_text
+from antichain.views.figures import Members, counts, critical_inside, duration, is_stage, members, time_text
 
 __all__ = ["Box", "Picture", "draw", "title_of"]
 
+# Groups within groups that are opened.
+MAX_DEPTH: Final = 16
 # A mapped stage of more instances than this is one box: they look alike.
 SHOWN_INSTANCES: Final = 12
 # Boxes for a group that can only be cut into bands, from its sources to its sinks: more would say no more.
