@@ -132,6 +132,29 @@ def test_a_summary_that_fails_does_not_take_the_result_away(caplog: pytest.LogCa
     assert [record.message for record in caplog.records] == ["the summary of run 'r' could not be shown"]
 
 
+def test_of_a_huge_run_only_what_was_counted_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading the records of a million nodes would take seconds."""
+    monkeypatch.setattr("antichain.views.watch.MOST_NODES", 2)
+
+    class Unread(SimpleNamespace):
+        @property
+        def nodes(self) -> None:
+            raise AssertionError
+
+    result = Unread(run_id="r", status="failed", makespan=19.25, started_at=0.0, ended_at=19.25)
+    out = io.StringIO()
+    events = list(three().events)
+    failed = NodeEnded(8, 19.25, "r", "report", 1, "failed", "error", ValueError("no"), None)
+    events = [failed if isinstance(event, NodeEnded) and event.node == "report" else event for event in events]
+    played(events, out).conclude(result)  # type: ignore[arg-type]
+    assert [line.strip() for line in out.getvalue().splitlines()[-4:]] == [
+        "nodes  2 succeeded, 1 failed in 19.2 s",
+        "retries  1 attempt made again",
+        "failed  report: ValueError: no",
+        "next  Look at report first; antichain run --debug shows its traceback.",
+    ]
+
+
 def test_colored_lines() -> None:
     out = io.StringIO()
     played(three().events, out, has_color=True)

@@ -366,6 +366,8 @@ class Board:
         self._max_concurrent: int | None = None
         self._nothing = _Demand(())
         self._demands: dict[Uses, _Demand] = {(): self._nothing}
+        self._last_uses: Uses = ()
+        self._last_demand = self._nothing
         # By type, for who folds many events. They return True for events of which a display may say something itself.
         self.folds: dict[type, Callable[[Any], bool | None]] = {  # Any: an event of that type
             RunStarted: self._begin,
@@ -439,19 +441,22 @@ class Board:
     # -- events of nodes
 
     def _enter(self, event: NodeEntered) -> None:
-        node, uses = event.node, event.uses
-        demand = self._demands.get(uses) or self._demand(uses)
-        owner = self._live.get(event.group) or self._met(event.group)
+        _, now, _, node, _, group_id, _, uses, of = event
+        if uses is not self._last_uses:
+            # Instances of one stage come one after the other, and want the same.
+            self._last_uses, self._last_demand = uses, self._demands.get(uses) or self._demand(uses)
+        demand = self._last_demand
+        owner = self._live.get(group_id) or self._met(group_id)
         self.known += 1
         if owner is None:
             self._live[node] = _Live(node, None, self._own, demand)
             self._grow(self._own)
             self._list(node)
             return
-        group = owner.opens or self._open(owner, event.time)
+        group = owner.opens or self._open(owner, now)
         self._live[node] = _Live(node, owner, group, demand)
         if group is not owner.group:
-            self._grow(group, event.of)
+            self._grow(group, of)
         owner.members += 1
         if owner.members == 1 and owner.state == _RUNNING:
             # It waits for what it brought, and has lent its slots, if it had any.
@@ -542,13 +547,18 @@ class Board:
             self._running[node] = event
             self._own.running += 1
             return
-        self._leave(live)
+        if live.state == _WAITING:
+            live.demand.waiting -= 1
+        else:
+            self._leave(live)
         live.state = _RUNNING
         self._running[node] = event
         if live.members:
             self._holding += 1
         else:
-            self._charge(live)
+            live.group.running += 1
+            for limit, weight in live.demand.parts:
+                limit.used += weight
 
     def _leave(self, live: _Live) -> None:
         """
@@ -589,7 +599,13 @@ class Board:
         live = self._live.pop(node, None)
         started = self._running.get(node)
         if live is not None:
-            self._leave(live)
+            if live.state == _RUNNING and not live.members:
+                del self._running[node]
+                live.group.running -= 1
+                for limit, weight in live.demand.parts:
+                    limit.used -= weight
+            else:
+                self._leave(live)
         elif started is not None:
             del self._running[node]
             self._own.running -= 1

@@ -23,8 +23,9 @@ TELLING_SECONDS: Final = 0.1
 TELLING_SHARE: Final = 0.1
 SHOWN_FAILURES: Final = 5
 SHOWN_LIMITS: Final = 4
-# Nodes beyond which nobody reads who waited for what: it is not worked out.
+# Nodes beyond which it would take seconds to work out who waited for what.
 MOST_NODES: Final = 200_000
+_UNLIMITED: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def _waits(
             most[limit] = max(most[limit], used[limit])
     used.clear()
     if sizes is not None:
-        for name, size in {"": MOST_NODES + 1, **sizes}.items():
+        for name, size in {"": _UNLIMITED, **sizes}.items():
             most["" if name == "max_concurrent" else name] = size
     waits: dict[str, Waiting] = {}
     held: dict[str, list[tuple[float, float]]] = {}
@@ -308,8 +309,9 @@ def _wait_lines(summary: Summary) -> list[Line]:
 def _retry_lines(summary: Summary) -> list[Line]:
     if not summary.retries:
         return []
-    nodes = f"{summary.retried:,} node{'s' * (summary.retried != 1)}"
-    return [(Span(f"{summary.retries:,} attempt{'s' * (summary.retries != 1)} made again, in {nodes}"),)]
+    attempts = f"{summary.retries:,} attempt{'s' * (summary.retries != 1)} made again"
+    nodes = f", in {summary.retried:,} node{'s' * (summary.retried != 1)}" if summary.retried else ""
+    return [(Span(f"{attempts}{nodes}"),)]
 
 
 def _failed_lines(summary: Summary) -> list[Line]:

@@ -20,9 +20,9 @@ from antichain.core.facts import (
     RunEnded,
     RunStarted,
 )
-from antichain.record import RunResult
+from antichain.record import NodeRecord, RunResult
 from antichain.views.board import Board, Look
-from antichain.views.summary import TELLING_SECONDS, Summary, summarize
+from antichain.views.summary import MOST_NODES, TELLING_SECONDS, Summary, summarize
 
 _log = logging.getLogger("antichain.progress")
 
@@ -148,11 +148,13 @@ class Watch:
 
     def _summary(self, result: RunResult) -> Summary:
         board = self._board
-        # Of so short a run there is nothing else to say: its nodes are not even looked at.
-        is_brief = board.is_smooth and result.makespan < TELLING_SECONDS
-        if is_brief:
-            return Summary(result.status, result.makespan, Counter(board.states))
-        return summarize(result, board.sizes)
+        is_short = board.is_smooth and result.makespan < TELLING_SECONDS
+        if not is_short and board.known <= MOST_NODES:
+            return summarize(result, board.sizes)
+        # Of so short a run there is nothing else to say, and the records of so many nodes take seconds to read.
+        last = board.look(result.ended_at).failures
+        failed = [NodeRecord(each.node, "failed", each.reason, error=each.error) for each in last]
+        return Summary(result.status, result.makespan, Counter(board.states), retries=board.retries, failed=failed)
 
 
 def _close(display: Display, is_over: threading.Event) -> None:
