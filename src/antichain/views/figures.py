@@ -20,6 +20,7 @@ __all__ = [
     "duration",
     "is_stage",
     "members",
+    "ordered",
     "serial_seconds",
     "snapshot",
     "span_of",
@@ -191,6 +192,21 @@ def _place(group: str) -> Callable[[NodeRecord], tuple[int, int, str]]:
         return (1, int(key), "") if is_number else (2, 0, key)
 
     return place
+
+
+def ordered(inside: Members) -> list[NodeRecord]:
+    """
+    List the nodes in an order that does not depend on when they came: each before those that it brought.
+
+    *inside* is `members(run)`.
+    """
+    found: list[NodeRecord] = []
+    todo = [*reversed(inside.get("", ()))]
+    while todo:
+        node = todo.pop()
+        found.append(node)
+        todo += reversed(inside.get(node.id, ()))
+    return found
 
 
 def containers(run: Run) -> dict[str, list[NodeRecord]]:

@@ -31,7 +31,7 @@ from antichain.core.facts import (
 )
 from antichain.printable import printable
 from antichain.record import NodeRecord, RunRecord
-from antichain.views.figures import Run, critical_path, members, snapshot, span_of
+from antichain.views.figures import Run, critical_path, members, ordered, snapshot, span_of
 from antichain.views.folding import error_line
 
 __all__ = ["EventTrace", "to_trace"]
@@ -327,6 +327,7 @@ class _RecordTrace:
         self._sheet = sheet
         self._start, self._end = span_of(run)
         self._members = members(run)
+        self._nodes = ordered(self._members)
         # Where each node is drawn that ran, its start, and the microsecond at which its slice ends; by its id.
         self._drawn: dict[str, tuple[Place, float, int]] = {}
 
@@ -357,8 +358,7 @@ class _RecordTrace:
         """
         List the nodes that ran with start and end, first starts first, and of equals those that bring others.
         """
-        nodes = self._run.nodes.values()
-        ran = [(node.started_at, node) for node in nodes if node.started_at is not None]
+        ran = [(node.started_at, node) for node in self._nodes if node.started_at is not None]
         ran.sort(key=lambda item: (item[0], item[1].id not in self._members))
         return [(start, self._end if node.ended_at is None else node.ended_at, node) for start, node in ran]
 
@@ -371,7 +371,7 @@ class _RecordTrace:
             drawn = sheet.slice(place, node.id, node.state, start, end, _arguments(node))
             sheet.give_back(place, drawn)
             self._drawn[node.id] = place, start, drawn
-        for node in self._run.nodes.values():
+        for node in self._nodes:
             if node.started_at is None:
                 instant = node.ended_at if node.ended_at is not None else node.ready_at
                 if instant is not None:
@@ -379,7 +379,7 @@ class _RecordTrace:
 
     def _waits(self) -> None:
         waits = []
-        for node in self._run.nodes.values():
+        for node in self._nodes:
             end = node.started_at if node.started_at is not None else node.ended_at
             if node.ready_at is not None and end is not None and self._sheet.at(end) > self._sheet.at(node.ready_at):
                 waits.append((node.ready_at, end, node))
@@ -408,7 +408,7 @@ class _RecordTrace:
             if node.id not in self._members:
                 for name, number in ((RUNNING, 1), *((_limit(name), number) for name, number in node.uses)):
                     changes += [(start, number, name), (end, -number, name)]
-        for node in self._run.nodes.values():
+        for node in self._nodes:
             until = node.started_at if node.started_at is not None else node.ended_at
             if node.ready_at is not None:
                 changes += [(node.ready_at, 1, WAITS), (self._end if until is None else until, -1, WAITS)]
