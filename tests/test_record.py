@@ -14,12 +14,14 @@ import pytest
 from antichain import Graph
 from antichain.core.facts import (
     Chunk,
+    Entry,
     Event,
     FactStream,
     NodeEnded,
     NodeReady,
     NodeRetrying,
     NodeStarted,
+    Outline,
     RunEnded,
     RunStarted,
 )
@@ -139,6 +141,110 @@ def test_listener_may_raise_unheard() -> None:
         raise BROKEN
 
     FactStream("r", [bad], ["a"], (b"", b""), lambda _: None, lambda _: None).ready(0, 1, 0.0)
+
+
+class Close:
+    """A listener that is told of nodes without events."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        self.bad = ""
+
+    def __call__(self, event: Event) -> None:
+        self._take("event", type(event).__name__, event.node)
+
+    def node_ready(self, node: str, now: float) -> None:
+        self._take("ready", node, now)
+
+    def node_started(self, node: str, attempt: int, now: float) -> None:
+        self._take("started", node, attempt, now)
+
+    def node_succeeded(self, node: str) -> None:
+        self._take("succeeded", node)
+
+    def _take(self, *told: Any) -> None:
+        self.told.append(told)
+        if told[0] == self.bad:
+            raise BROKEN
+
+
+def close_by(names: Names, *others: Any) -> tuple[Close, FactStream]:
+    close = Close()
+    verdicts = (bytearray([4, 5, 4, 4]), bytearray([1, 4, 2, 1]))
+    given = (["a", "b", "c", "d"], verdicts, names.errors.get, lambda _: None, {3: 1}, names.facts._report)
+    return close, FactStream("r", [close, *others], *given)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_listener_may_be_told_of_nodes_without_events(alone: bool) -> None:
+    """Of all but what is worth a closer look: b has failed, c fell back, d has left an attempt behind."""
+    names = Names()
+    close, facts = close_by(names, *(() if alone else [names.told.append]))
+    facts.run_started("sample", 4, 0.0)
+    facts.entered(Entry("d", "a", (), ()), 0.5)
+    facts.ready(0, 1, 1.0)
+    facts.started(0, 1, 2.0)
+    facts.chunk(0, 1, 2.5, "part")
+    facts.retrying(0, 1, 2.75, 1.0)
+    for node in range(4):
+        facts.ended(node, 1, 3.0)
+    facts.run_ended("failed", 4.0)
+    assert close.told == [
+        ("event", "RunStarted", None),
+        ("event", "NodeEntered", "d"),
+        ("ready", "a", 1.0),
+        ("started", "a", 1, 2.0),
+        ("event", "Chunk", "a"),
+        ("event", "NodeRetrying", "a"),
+        ("succeeded", "a"),
+        ("event", "NodeEnded", "b"),
+        ("event", "NodeEnded", "c"),
+        ("event", "NodeEnded", "d"),
+        ("event", "RunEnded", None),
+    ]
+    assert facts.seq == 11
+    # Others have the same numbers whoever else listens.
+    assert [event.seq for event in names.told] == ([] if alone else list(range(1, 12)))
+
+
+@pytest.mark.parametrize("bad", ["event", "ready", "started", "succeeded"])
+def test_a_listener_without_events_that_raises_is_told_nothing_more_either(bad: str) -> None:
+    names = Names()
+    close, facts = close_by(names, names.told.append)
+    close.bad = bad
+    for _ in range(2):
+        facts.ready(0, 1, 1.0)
+        facts.started(0, 1, 2.0)
+        facts.ended(1, 1, 3.0)
+        facts.ended(0, 1, 3.0)
+    assert names.complaints == [(close, BROKEN)]
+    assert close.told[-1][0] == bad
+    assert len(names.told) == 8
+
+
+def test_an_outline_lists_the_planned_nodes_and_what_each_follows() -> None:
+    """c follows a from item to item."""
+    graph = Graph("outline", limits={"disk": 3})
+    graph.map("a", len, over=["x", "yy"], uses="disk")
+    graph.add("b", len, inputs={"obj": graph["a"]}, uses={"disk": 2})
+    graph.map("c", abs, over="a", max_concurrent=4)
+    told: list[Event] = []
+    result = graph.run(listeners=[told.append], max_concurrent=5)
+    started = told[0]
+    assert isinstance(started, RunStarted)
+    outline = started.outline
+    assert outline.max_concurrent == 5
+    assert {"disk": 3, "c.max_concurrent": 4}.items() <= outline.limits.items()
+    assert [entry.node for entry in outline.entries()] == ["a", "b", "c"]
+    assert [entry.upstream for entry in outline.entries()] == [(), ("a",), ("a",)]
+    assert [entry.group for entry in outline.entries()] == ["", "", ""]
+    assert [entry.uses for entry in outline.entries()] == [(), (("disk", 2), ("thread", 1)), ()]
+    assert fold(told).nodes == dict(result.nodes)
+    assert result.nodes["c[1]"].upstream == ("a[1]",)
+    assert result.nodes["c[1]"].group == "c"
+    assert result.nodes["a[1]"].uses == (("disk", 1), ("thread", 1))
+    assert list(Outline.EMPTY.entries()) == []
+    assert Outline.EMPTY.max_concurrent is None
 
 
 # -- folding

@@ -581,3 +581,22 @@ def test_of_planned_nodes_is_kept_what_others_link_to(recorder: Recorder) -> Non
     most = most_kept(graph, recorder)
     assert most["_ended"] == 99
     assert most["_open"] == 0
+
+
+def test_a_batch_is_traced_like_its_runs(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One span around all of them; and none of either kind where the trace is switched off."""
+    graph = Graph()
+    graph.add("double", lambda x: 2 * x)
+    results = graph.batch([{"x": 1}, {"x": 2}], tracer=recorder.provider)
+    assert [result["double"] for result in results] == [2, 4]
+    runs = [span for span in recorder.ours if span.name == names.RUN_SPAN]
+    outer = [span for span in runs if span.parent is None]
+    assert len(runs) == 3
+    assert len(outer) == 1
+    before = len(recorder.spans)
+    # What the program has set up: `tracer=False` goes before it.
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: recorder.provider)
+    graph.batch([{"x": 1}], tracer=False)
+    assert len(recorder.spans) == before
+    graph.batch([{"x": 1}])
+    assert len(recorder.spans) > before

@@ -60,6 +60,8 @@ _INLINE1: Final = int(CallKind.INLINE1)
 _GENERAL: Final = int(CallKind.GENERAL)
 # An instance of a mapped stage, called with its item.
 _ITEM: Final = _GENERAL + 1
+# Whatever it is, amid its surroundings.
+_AROUND: Final = _GENERAL + 2
 _TIMED: Final = int(Flag.TIMED)
 _CONTAINER: Final = int(Flag.CONTAINER)
 # What no task of the loop is in the body of.
@@ -252,7 +254,7 @@ class Driver:
             self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
         )
         core, plan = self.core, self.plan
-        # Where something surrounds every body, all are awaited in the general way.
+        # Where something surrounds every body, all are awaited in one way.
         is_bare = self.settings.surroundings is None
         self._kit = (
             core,
@@ -261,9 +263,9 @@ class Driver:
             core.can_start,
             core.attempts,
             core.planned,
-            plan.kinds if is_bare else bytes([_GENERAL]) * core.planned,
-            _ITEM if is_bare else _GENERAL,
-            self._general if is_bare else self._surrounded,
+            plan.kinds if is_bare else bytes([_AROUND]) * core.planned,
+            _GENERAL if is_bare else _AROUND,
+            _ITEM if is_bare else _AROUND,
             plan.functions,
             plan.arguments,
             self.values,
@@ -500,8 +502,8 @@ class Driver:
             attempts,
             planned,
             kinds,
+            grown_kind,
             item_kind,
-            general,
             functions,
             arguments,
             values,
@@ -531,7 +533,7 @@ class Driver:
                     kind = kinds[node]
                 else:
                     grown = all_grown[node]
-                    kind = _GENERAL if grown.function is None else item_kind
+                    kind = grown_kind if grown.function is None else item_kind
                 if own_tasks and not core.flags[node] & _ELSEWHERE:
                     self._start_alone(node, attempt, self._body(node, attempt))
                     continue
@@ -560,7 +562,14 @@ class Driver:
                     elif kind == _ITEM:
                         value = await grown.function(grown.item)  # type: ignore[union-attr,misc]
                     elif kind == _GENERAL:
-                        value = await general(node, attempt)
+                        value = await self._general(node, attempt)
+                    elif kind == _AROUND:
+                        surroundings = self.settings.surroundings
+                        token = surroundings.enter(self.names[node] or self.name_of(node), attempt)  # type: ignore[union-attr]
+                        try:
+                            value = await self._body(node, attempt)
+                        finally:
+                            surroundings.leave(token)  # type: ignore[union-attr]
                     else:
                         if kind == _INLINE0:
                             value = functions[node]()
@@ -713,7 +722,7 @@ class Driver:
 
     async def _body(self, node: int, attempt: int) -> Any:
         """
-        Await the body of a node whose attempt has a task of its own.
+        Await the body of a node, whatever it is.
         """
         plan = self.plan
         if node >= self.core.planned or plan.kinds[node] == _GENERAL:
@@ -726,18 +735,6 @@ class Driver:
         else:
             value = function(*source(self.values))
         return await value if isinstance(value, CoroutineType) else value
-
-    async def _surrounded(self, node: int, attempt: int) -> Any:
-        """
-        Await a body in its surroundings.
-        """
-        surroundings = self.settings.surroundings
-        assert surroundings is not None
-        token = surroundings.enter(self.name_of(node), attempt)
-        try:
-            return await self._body(node, attempt)
-        finally:
-            surroundings.leave(token)
 
     async def _general(self, node: int, attempt: int) -> Any:
         """

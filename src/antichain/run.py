@@ -477,7 +477,7 @@ def _batch(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[str, 
     graph = Graph(plan.name)
     graph.map("runs", run_one, over=list(rows))
     batch = graph.plan()
-    return Driver(batch, settle(batch, {}, keeps_instances=False), {})
+    return Driver(batch, settle(batch, {"tracer": options.get("tracer")}, keeps_instances=False), {})
 
 
 # ---------------------------------------------------------------------- estimates

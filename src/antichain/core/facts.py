@@ -6,10 +6,10 @@ Events are named tuples because a run makes three of them for each node; they ar
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from antichain.core.capacity import UNLIMITED, Slots
-from antichain.core.states import REASON_NAMES, STATE_NAMES
+from antichain.core.states import OUTPUT, REASON_NAMES, STATE_NAMES
 from antichain.shape import Shape
 
 # What an attempt takes of named limits.
@@ -211,6 +211,29 @@ Event = RunStarted | NodeEntered | NodeReady | NodeStarted | Chunk | NodeRetryin
 Listener = Callable[[Event], object]
 
 
+@runtime_checkable
+class NodeListener(Protocol):
+    """
+    A listener that is told what happens to every node by these calls, for which no event has to be made; of everything
+    else it is told like any other.
+    """
+
+    def __call__(self, event: Event, /) -> object:
+        """
+        Take in an event.
+        """
+        ...
+
+    def node_ready(self, node: str, now: float) -> None: ...
+    def node_started(self, node: str, attempt: int, now: float) -> None: ...
+
+    def node_succeeded(self, node: str) -> None:
+        """
+        Take in that it has an output of its own making, and nothing of it is left.
+        """
+        ...
+
+
 class FactStream:
     """
     Number the facts of one run and hand each to every listener, in order.
@@ -220,6 +243,7 @@ class FactStream:
         "_abandoned",
         "_listeners",
         "_names",
+        "_node_listeners",
         "_output_of",
         "_reasons",
         "_report",
@@ -241,7 +265,8 @@ class FactStream:
         report: Callable[[Listener, BaseException], object] = lambda listener, error: None,
     ) -> None:
         self._run_id = run_id
-        self._listeners = tuple(listeners)
+        self._listeners = [each for each in listeners if not isinstance(each, NodeListener)]
+        self._node_listeners = [each for each in listeners if isinstance(each, NodeListener)]
         # By node, and it grows with the run.
         self._names = names
         self._states, self._reasons = verdicts
@@ -254,46 +279,84 @@ class FactStream:
         self.seq = 0
 
     def _tell(self, event: Event) -> None:
+        """
+        Tell everybody who is not told in another way.
+        """
         for listener in self._listeners:
             try:
                 listener(event)
             except BaseException as error:  # noqa: BLE001  # foreign code, in the middle of a decision
-                self._listeners = tuple(each for each in self._listeners if each is not listener)
-                self._report(listener, error)
+                self._drop(listener, error)
+
+    def _tell_all(self, event: Event) -> None:
+        for listener in self._node_listeners:
+            try:
+                listener(event)
+            except BaseException as error:  # noqa: BLE001  # as above
+                self._drop(listener, error)
+        self._tell(event)
+
+    def _drop(self, listener: Listener, error: BaseException) -> None:
+        # New lists: somebody goes through the old ones.
+        self._listeners = [each for each in self._listeners if each is not listener]
+        self._node_listeners = [each for each in self._node_listeners if each is not listener]
+        self._report(listener, error)
 
     def _next(self) -> int:
         self.seq += 1
         return self.seq
 
     def run_started(self, name: str, node_count: int, now: float, outline: Outline = Outline.EMPTY) -> None:
-        self._tell(RunStarted(self._next(), now, self._run_id, name, node_count, outline=outline))
+        self._tell_all(RunStarted(self._next(), now, self._run_id, name, node_count, outline=outline))
 
     def run_ended(self, status: str, now: float) -> None:
-        self._tell(RunEnded(self._next(), now, self._run_id, status))
+        self._tell_all(RunEnded(self._next(), now, self._run_id, status))
 
     def entered(self, entry: Entry, now: float, of: int | None = None) -> None:
         self.seq += 1
         node, group, upstream, uses = entry
-        self._tell(_new(NodeEntered, (self.seq, now, self._run_id, node, None, group, upstream, uses, of)))
+        self._tell_all(_new(NodeEntered, (self.seq, now, self._run_id, node, None, group, upstream, uses, of)))
 
     def ready(self, node: int, attempt: int, now: float) -> None:
         self.seq += 1
-        self._tell(_new(NodeReady, (self.seq, now, self._run_id, self._names[node], attempt)))
+        for listener in self._node_listeners:
+            try:
+                listener.node_ready(self._names[node], now)
+            except BaseException as error:  # noqa: BLE001  # as above
+                self._drop(listener, error)
+        if self._listeners:
+            self._tell(_new(NodeReady, (self.seq, now, self._run_id, self._names[node], attempt)))
 
     def started(self, node: int, attempt: int, now: float) -> None:
         self.seq += 1
-        self._tell(_new(NodeStarted, (self.seq, now, self._run_id, self._names[node], attempt)))
+        for listener in self._node_listeners:
+            try:
+                listener.node_started(self._names[node], attempt, now)
+            except BaseException as error:  # noqa: BLE001  # as above
+                self._drop(listener, error)
+        if self._listeners:
+            self._tell(_new(NodeStarted, (self.seq, now, self._run_id, self._names[node], attempt)))
 
     def chunk(self, node: int, attempt: int, now: float, value: object) -> None:
-        self._tell(Chunk(self._next(), now, self._run_id, self._names[node], attempt, value))
+        self._tell_all(Chunk(self._next(), now, self._run_id, self._names[node], attempt, value))
 
     def retrying(self, node: int, attempt: int, now: float, delay: float) -> None:
         error = self.error_of(node)
-        self._tell(NodeRetrying(self._next(), now, self._run_id, self._names[node], attempt, delay, error))
+        self._tell_all(NodeRetrying(self._next(), now, self._run_id, self._names[node], attempt, delay, error))
 
     def ended(self, node: int, attempt: int, now: float) -> None:
         self.seq += 1
-        self._tell(
+        tell = self._tell_all
+        if self._reasons[node] == OUTPUT and node not in self._abandoned:
+            for listener in self._node_listeners:
+                try:
+                    listener.node_succeeded(self._names[node])
+                except BaseException as error:  # noqa: BLE001  # as above
+                    self._drop(listener, error)
+            if not self._listeners:
+                return
+            tell = self._tell
+        tell(
             _new(
                 NodeEnded,
                 (

@@ -8,7 +8,6 @@ stay far below, and so the events of every node are followed with more care than
 import os
 import traceback
 from collections.abc import Iterable
-from contextvars import Token
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -35,6 +34,7 @@ from antichain.telemetry import names
 
 # The key under which a context has its current span. The API tells it only so.
 _SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
+_set: Final = dict.__setitem__
 
 
 class Tracing:
@@ -78,15 +78,16 @@ class Tracing:
         if opened is None or opened[0] != attempt:
             # It was given up before a thread was free for it.
             return None
-        return attach(Context({**self._base, _SPAN_KEY: opened[1]}))
+        context = Context(self._base)
+        # Not the context's own, which refuses: nobody else has this one yet.
+        _set(context, _SPAN_KEY, opened[1])
+        return attach(context)
 
     def leave(self, token: Any) -> None:  # Any: whatever the API gave `enter`
         """
         Take that back.
         """
-        if not isinstance(token, Token):
-            if token is not None:
-                detach(token)
+        if token is None:
             return
         try:
             # As `detach`, which would log what is no fault here.
@@ -94,6 +95,9 @@ class Tracing:
         except ValueError:
             # A body that is given up ends wherever somebody throws into it; its context has ended with its task.
             return
+        except AttributeError:
+            # A program may bring contexts of its own kind.
+            detach(token)
 
     # ------------------------------------------------------------------ what happens
 
@@ -102,12 +106,10 @@ class Tracing:
         Start or end the spans of what *event* tells.
         """
         try:
-            # The three of every node first.
             if isinstance(event, NodeReady):
-                _, now, _, node, _ = event
-                self._ready_at[node] = now
+                self.node_ready(event.node, event.time)
             elif isinstance(event, NodeStarted):
-                self._node_started(event)
+                self._node_started(event.node, event.attempt, event.time)
             elif isinstance(event, NodeEnded):
                 self._node_ended(event)
             elif isinstance(event, NodeEntered):
@@ -120,6 +122,34 @@ class Tracing:
                 self._run_ended(event)
         except BaseException:
             # A sampler or a processor raised. Who raises is told nothing more, and what is open would stay so.
+            self._close()
+            raise
+
+    # What happens to nearly every node, without an event.
+
+    def node_ready(self, node: str, now: float) -> None:
+        """
+        From now on the node waits for slots.
+        """
+        self._ready_at[node] = now
+
+    def node_started(self, node: str, attempt: int, now: float) -> None:
+        """
+        Start the span of an attempt.
+        """
+        try:
+            self._node_started(node, attempt, now)
+        except BaseException:
+            self._close()
+            raise
+
+    def node_succeeded(self, node: str) -> None:
+        """
+        End the span of the attempt that succeeded.
+        """
+        try:
+            self._end(node, None)
+        except BaseException:
             self._close()
             raise
 
@@ -197,8 +227,7 @@ class Tracing:
             inner = node.removeprefix(f"{group}/")
         return f"{outer}/{_encodable(inner)}"
 
-    def _node_started(self, event: NodeStarted) -> None:
-        _, now, _, node, number = event
+    def _node_started(self, node: str, number: int, now: float) -> None:
         name = node if node.isascii() else _encodable(node)
         ready_at = self._ready_at.pop(node, now)
         attributes: dict[str, Any] = {
@@ -258,13 +287,21 @@ class Tracing:
             self._drop_inside(node, self._grown[node][1].group if node in self._grown else "")
 
     def _node_ended(self, event: NodeEnded) -> None:
-        node = event.node
+        group = self._end(event.node, event)
+        if event.state == "failed" and self._error is None and not group:
+            self._error = event.error
+
+    def _end(self, node: str, event: NodeEnded | None) -> str:
+        """
+        End the span of a node's last attempt, with *event* if there is more to tell; return the node's group.
+        """
         opened = self._open.pop(node, None)
         if opened is None:
-            self._ended_unstarted(event)
+            if event is not None:
+                self._ended_unstarted(event)
         else:
             span = opened[1]
-            if (event.reason != "output" or event.abandoned) and span.is_recording():
+            if event is not None and (event.reason != "output" or event.abandoned) and span.is_recording():
                 _tell_ending(span, event)
             span.end()
             if node in self._awaited:
@@ -277,8 +314,7 @@ class Tracing:
             self._keep(node, group, opened)
         if self._inside and node in self._inside:
             self._drop_inside(node, group)
-        if event.state == "failed" and self._error is None and not group:
-            self._error = event.error
+        return group
 
     def _ended_unstarted(self, event: NodeEnded) -> None:
         """
