@@ -64,7 +64,7 @@ class Chat:
         # The model's name; empty until it is known.
         self._name = name
         self._tally = tally
-        self._options: dict[str, int] = {"max_tokens": MAX_TOKENS}
+        self._knows_max_tokens = True
 
     async def name(self) -> str:
         """
@@ -83,14 +83,16 @@ class Chat:
                 raise Refused(f"{self._url}/models names no model: say which, as OPENAI_MODEL.") from None
         return self._name
 
-    async def ask(self, prompt: str) -> str:
+    async def ask(self, prompt: str, max_tokens: int = MAX_TOKENS) -> str:
         """
         Return the model's answer.
 
         Raises:
             Busy: it may answer another time. Refused: it will not.
         """
-        content = {"model": self._name, "messages": [{"role": "user", "content": prompt}], **self._options}
+        content: dict[str, Any] = {"model": self._name, "messages": [{"role": "user", "content": prompt}]}  # Any: JSON
+        if self._knows_max_tokens:
+            content["max_tokens"] = max_tokens
         began = monotonic()
         tally = self._tally
         tally.calls += 1
@@ -105,9 +107,9 @@ class Chat:
         finally:
             tally.in_flight -= 1
             tally.statuses[status] = tally.statuses.get(status, 0) + 1
-        if status == 400 and self._options and "max_tokens" in str(body):
+        if status == 400 and "max_tokens" in content and "max_tokens" in str(body):
             # Some models call it otherwise, and refuse what they do not know.
-            self._options = {}
+            self._knows_max_tokens = False
             return await self.ask(prompt)
         if status in (408, 409, 429) or status >= 500:
             said = f"the model answered {status}: {_message(body)}"

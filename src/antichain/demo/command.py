@@ -278,11 +278,11 @@ def _figures(report: dict[str, Any], width: int) -> list[str]:  # Any: JSON
     calls, desk, took, serial = report["calls"], report["help_desk"], report["seconds"], report["serial_seconds"]
     refused = f"{calls['refused']} of them 429 and retried" if calls["refused"] else "none of them refused"
     lost = f"{calls['lost']} lost" if calls["lost"] else "none lost"
-    asked = len(report["answers"])
+    flaky = f"the help desk failed {desk['failures']} times; asked again, it left {desk['gave_up']} of "
+    flaky += f"{len(report['answers'])} questions to its fallback"
     rows = {
         "calls": f"{calls['calls']} calls, {refused}, {lost}; most in flight: {calls['most_in_flight']}",
-        "flaky": f"the help desk failed {desk['failures']} times; asked again, it left {desk['gave_up']} of {asked} "
-        "questions to its fallback",
+        "flaky": flaky if desk["failures"] else "the help desk did not fail this time",
         "took": f"{took:.1f} s; one after the other would have been {serial:.1f} s, {serial / took:.1f} times as long",
         "": f"({calls['seconds']:.1f} s of the model, {desk['seconds']:.1f} s of the help desk, "
         f"{report['computing_seconds']:.1f} s of computing)",
@@ -297,7 +297,7 @@ def _labelled(name: str, lines: Sequence[str]) -> list[str]:
 
 def _wrapped(text: str, width: int, indent: str = "", most: int | None = None) -> list[str]:
     return textwrap.wrap(
-        printable(text, None),
+        printable(" ".join(text.split()), None),
         width,
         initial_indent=indent,
         subsequent_indent=indent,

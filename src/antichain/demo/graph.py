@@ -122,7 +122,8 @@ def research(
     async def check(answer: Answer, chat: Chat) -> Answer:
         if answer.source is None:
             return answer
-        said = await chat.ask(f"{CHECK}\n\nAnswer: {answer.text}\n\nPassage:\n{answer.source.text[:800]}")
+        prompt = f"{CHECK}\n\nAnswer: {answer.text}\n\nPassage:\n{answer.source.text[:800]}"
+        said = await chat.ask(prompt, max_tokens=10)
         return answer._replace(is_supported=said.lower().startswith("yes"))
 
     async def digest(checks: list[Answer], chat: Chat) -> str:
@@ -132,8 +133,8 @@ def research(
     # What has been begun is finished first: a check goes before an answer that has not been asked for yet.
     again = Retry(attempts=10, backoff=Backoff(initial=0.3, maximum=2), on=(Busy, TimeoutError))
     graph.map(
-        "answers", answer, over="evidence", uses="model", timeout=60, retry=again, depends_on=["evidence", "greeting"]
+        "answers", answer, over="evidence", uses="model", timeout=120, retry=again, depends_on=["evidence", "greeting"]
     )
-    graph.map("checks", check, over="answers", uses="model", timeout=60, retry=again, priority=10)
-    graph.add("digest", digest, uses="model", timeout=60, retry=again, priority=20)
+    graph.map("checks", check, over="answers", uses="model", timeout=120, retry=again, priority=10)
+    graph.add("digest", digest, uses="model", timeout=120, retry=again, priority=20)
     return graph
