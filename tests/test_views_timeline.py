@@ -122,13 +122,16 @@ def test_ids_and_errors_are_printable_text(text: str) -> None:
     written = json.dumps(trace)
     assert written.isascii()
     assert json.dumps(trace, ensure_ascii=False).encode(), "half a character"
-    assert printable(text) in {each["name"] for each in slices(trace)}
+    assert '\\\\"' not in written.replace('\\\\\\"', ""), "Perfetto reads on behind a text that ends with a backslash"
+    assert printable(text) in {each["name"].removesuffix("\u2060") for each in slices(trace)}
 
 
 @given(text=st.text(min_size=1, max_size=300))
 def test_any_text_is_printable_text(text: str) -> None:
     for each in slices(to_trace(viewed.hostile(text))):
-        assert printable(each["name"], None) == each["name"]
+        name = each["name"].removesuffix("\u2060")
+        assert printable(name, None) == name
+        assert not each["name"].endswith("\\")
         assert json.dumps(each).encode("utf-8")
 
 

@@ -29,7 +29,7 @@ from antichain.core.facts import (
     RunStarted,
     Uses,
 )
-from antichain.printable import printable
+from antichain.printable import SHOWN_CHARACTERS, printable
 from antichain.record import NodeRecord, RunRecord
 from antichain.views.figures import Run, critical_path, members, ordered, snapshot, span_of
 from antichain.views.folding import error_line
@@ -59,14 +59,23 @@ Json = dict[str, Any]  # Any: JSON
 RUN: Final = 1
 WAITING: Final = 2
 FIRST_GROUP: Final = 3
-# Lanes (tid): the one of what a block is about, the critical path, then the others.
-WHOLE: Final = 0
-CRITICAL: Final = 1
+# Lanes (tid): that of the run, the critical path, then the others. To Perfetto 0 is no number of its own.
+WHOLE: Final = 1
+CRITICAL: Final = 2
 FIRST_LANE: Final = 10
 
 # What counters are called.
 RUNNING: Final = "running"
 WAITS: Final = "waiting for slots"
+
+
+def legible(text: str, limit: int | None = SHOWN_CHARACTERS) -> str:
+    """
+    Return foreign text as it may stand in a trace.
+    """
+    shown = printable(text, limit)
+    # Perfetto takes a backslash at the end for one that escapes the quote after it, and reads no more of the trace.
+    return f"{shown}\u2060" if shown.endswith("\\") else shown
 
 
 class Lanes:
@@ -137,9 +146,9 @@ class Sheet:
         """
         Name what belongs to the run as a whole.
         """
-        self._name_block(RUN, f"run {printable(name)}", RUN)
+        self._name_block(RUN, f"run {legible(name)}", RUN)
         self._name_block(WAITING, WAITS, WAITING)
-        self._meta("process_labels", RUN, WHOLE, labels=printable(run_id))
+        self._meta("process_labels", RUN, WHOLE, labels=legible(run_id))
 
     def open_block(self, group: str) -> None:
         """
@@ -148,7 +157,7 @@ class Sheet:
         if group not in self._blocks:
             number = FIRST_GROUP + min(len(self._blocks) - 1, GROUPS)
             self._blocks[group] = number
-            self._name_block(number, printable(group) if number < FIRST_GROUP + GROUPS else "more groups", number)
+            self._name_block(number, legible(group) if number < FIRST_GROUP + GROUPS else "more groups", number)
 
     def take(self, group: str, instant: float) -> Place:
         """
@@ -201,7 +210,7 @@ class Sheet:
         first = max(self.at(start), after)
         last = max(self.at(end), first + 1)
         self._name_lane(place)
-        data: Json = {"name": printable(name), "cat": kind, "ph": "X", "ts": first, "dur": last - first}
+        data: Json = {"name": legible(name), "cat": kind, "ph": "X", "ts": first, "dur": last - first}
         self._write({**data, "pid": place.block, "tid": place.lane, "args": args})
         return last
 
@@ -209,7 +218,7 @@ class Sheet:
         """
         Draw an instant.
         """
-        data: Json = {"name": printable(name), "cat": "node", "ph": "i", "s": "t", "ts": self.at(instant)}
+        data: Json = {"name": legible(name), "cat": "node", "ph": "i", "s": "t", "ts": self.at(instant)}
         self._write({**data, "pid": place.block, "tid": place.lane, "args": args})
 
     def arrow(self, source: Place, drawn: int, place: Place, instant: float) -> None:
@@ -249,7 +258,7 @@ class Sheet:
                 counter.told = counter.value
 
     def _point(self, name: str, at: int, value: int) -> None:
-        self._write({"name": printable(name), "ph": "C", "ts": at, "pid": RUN, "args": {"count": value}})
+        self._write({"name": legible(name), "ph": "C", "ts": at, "pid": RUN, "args": {"count": value}})
 
 
 @dataclass(slots=True)
@@ -284,7 +293,7 @@ def to_trace(record: Run) -> Json:
 
 
 def _about(run_id: str, name: str, status: str | None) -> Json:
-    shown = {"run_id": printable(run_id), "name": printable(name), "status": status}
+    shown = {"run_id": legible(run_id), "name": legible(name), "status": status}
     return {"producer": "antichain", "version": VERSION, **shown}
 
 
@@ -296,7 +305,7 @@ def _arguments(node: NodeRecord) -> Json:
     """
     Tell of a node what its slice does not show.
     """
-    args: Json = {"node": printable(node.id, None), "state": node.state, "reason": node.reason}
+    args: Json = {"node": legible(node.id, None), "state": node.state, "reason": node.reason}
     if node.attempts != 1:
         args["attempts"] = node.attempts
     if node.started_at is not None and node.ready_at is not None:
@@ -307,13 +316,13 @@ def _arguments(node: NodeRecord) -> Json:
 
 
 def _relations(group: str, upstream: Sequence[str], uses: Uses) -> Json:
-    args: Json = {"group": printable(group, None)} if group else {}
+    args: Json = {"group": legible(group, None)} if group else {}
     if upstream:
-        args["upstream"] = [printable(name) for name in upstream[:LISTED]]
+        args["upstream"] = [legible(name) for name in upstream[:LISTED]]
         if len(upstream) > LISTED:
             args["upstream"].append(f"… and {len(upstream) - LISTED} more")
     if uses:
-        args["uses"] = {printable(name): number for name, number in uses}
+        args["uses"] = {legible(name): number for name, number in uses}
     return args
 
 
@@ -335,7 +344,7 @@ class _RecordTrace:
         run, sheet = self._run, self._sheet
         sheet.zero = self._start
         sheet.begin(run.name, run.run_id)
-        args = {"status": run.status, "run_id": printable(run.run_id), "nodes": len(run.nodes)}
+        args = {"status": run.status, "run_id": legible(run.run_id), "nodes": len(run.nodes)}
         sheet.slice(Place(RUN, WHOLE), run.name or "run", "run", self._start, self._end, args)
         self._path()
         self._slices()
@@ -551,7 +560,7 @@ class EventTrace:
         self._sheet.end_counters()
         run = self._run
         if run is not None:
-            args = {"status": self._status, "run_id": printable(run.run_id)}
+            args = {"status": self._status, "run_id": legible(run.run_id)}
             self._sheet.slice(Place(RUN, WHOLE), run.name or "run", "run", run.time, self._now, args)
 
     # -- what happens
@@ -605,7 +614,7 @@ class EventTrace:
         args = {"reason": event.reason, **_error(event.error), **({"abandoned": True} if event.abandoned else {})}
         self._draw_attempt(event.node, live, event.state, args)
         if live.place is None:
-            args = {"node": printable(event.node, None), "state": event.state, **args}
+            args = {"node": legible(event.node, None), "state": event.state, **args}
             args |= _relations(live.group, live.upstream, live.uses)
             self._sheet.mark(Place(RUN, WHOLE), f"{event.state}: {event.node}", event.time, args)
             return
@@ -659,7 +668,7 @@ class EventTrace:
         if live.started_at is None or live.place is None:
             return
         self._charge(live, -1)
-        known: Json = {"node": printable(name, None), "state": state, "attempt": live.attempt}
+        known: Json = {"node": legible(name, None), "state": state, "attempt": live.attempt}
         args = {**known, "waited_seconds": round(live.waited, 6), **args}
         args |= _relations(live.group, live.upstream, live.uses)
         title = name if live.attempt == 1 else f"{name} (attempt {live.attempt})"
@@ -668,4 +677,4 @@ class EventTrace:
 
 
 def _error(error: BaseException | None) -> Json:
-    return {} if error is None else {"error": printable(error_line(error), SHOWN_ERROR)}
+    return {} if error is None else {"error": legible(error_line(error), SHOWN_ERROR)}
