@@ -66,6 +66,12 @@ TYPED = [text.replace("\0", "").replace("\udfff\ud800", "\udc80\udcff") for text
 NAMES = [text.replace("/", "") for text in TYPED if len(text) < 100]
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written under such names is written where it goes away."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
     return partial(write_file, tmp_path)

@@ -2,7 +2,6 @@
 The command `antichain` for tests: in a process of its own, or in this one; and files for it.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ Write = Callable[..., Path]
 # Exit code, standard output, standard error.
 Here = Callable[..., tuple[int, str, str]]
 
+ROOT = str(Path(__file__).resolve().parents[2])
 HEAD = "import asyncio, time\nfrom antichain import Graph\n"
 
 
@@ -61,7 +61,7 @@ def in_process(capfd: pytest.CaptureFixture[str]) -> Iterator[Here]:
 
 def is_of_the_user(name: str) -> bool:
     file = getattr(sys.modules[name], "__file__", None)
-    return isinstance(file, str) and not file.startswith((sys.prefix, sys.base_prefix, os.getcwd()))
+    return isinstance(file, str) and not file.startswith((sys.prefix, sys.base_prefix, ROOT))
 
 
 # A line of a file that says to `interrupted` that the time has come.
