@@ -134,6 +134,8 @@ def _nodes(scope: ast.AST, graph: str) -> Iterator[Function]:
             match decorator.func if isinstance(decorator, ast.Call) else decorator:
                 case ast.Attribute(value=ast.Name(id=owner), attr="node" | "resource") if graph in ("", owner):
                     yield function
+                case _:
+                    continue
 
 
 def _functions(scope: ast.AST) -> Iterator[Function]:
