@@ -62,6 +62,7 @@ def test_result_goes_to_stdout_and_progress_to_stderr(write: Write) -> None:
     assert (done.returncode, done.stdout) == (0, "21 and 40\n")
     assert re.search(r"\] sum: run \w+, 3 nodes\n", done.stderr)
     assert re.search(r"\] succeeded: 3", done.stderr)
+    assert "3 succeeded in" in done.stderr  # the closing summary
 
 
 def test_json_is_one_document_with_everything(write: Write) -> None:
