@@ -323,4 +323,5 @@ def test_signal_that_comes_just_before_the_loop_falls_asleep(write: Write) -> No
     """)
     done = command("run", file)
     assert done.returncode == 130
-    assert "interrupted. Completed: 0 of 1 nodes" in done.stderr
+    assert "interrupted. Completed: 0 of 1 nodes; abandoned" in done.stderr
+    assert "--json" not in done.stderr

@@ -148,6 +148,6 @@ class _Show:
             text += f" ({names_text(list(result))})"
         if result.abandoned:
             text += f"; abandoned, because they did not end when asked to: {names_text(result.abandoned)}"
-        if not self.request.as_json:
+        if result and not self.request.as_json:
             text += "; --json prints their outputs"
         return text + ("." if self.request.debug else "; --debug shows tracebacks.")
