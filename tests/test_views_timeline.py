@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antichain import Graph
-from antichain.core.facts import Event, NodeEnded, NodeRetrying, NodeStarted, RunEnded
+from antichain.core.facts import Event, NodeEnded, NodeReady, NodeRetrying, NodeStarted, RunEnded, RunStarted
 from antichain.printable import printable
 from antichain.record import RunRecord, fold
 from antichain.testing import virtual_time
@@ -100,6 +100,32 @@ def test_each_attempt_is_drawn_and_each_pause(tmp_path: Path) -> None:
     assert (mine[2]["args"]["state"], mine[4]["args"]["state"]) == ("failed", "succeeded")
     blocks = {each["args"]["name"] for each in trace["traceEvents"] if each["name"] == "process_name"}
     assert blocks == {"run digest", "waiting for slots", "documents", "stored", "search", "agent", "agent/plan"}
+
+
+def test_a_wait_between_two_attempts_is_drawn_on_the_lane_of_the_node(tmp_path: Path) -> None:
+    error = ValueError("busy")
+    events: list[Event] = [
+        RunStarted(1, 5.0, "run-1", "g", 1),
+        NodeReady(2, 5.0, "run-1", "a", 1),
+        NodeStarted(3, 6.0, "run-1", "a", 1),
+        NodeRetrying(4, 6.0, "run-1", "a", 1, 0.5, error),
+        NodeReady(5, 6.5, "run-1", "a", 2),
+        NodeStarted(6, 8.0, "run-1", "a", 2),
+        NodeEnded(7, 8.0, "run-1", "a", 2, "succeeded", "output", None, None),
+        RunEnded(8, 8.0, "run-1", "succeeded"),
+    ]
+    trace = traced(events, tmp_path)
+    judge_trace(trace)
+    mine = [(each["name"], each["cat"], each["ts"], each["dur"]) for each in slices(trace) if each["cat"] != "run"]
+    assert mine == [
+        ("a", "wait", 0, 1_000_000),
+        # An attempt of no time takes a microsecond, and what comes after it begins behind that.
+        ("a", "failed", 1_000_000, 1),
+        ("pause before attempt 2: a", "pause", 1_000_001, 499_999),
+        ("a", "wait", 1_500_000, 1_500_000),
+        ("a (attempt 2)", "succeeded", 3_000_000, 1),
+    ]
+    assert len({each["tid"] for each in slices(trace) if each["ts"] >= 1_000_000 and each["cat"] != "run"}) == 1
 
 
 def test_counters_tell_what_runs_and_what_is_taken(tmp_path: Path) -> None:

@@ -100,6 +100,14 @@ class RunRecord:
     # Number of the last event that was folded in.
     seq: int = 0
 
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """
+        Return the record as plain data: what `RunResult.to_dict` returns, as far as events tell it.
+        """
+        data: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        nodes = {name: node.to_dict() for name, node in self.nodes.items()}
+        return {"version": VERSION, **data, "nodes": nodes}
+
 
 def fold(events: Iterable[Event], record: RunRecord | None = None) -> RunRecord:
     """
