@@ -135,17 +135,23 @@ def _mermaid_text(lines: Iterable[str]) -> str:
 
 
 def _mermaid_line(line: str) -> str:
-    line = APART.sub(lambda found: found[0] + JOINER, line)
-    text = "".join(c if c.isalnum() or c in PLAIN else f"#{ord(c)};" for c in line)
+    text = "".join(c if c.isalnum() or c in PLAIN else f"#{ord(c)};" for c in _apart(line))
     # A line with these words sets the direction, wherever in it they are.
     return text.replace("direction", "#100;irection")
+
+
+def _apart(text: str) -> str:
+    return APART.sub(lambda found: found[0] + JOINER, text)
 
 
 def _yaml_text(text: str) -> str:
     """
     Write the title as a quoted text of YAML, which Mermaid reads before anything else.
+
+    It is cleaned as if it were HTML and then shown as it is: what looks like a tag would be lost.
     """
-    return '"' + "".join(map(_yaml_character, printable(text, None))) + '"'
+    shown = _apart(printable(text, None).replace("<", "\u2039").replace(">", "\u203a"))
+    return '"' + "".join(map(_yaml_character, shown)) + '"'
 
 
 def _yaml_character(character: str) -> str:
