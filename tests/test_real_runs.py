@@ -181,7 +181,7 @@ def judge(world: World, result: RunResult, events: list[Event]) -> None:
         assert value in (expected, f"{name} fell back", [name, expected]), (name, value)
     told = fold(events)
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert told.status == result.status
+    assert (told.status, told.started_at, told.ended_at) == (result.status, result.started_at, result.ended_at)
     assert told.nodes.keys() == result.nodes.keys()
     for name, node in told.nodes.items():
         assert result.nodes[name] == node, name

@@ -409,7 +409,8 @@ class Driver:
             if (node, attempt) not in left:
                 self.core.returned(node, attempt)
         if self.facts is not None:
-            self.facts.run_ended(self.status, self.clock())
+            # A fault of ours has ended a run that has no end of its own.
+            self.facts.run_ended(self.status, self.ended_at or self.clock())
 
     def _note_cancellation(self) -> None:
         self.was_cancelled = True
