@@ -678,7 +678,9 @@ def test_map_of_one_argument_needs_no_binding() -> None:
     assert spec_of(graph, "m").takes_item_only
 
 
-@pytest.mark.parametrize("over", [[1], (1,), range(2), iter([1]), {"k": 1}, value([1]), value("ab")], ids=lambda over: type(over).__name__)
+@pytest.mark.parametrize(
+    "over", [[1], (1,), range(2), iter([1]), {"k": 1}, value([1]), value("ab")], ids=lambda over: type(over).__name__
+)
 def test_map_goes_over_any_iterable(over: Any) -> None:
     """Lists, iterators, dicts, and texts that say they are meant."""
     graph = Graph()
