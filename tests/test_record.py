@@ -239,12 +239,24 @@ def test_an_outline_lists_the_planned_nodes_and_what_each_follows() -> None:
     assert [entry.upstream for entry in outline.entries()] == [(), ("a",), ("a",)]
     assert [entry.group for entry in outline.entries()] == ["", "", ""]
     assert [entry.uses for entry in outline.entries()] == [(), (("disk", 2), ("thread", 1)), ()]
+    assert list(outline.demands()) == [("b", (("disk", 2), ("thread", 1)))]
     assert fold(told).nodes == dict(result.nodes)
     assert result.nodes["c[1]"].upstream == ("a[1]",)
     assert result.nodes["c[1]"].group == "c"
     assert result.nodes["a[1]"].uses == (("disk", 1), ("thread", 1))
-    assert list(Outline.EMPTY.entries()) == []
+    assert list(Outline.EMPTY.entries()) == list(Outline.EMPTY.demands()) == []
     assert Outline.EMPTY.max_concurrent is None
+
+
+def test_an_outline_of_a_run_without_limits_says_so() -> None:
+    graph = Graph("free")
+    graph.add("a", body)
+    told: list[Event] = []
+    graph.run(listeners=[told.append])
+    started = told[0]
+    assert isinstance(started, RunStarted)
+    assert started.outline.max_concurrent is None
+    assert list(started.outline.demands()) == []
 
 
 # -- folding
