@@ -292,14 +292,17 @@ def test_ctrl_c_ends_map_with_the_outcomes() -> None:
 def test_a_handler_of_the_users_own_is_left_alone() -> None:
     program = Program(
         """
+        heard = []
         def handler(number, frame):
             say("mine")
+            heard.append(number)
         signal.signal(signal.SIGINT, handler)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         @graph.node
         async def waits(quick):
             say("ready")
-            await asyncio.sleep(0.5)
+            while not heard:
+                await asyncio.sleep(0.01)
             return 1
         say(dict(graph.run()))
         say(signal.getsignal(signal.SIGINT) is handler)

@@ -151,14 +151,26 @@ class PlainLines:
         if stream is None or not text:
             return
         try:
-            try:
-                print(text, file=stream, flush=True)
-            except UnicodeEncodeError:
-                encoding = stream.encoding or "ascii"
-                print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+            _write_line(stream, text)
         except (OSError, ValueError):
             # Closed: nobody looks any more, and the run goes on.
             self._stream = None
+
+
+def _write_line(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"
+    line = f"{text}\n".encode(encoding, "backslashreplace")
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, OSError, ValueError):
+        # Not a file of the system's.
+        print(line.decode(encoding), end="", file=stream, flush=True)
+        return
+    # Past the stream's buffer: what cannot be written must not stay there, or it fails once more when Python ends.
+    stream.flush()
+    left = memoryview(line)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def standing_text(look: Look) -> str:
