@@ -3,9 +3,16 @@ What every test may use. `ANTICHAIN_FULL=1` runs everything at full size, see CO
 """
 
 import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.command import Here, Write
 
 FULL = os.environ.get("ANTICHAIN_FULL") == "1"
 
@@ -25,3 +32,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def full() -> bool:
     """Whether this run is at full size."""
     return FULL
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> "Write":
+    """Write a file of Python for the command."""
+    from tests.support.command import write_file
+
+    return partial(write_file, tmp_path)
+
+
+@pytest.fixture
+def here(capfd: pytest.CaptureFixture[str]) -> "Iterator[Here]":
+    """Run the command in this process."""
+    from tests.support.command import in_process
+
+    with in_process(capfd) as run:
+        yield run

@@ -10,12 +10,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, Optional
 from uuid import UUID
@@ -24,19 +23,7 @@ import pytest
 
 from antichain import Graph, __version__
 from antichain.loading import UsageError, convert
-from tests.support.command import Here, Write, command, in_process, started, write_file
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    return partial(write_file, tmp_path)
-
-
-@pytest.fixture
-def here(capfd: pytest.CaptureFixture[str]) -> Iterator[Here]:
-    with in_process(capfd) as run:
-        yield run
-
+from tests.support.command import Here, Write, command, started
 
 # -- what a run prints
 

@@ -7,13 +7,12 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from antichain.cli.completion import inputs
-from tests.support.command import Here, Write, in_process, write_file
+from tests.support.command import Here, Write
 
 FILE = """
     open("was-run", "w").close()
@@ -42,17 +41,6 @@ FILE = """
     @second.node
     def apart(apart_from_all): ...
 """
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    return partial(write_file, tmp_path)
-
-
-@pytest.fixture
-def here(capfd: pytest.CaptureFixture[str]) -> Iterator[Here]:
-    with in_process(capfd) as run:
-        yield run
 
 
 @pytest.fixture

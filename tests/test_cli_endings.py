@@ -9,27 +9,14 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from antichain.cli import main
-from tests.support.command import READY, Here, Write, command, in_process, interrupted, started, write_file
+from tests.support.command import READY, Here, Write, command, interrupted, started, write_file
 
 ONE = "graph = Graph('one')\ngraph.add('word', lambda: 'word')"
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    return partial(write_file, tmp_path)
-
-
-@pytest.fixture
-def here(capfd: pytest.CaptureFixture[str]) -> Iterator[Here]:
-    with in_process(capfd) as run:
-        yield run
 
 
 # -- files

@@ -7,13 +7,11 @@ import re
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import Here, Write, in_process, write_file
+from tests.support.command import Here, Write, write_file
 
 ESC, BEL, CSI, ST = "\x1b", "\x07", "\x9b", "\x9c"
 FORGED = "antichain: FORGED"
@@ -70,17 +68,6 @@ NAMES = [text.replace("/", "") for text in TYPED if len(text) < 100]
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written under such names is written where it goes away."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    return partial(write_file, tmp_path)
-
-
-@pytest.fixture
-def here(capfd: pytest.CaptureFixture[str]) -> Iterator[Here]:
-    with in_process(capfd) as run:
-        yield run
 
 
 def assert_harmless(*texts: str, may_have_lines: bool = False) -> None:

@@ -3,26 +3,11 @@
 """
 
 import json
-from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
 
 import pytest
 
 from antichain import Graph
-from tests.support.command import Here, Write, in_process, write_file
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    return partial(write_file, tmp_path)
-
-
-@pytest.fixture
-def here(capfd: pytest.CaptureFixture[str]) -> Iterator[Here]:
-    with in_process(capfd) as run:
-        yield run
-
+from tests.support.command import Here, Write
 
 #   web (2 s, search) ──┐
 #                       ├── answer (3 s, llm)

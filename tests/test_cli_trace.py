@@ -4,27 +4,14 @@
 
 import json
 import signal
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import READY, Here, Write, in_process, interrupted, write_file
+from tests.support.command import READY, Here, Write, interrupted
 
 ONE = "graph = Graph('one')\ngraph.add('word', lambda: 'word')"
 BOTH = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    return partial(write_file, tmp_path)
-
-
-@pytest.fixture
-def here(capfd: pytest.CaptureFixture[str]) -> Iterator[Here]:
-    with in_process(capfd) as run:
-        yield run
 
 
 def events(path: Path) -> list[dict[str, object]]:

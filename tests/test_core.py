@@ -29,7 +29,8 @@ from antichain.core.signals import (
 from antichain.core.states import DEADLINE, FALLBACK, RUN
 from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, Timers
 from antichain.errors import InternalError
-from antichain.policies import Backoff, Limit, Retry, Timeout
+from antichain.limit import Limit
+from antichain.policies import Backoff, Retry, Timeout
 from antichain.policies.failure import Join
 from antichain.record import status_of
 from antichain.shape import INDEX_BITS, INDEX_MASK, SUCCESSOR_MAX, Flag, shape_of

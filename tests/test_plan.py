@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from antichain.binding import SlotSource
 from antichain.errors import Fault, GraphError
 from antichain.graph import Graph, value
+from antichain.limit import Limit
 from antichain.plan import Plan, check_inputs, prepare, prepare_batch, prepare_plan
-from antichain.policies import Join, Limit, Policies, Retry, Timeout
+from antichain.policies import Join, Policies, Retry, Timeout
 from antichain.runnable import CallKind
 from antichain.shape import INDEX_MASK, Flag, order_key, shape_of, width_of
 

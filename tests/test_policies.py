@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antichain.errors import GraphError
+from antichain.limit import Limit
 from antichain.policies import (
     RUN_OPTIONS,
     UNSET,
     Backoff,
     Join,
-    Limit,
     Policies,
     Retry,
     Timeout,

@@ -59,7 +59,7 @@ def test_it_shares_nothing_with_the_limits_it_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["from antichain.policies.limits import Limit", "import antichain.core", "from antichain import run"]
+    "line", ["from antichain.policies.limits import SharedLimit", "import antichain.core", "from antichain import run"]
 )
 def test_a_forbidden_import_would_be_seen(line: str) -> None:
     assert len(foreign_imports(f"def f():\n    {line}")) == 1

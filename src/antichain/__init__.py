@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from antichain.graph import Graph as Graph
     from antichain.graph import Node as Node
     from antichain.graph import value as value
+    from antichain.limit import Limit as Limit
     from antichain.plan import Plan as Plan
     from antichain.policies import Backoff as Backoff
-    from antichain.policies import Limit as Limit
     from antichain.policies import Policies as Policies
     from antichain.policies import Retry as Retry
     from antichain.policies import Timeout as Timeout
@@ -76,7 +76,8 @@ _HOMES = {
     "graph": ("Graph", "Node", "value"),
     "stages": ("Outcome",),
     "plan": ("Plan",),
-    "policies": ("Backoff", "Limit", "Policies", "Retry", "Timeout"),
+    "limit": ("Limit",),
+    "policies": ("Backoff", "Policies", "Retry", "Timeout"),
     "record": ("NodeRecord", "RunResult"),
     "simulation": ("Estimate",),
 }

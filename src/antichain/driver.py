@@ -34,7 +34,7 @@ from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
 from antichain.growth import Container, Grown, Inside, call_inside
 from antichain.items import Queued
 from antichain.plan import Plan
-from antichain.policies import Limit, retry_after
+from antichain.policies import SharedLimit, retry_after
 from antichain.record import RunResult, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -76,7 +76,7 @@ class Settings:
 
     run_id: str
     max_concurrent: int | None = None
-    limits: Mapping[str, int | Limit] | None = None
+    limits: Mapping[str, int | SharedLimit] | None = None
     deadline: float | None = None
     on_error: str = "cancel"
     grace: float = 5.0
@@ -222,7 +222,7 @@ class Driver:
         self._insides: dict[Group, Inside] = {}
         # How often each name was used inside a node.
         self._paths: dict[str, int] = {}
-        self._watched: list[Limit] = []
+        self._watched: list[SharedLimit] = []
         self._crash: BaseException | None = None
 
     # ------------------------------------------------------------------ the run
@@ -1145,14 +1145,14 @@ class Driver:
         grown = self.grown[node]
         return grown.owner.name_of(grown) if grown.position >= 0 else name
 
-    def add_limits(self, limits: Mapping[str, int | Limit]) -> None:
+    def add_limits(self, limits: Mapping[str, int | SharedLimit]) -> None:
         """
         Define those limits of a graph that enters which the run does not define; of the others, the run's hold.
         """
         for name, size in limits.items():
             if name not in self.core.limits:
                 self.core.limits.update(open_slots({name: size}))
-                if isinstance(size, Limit):
+                if not isinstance(size, int):
                     size.watch(self._on_shared_limit)
                     self._watched.append(size)
 
@@ -1358,7 +1358,7 @@ class Driver:
 
     def _watch_shared_limits(self) -> None:
         for limit in (self.settings.limits or {}).values():
-            if isinstance(limit, Limit):
+            if not isinstance(limit, int):
                 limit.watch(self._on_shared_limit)
                 self._watched.append(limit)
 

@@ -12,8 +12,9 @@ from antichain.driver import Driver
 from antichain.errors import Fault, GraphError, RunFailed, shown
 from antichain.feed import Feed
 from antichain.graph import Graph, Node
+from antichain.limit import Limit
 from antichain.plan import prepare
-from antichain.policies import UNSET, Backoff, Limit, NodePolicies, Policies, Retry, Timeout, merged
+from antichain.policies import UNSET, Backoff, NodePolicies, Policies, Retry, Timeout, merged
 from antichain.policies.options import check_options, split_options
 from antichain.record import RunResult
 from antichain.run import drive, run_driver, settle

@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from antichain.driver import Driver
 from antichain.errors import RunFailed, RunTimeout
 from antichain.graph import Graph
+from antichain.limit import Limit
 from antichain.plan import prepare
-from antichain.policies import NODE_POLICIES, Limit, NodePolicies
+from antichain.policies import NODE_POLICIES, NodePolicies
 from antichain.run import drive, run_driver, settle
 from antichain.stages import MappedStage, Outcome
 

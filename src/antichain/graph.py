@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from antichain.errors import Fault, GraphError, shown, suggestion
+from antichain.limit import Limit
 from antichain.policies import (
     GraphOptions,
-    Limit,
     NodePolicies,
     Policies,
     RunOptions,

@@ -20,8 +20,8 @@ from antichain.core.facts import Event, Listener
 from antichain.driver import Driver, Progress, Settings
 from antichain.errors import RunFailed, RunTimeout
 from antichain.graph import Graph
+from antichain.limit import Limit
 from antichain.plan import Plan
-from antichain.policies import Limit
 from antichain.record import RunResult
 
 if TYPE_CHECKING:
@@ -469,7 +469,7 @@ def batch_plan(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[s
 
 def _batch(plan: Plan, rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Driver:
     limits = {"thread": default_threads(), **plan.limits_with(options.get("limits") or {})}
-    shared = {name: size if isinstance(size, Limit) else Limit(size) for name, size in limits.items()}
+    shared = {name: Limit(size) if isinstance(size, int) else size for name, size in limits.items()}
 
     async def run_one(row: Mapping[str, Any]) -> RunResult:
         return await arun_plan(plan, row, {**options, "limits": shared})

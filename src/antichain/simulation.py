@@ -22,7 +22,7 @@ from antichain.core.laws import LawfulScheduler
 from antichain.core.scheduler import FALLING_BACK, NOTHING, Kind, Scheduler
 from antichain.core.states import FAILED, FALLBACK, OUTPUT, READY, RUNNING, SUCCEEDED
 from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, suggestion
-from antichain.policies import Limit
+from antichain.policies import SharedLimit
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.retry import retry_after
 from antichain.record import RunResult, status_of
@@ -237,7 +237,7 @@ def simulate(
     return played.play(chosen.get("outputs") or {}, tuple(chosen.get("listeners") or ()), chosen.get("run_id"))
 
 
-def _limits(plan: Plan, given: Mapping[str, int | Limit]) -> dict[str, int | Limit]:
+def _limits(plan: Plan, given: Mapping[str, int | SharedLimit]) -> dict[str, int | SharedLimit]:
     # As a real run has them: threads are a limit like any other.
     return {"thread": min(32, (os.cpu_count() or 1) + 4), **plan.limits_with(given)}
 
@@ -629,7 +629,7 @@ def estimate(
     durations: Mapping[str, float] | None = None,
     *,
     max_concurrent: int | None = None,
-    limits: Mapping[str, int | Limit] | None = None,
+    limits: Mapping[str, int | SharedLimit] | None = None,
     improve: bool = False,
 ) -> Estimate:
     """
@@ -657,7 +657,7 @@ def estimates(
     slots: Iterable[int | None],
     durations: Mapping[str, float] | None = None,
     *,
-    limits: Mapping[str, int | Limit] | None = None,
+    limits: Mapping[str, int | SharedLimit] | None = None,
 ) -> list[Estimate]:
     """
     Ask the same for several numbers of attempts at once, where None is as many as the limits allow.
@@ -679,12 +679,12 @@ def estimates(
     return [_estimate(plan, durations, number, known, longest_path) for number in slots]
 
 
-def sizes_of_limits(plan: Plan, given: Mapping[str, int | Limit]) -> dict[str, int]:
+def sizes_of_limits(plan: Plan, given: Mapping[str, int | SharedLimit]) -> dict[str, int]:
     """
     Return the size of every limit of a run of *plan* for which limits are *given*, threads included.
     """
     # A shared limit may be in use right now: what counts is its size.
-    return {name: size.size if isinstance(size, Limit) else size for name, size in _limits(plan, given).items()}
+    return {name: size if isinstance(size, int) else size.size for name, size in _limits(plan, given).items()}
 
 
 def _estimate(

@@ -12,7 +12,8 @@ from antichain.core.laws import LawfulScheduler
 from antichain.core.scheduler import NOTHING
 from antichain.core.signals import RunBegun, Signal, handle
 from antichain.core.states import REASON_NAMES, STATE_NAMES
-from antichain.policies import Backoff, Limit, Retry
+from antichain.limit import Limit
+from antichain.policies import Backoff, Retry
 from antichain.shape import Flag, Shape, shape_of
 
 A, B, C, D, E, F = range(6)

@@ -26,7 +26,8 @@ from antichain.core.states import (
     STATE_NAMES,
     SUCCEEDED,
 )
-from antichain.policies import Backoff, Limit, Retry, Timeout
+from antichain.limit import Limit
+from antichain.policies import Backoff, Retry, Timeout
 from antichain.policies.failure import Join
 from antichain.shape import Flag, Shape, shape_of
 from antichain.simulation import Simulation

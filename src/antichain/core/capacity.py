@@ -8,7 +8,7 @@ full limit therefore never blocks a node that does not use it, and nobody has to
 from collections.abc import Mapping
 from heapq import heappop
 
-from antichain.policies import Limit
+from antichain.policies import SharedLimit
 
 UNLIMITED = 1 << 60
 
@@ -51,12 +51,12 @@ class Slots:
 
 class SharedSlots(Slots):
     """
-    The same for a `Limit` that other runs may use too: the ledger is the limit's own, and `size` what it was at first.
+    The same for a limit that other runs may use too: the ledger is the limit's own, and `size` what it was at first.
     """
 
     __slots__ = ("limit",)
 
-    def __init__(self, name: str, limit: Limit) -> None:
+    def __init__(self, name: str, limit: SharedLimit) -> None:
         super().__init__(name, limit.size)
         self.limit = limit
 
@@ -139,10 +139,10 @@ class Queue:
             slots.give_back(weight)
 
 
-def open_slots(limits: Mapping[str, int | Limit]) -> dict[str, Slots]:
+def open_slots(limits: Mapping[str, int | SharedLimit]) -> dict[str, Slots]:
     """
     Make the ledgers of a run's named limits.
     """
     return {
-        name: SharedSlots(name, size) if isinstance(size, Limit) else Slots(name, size) for name, size in limits.items()
+        name: Slots(name, size) if isinstance(size, int) else SharedSlots(name, size) for name, size in limits.items()
     }

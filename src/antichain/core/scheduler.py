@@ -54,7 +54,7 @@ from antichain.core.timers import (
     Timers,
 )
 from antichain.errors import InternalError
-from antichain.policies import Join, Limit, Retry, Timeout
+from antichain.policies import Join, Retry, SharedLimit, Timeout
 from antichain.shape import INDEX_BITS, INDEX_MASK, PRIORITY_SHIFT, SUCCESSOR_MAX, Flag, Shape, order_key
 
 NOTHING: Final = -1
@@ -109,7 +109,7 @@ class Scheduler:
         shape: Shape,
         *,
         max_concurrent: int | None = None,
-        limits: Mapping[str, int | Limit] | None = None,
+        limits: Mapping[str, int | SharedLimit] | None = None,
         on_error: str = "cancel",
         deadline: float | None = None,
         grace: float = 5.0,

@@ -16,7 +16,7 @@ from antichain.plan.blueprint import Blueprint
 from antichain.plan.checks import cycle_faults, graph_faults
 from antichain.plan.plan import Plan
 from antichain.plan.slots import Slots
-from antichain.policies import UNSET, Join, Limit, Settled
+from antichain.policies import UNSET, Join, Settled, SharedLimit
 from antichain.runnable import ASYNC_GENERATOR, COROUTINE, GENERATOR, VARIADIC, CallKind, is_context
 from antichain.shape import DEFAULT_COST, Flag, Shape, order, rank, waiting_of, with_start_edges
 
@@ -73,7 +73,7 @@ class Draft:
         self.upstream = self.shape.upstream
         self.demands: dict[tuple[tuple[str, int], ...], int] = {(): 0}
         self.uses: dict[tuple[tuple[str, int], ...], list[str]] = {}
-        self.limits: dict[str, int | Limit] = {}
+        self.limits: dict[str, int | SharedLimit] = {}
         # Terms by the identity of policies and how the node is called. Nodes keep the policies alive.
         self.terms: dict[tuple[int, Style], _Terms] = {}
 

@@ -11,7 +11,7 @@ from antichain.binding import Binding
 from antichain.errors import Fault, GraphError, suggestion
 from antichain.graph import Node
 from antichain.plan.inputs import prepare_plan
-from antichain.policies import UNSET, Limit
+from antichain.policies import UNSET, SharedLimit
 from antichain.shape import Shape, critical_path_of, depth_of, width_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Plan:
     targets: tuple[str, ...] | None
     options: dict[str, Any]  # Any: values of run options
     # Declared by the graph, by graphs inside it, and the private ones of maps.
-    limits: dict[str, int | Limit]
+    limits: dict[str, int | SharedLimit]
     # Where run inputs go, by name; and the slot of the dict of all of them.
     _input_slots_of: dict[str, list[int]]
     _whole_slot: int | None
@@ -125,13 +125,13 @@ class Plan:
         argument = self.arguments[node]
         return argument.fallback if type(argument) is Binding else UNSET
 
-    def limits_with(self, limits: Mapping[str, int | Limit]) -> dict[str, int | Limit]:
+    def limits_with(self, limits: Mapping[str, int | SharedLimit]) -> dict[str, int | SharedLimit]:
         """
         Return the limits of a run for which *limits* were given.
         """
         return {**self.limits, **limits}
 
-    def check_limits(self, limits: Mapping[str, int | Limit]) -> list[Fault]:
+    def check_limits(self, limits: Mapping[str, int | SharedLimit]) -> list[Fault]:
         """
         Say what is wrong with the limits of a run for which *limits* were given: unknown ones, and weights above them.
         """
@@ -239,7 +239,9 @@ class Plan:
         return f"Plan({self.name!r}, {self.shape.count} nodes)"
 
 
-def _demand_faults(name: str, weight: int, nodes: Sequence[str], known: Mapping[str, int | Limit]) -> Iterator[Fault]:
+def _demand_faults(
+    name: str, weight: int, nodes: Sequence[str], known: Mapping[str, int | SharedLimit]
+) -> Iterator[Fault]:
     who = f"node {nodes[0]!r} uses"
     if name not in known:
         if name not in IMPLICIT_LIMITS:
@@ -249,7 +251,7 @@ def _demand_faults(name: str, weight: int, nodes: Sequence[str], known: Mapping[
             )
         return
     size = known[name]
-    size = size.size if isinstance(size, Limit) else size
+    size = size.size if isinstance(size, SharedLimit) else size
     if type(size) is int and size < weight:
         text = f"{who} {weight} of the limit {name!r}, which has {size}: lower one or raise the other."
         yield Fault("weight-above-limit", text, nodes[0], tuple(nodes))

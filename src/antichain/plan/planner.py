@@ -14,7 +14,7 @@ from antichain.plan.blueprint import Blueprint
 from antichain.plan.draft import Draft
 from antichain.plan.inputs import check_inputs, read_call
 from antichain.plan.plan import Plan
-from antichain.policies import Limit, check_options, split_options
+from antichain.policies import SharedLimit, check_options, split_options
 from antichain.shape import with_start_edges
 
 __all__ = ["plan_graph", "plan_inside", "prepare", "prepare_batch"]
@@ -100,7 +100,7 @@ def _plan_all(
     graph: Graph,
     targets: Iterable[str | Node[..., Any]] | None,
     outputs: Collection[str],
-    limits: Mapping[str, int | Limit] | None,
+    limits: Mapping[str, int | SharedLimit] | None,
 ) -> tuple[Plan, list[Fault]]:
     """
     Plan *graph* and the graphs inside it, innermost first; the plan is of use only if there are no faults. Without

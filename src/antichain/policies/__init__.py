@@ -5,7 +5,7 @@ Everything here is pure. Time and randomness come in as arguments; nothing here 
 """
 
 from antichain.policies.failure import Join, OnError, as_join, as_on_error
-from antichain.policies.limits import Limit, as_size, as_uses
+from antichain.policies.limits import SharedLimit, as_size, as_uses
 from antichain.policies.node import (
     NODE_POLICIES,
     UNSET,
@@ -28,13 +28,13 @@ __all__ = [
     "Backoff",
     "GraphOptions",
     "Join",
-    "Limit",
     "NodePolicies",
     "OnError",
     "Policies",
     "Retry",
     "RunOptions",
     "Settled",
+    "SharedLimit",
     "Timeout",
     "Unset",
     "as_join",

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from antichain.errors import Fault, GraphError, shown, suggestion
 from antichain.policies.failure import OnError, as_on_error
-from antichain.policies.limits import Limit, as_size
+from antichain.policies.limits import SharedLimit, as_size
 from antichain.policies.timeout import seconds
 
 __all__ = ["RUN_OPTIONS", "GraphOptions", "RunOptions", "check_options", "split_options"]
@@ -39,7 +39,7 @@ class RunOptions(GraphOptions, total=False):
     What ``run``, ``arun``, ``astream`` and their aliases take besides inputs.
     """
 
-    limits: Mapping[str, int | Limit] | None
+    limits: Mapping[str, int | SharedLimit] | None
 
 
 RUN_OPTIONS: frozenset[str] = frozenset({*GraphOptions.__annotations__, *RunOptions.__annotations__})
@@ -104,7 +104,7 @@ def _limit_faults(value: object) -> list[Fault]:
     for name, size in value.items():
         if not isinstance(name, str):
             faults.append(Fault("bad-limit", f"limits={shown(value)}: {shown(name)} is not the name of a limit."))
-        elif not isinstance(size, Limit):
+        elif not isinstance(size, SharedLimit):
             try:
                 as_size(name, size)
             except GraphError as error:
