@@ -21,7 +21,8 @@ from antichain.core.facts import (
     RunStarted,
 )
 from antichain.testing import virtual_time
-from antichain.views.board import KEPT_ROWS, LISTED, Bar, Board, Look, Single, Wait
+from antichain.views.board import KEPT_ROWS, LISTED, Board
+from antichain.views.look import Bar, Look, Single, Wait
 
 
 class Played:

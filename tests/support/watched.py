@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from antichain import Backoff, Graph, Retry, RunResult
 from antichain.core.facts import Event
 from antichain.testing import simulate, virtual_time
-from antichain.views.board import Board, Look
+from antichain.views.board import Board
+from antichain.views.look import Look
 from antichain.views.summary import summarize
 
 AGAIN = Retry(attempts=3, backoff=Backoff(initial=1.0, jitter=False))

@@ -12,8 +12,8 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from antichain.printable import printable
-from antichain.views.board import Bar, Failure, Look, Retrying, Single, Wait
 from antichain.views.figures import time_text
+from antichain.views.look import Bar, Failure, Look, Retrying, Single, Wait
 
 # Lines and columns beyond which a display is no easier to read, however large the terminal.
 MOST_LINES: Final = 24

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from antichain.core.facts import NodeEnded, NodeRetrying
-from antichain.views.board import Look
 from antichain.views.frame import Line, frame
+from antichain.views.look import Look
 from antichain.views.summary import Summary, summary_lines
 
 # Seconds between two looks: each is a message to the browser.

@@ -11,9 +11,9 @@ from typing import Final, TextIO
 
 from antichain.core.facts import NodeEnded, NodeRetrying
 from antichain.printable import printable
-from antichain.views.board import Look
 from antichain.views.figures import time_text
 from antichain.views.frame import UNICODE, cause_text, clock, count_text, limit_text, plain
+from antichain.views.look import Look
 from antichain.views.summary import Summary, summary_lines
 from antichain.views.watch import Display, Watch
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from antichain.core.facts import NodeEnded, NodeRetrying
-from antichain.views.board import Look
 from antichain.views.frame import ASCII, UNICODE, Line, Signs, columns, frame
+from antichain.views.look import Look
 from antichain.views.summary import Summary, summary_lines
 
 # Seconds between two frames.

@@ -21,7 +21,8 @@ from antichain.core.facts import (
     RunStarted,
 )
 from antichain.record import NodeRecord, RunResult
-from antichain.views.board import Board, Look
+from antichain.views.board import Board
+from antichain.views.look import Look
 from antichain.views.summary import MOST_NODES, TELLING_SECONDS, Summary, summarize
 
 _log = logging.getLogger("antichain.progress")
