@@ -41,6 +41,7 @@ RANK = {
     "items": 11,
     "stages": 12,
     "alarm": 12,
+    "asking": 12,
     "tasks": 12,
     "driver": 13,
     "feed": 14,

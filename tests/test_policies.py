@@ -421,6 +421,7 @@ def test_possible_options_have_no_faults() -> None:
         "isolation": "task",
         "store": None,
         "tracer": None,
+        "ask": input,
     }
     assert set(options) == RUN_OPTIONS
     assert check_options(options) == []
@@ -446,6 +447,7 @@ def test_possible_options_have_no_faults() -> None:
         ("isolation", "thread", "bad-policy"),
         ("store", "runs.db", "unknown-option"),
         ("tracer", object(), "bad-policy"),
+        ("ask", "yes", "bad-policy"),
         ("max_concurency", 3, "unknown-option"),
     ],
 )

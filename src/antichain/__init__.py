@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antichain.asking import Question as Question
     from antichain.context import Context as Context
     from antichain.core.facts import Chunk as Chunk
     from antichain.core.facts import NodeEnded as NodeEnded
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from antichain.errors import AntichainError as AntichainError
     from antichain.errors import GraphError as GraphError
     from antichain.errors import InternalError as InternalError
+    from antichain.errors import NobodyAnswers as NobodyAnswers
     from antichain.errors import NodeFailed as NodeFailed
     from antichain.errors import NodeTimeout as NodeTimeout
     from antichain.errors import RunFailed as RunFailed
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives; it is imported when it is first used.
 _HOMES = {
+    "asking": ("Question",),
     "context": ("Context",),
     "core.facts": (
         "Chunk",
@@ -65,6 +68,7 @@ _HOMES = {
         "AntichainError",
         "GraphError",
         "InternalError",
+        "NobodyAnswers",
         "NodeFailed",
         "NodeTimeout",
         "RunFailed",
@@ -95,6 +99,7 @@ __all__ = [
     "GraphNode",
     "InternalError",
     "Limit",
+    "NobodyAnswers",
     "Node",
     "NodeEnded",
     "NodeEntered",
@@ -109,6 +114,7 @@ __all__ = [
     "ParallelStepExecutor",
     "Plan",
     "Policies",
+    "Question",
     "Retry",
     "RunEnded",
     "RunFailed",

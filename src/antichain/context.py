@@ -2,8 +2,10 @@
 What a node may know of the run it is in: the object that a parameter annotated `Context` receives.
 """
 
-from collections.abc import Awaitable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar, overload
+
+T = TypeVar("T")
 
 
 class Door(Protocol):
@@ -30,10 +32,17 @@ class Door(Protocol):
         """
         raise NotImplementedError
 
+    # Any: the type that an answer has to have, and an answer.
+    def ask_inside(self, node: int, attempt: int, text: str, kind: Any) -> Awaitable[Any]:
+        """
+        Ask a person for the attempt.
+        """
+        raise NotImplementedError
+
 
 class Context:
     """
-    Tell a running node who it is, and let it emit chunks and run more graph.
+    Tell a running node who it is, and let it emit chunks, run more graph, and ask a person.
 
     Example:
         >>> async def fetch(url: str, ctx: Context) -> str:
@@ -94,6 +103,32 @@ class Context:
             RunFailed: a node of the graph failed. A function's own exception is raised as it is.
         """
         return self._door.run_inside(self._node, self.attempt, runnable, inputs)
+
+    @overload
+    def ask(self, text: str, /, type: type[T]) -> Awaitable[T]: ...
+    @overload
+    def ask(self, text: str, /, type: Sequence[T]) -> Awaitable[T]: ...
+    # Any: a Literal, and its value.
+    @overload
+    def ask(self, text: str, /, type: Any = ...) -> Awaitable[Any]: ...
+    def ask(self, text: str, /, type: Any = str) -> Awaitable[Any]:  # noqa: A002  # the word for it
+        """
+        Ask a person, by the run option `ask=`, and return the answer: `await ctx.ask("Delete 3 branches?", type=bool)`.
+
+        While it waits, this node's slots are free for others. Its timeout and the run's deadline go on: a question
+        may have a node of its own. An answer that does not fit is asked for again, a few times.
+
+        Args:
+            text: what the person reads.
+            type: what the answer has to be: bool, str, int, float, an Enum, a Literal, or a list of choices.
+
+        Raises:
+            NobodyAnswers: the run has no `ask=`, or no answer fits. What the function given there raises is raised as
+                it is.
+            RunnerError: the node is a plain function in a thread; use `async def`.
+            GraphError: the type is none of those, or the text is too long to be read.
+        """
+        return self._door.ask_inside(self._node, self.attempt, text, type)
 
     def __repr__(self) -> str:
         return f"<Context of {self.node_id!r}, attempt {self.attempt}, run {self.run_id}>"

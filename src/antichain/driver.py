@@ -23,6 +23,7 @@ from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar
 
 from antichain.alarm import Alarm
+from antichain.asking import Asking
 from antichain.binding import MISSING, Binding
 from antichain.context import Context
 from antichain.core.capacity import open_slots
@@ -84,6 +85,8 @@ class Settings:
     seed: int | None = None
     listeners: tuple[Listener, ...] = ()
     isolation: str = "context"
+    # Answers the questions of nodes. Any: a question, and its answer.
+    ask: Callable[[Any], Any] | None = None
     # One of the listeners.
     progress: "Progress | None" = None
     surroundings: "Surroundings | None" = None
@@ -220,6 +223,8 @@ class Driver:
         self._resumptions: dict[int, asyncio.Future[None]] = {}
         # What running bodies run themselves, by its group.
         self._insides: dict[Group, Inside] = {}
+        # Made for the first question.
+        self._asking: Asking | None = None
         # How often each name was used inside a node.
         self._paths: dict[str, int] = {}
         self._watched: list[SharedLimit] = []
@@ -400,6 +405,8 @@ class Driver:
             self._tasks.cancel()
         self.resource_errors = await undisturbed(lambda: self.resources.close(self._grace), self._note_cancellation)
         await self._tasks.sweep(self._grace, self._note_cancellation)
+        if self._asking is not None:
+            self._asking.close()
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
         if self._threads is not None:
             # A limit that other runs share stays charged until the thread is back.
@@ -1234,16 +1241,12 @@ class Driver:
         """
         Run a graph or a function for the body of *node*; see `Context.run`.
         """
-        if threading.get_ident() != self._thread_id:
-            raise RunnerError(
-                f"node {self.name_of(node)!r} called ctx.run from a thread, where nothing can be awaited. "
-                "Write the node as `async def`, so that it runs on the loop."
-            )
+        self._refuse_threads(node, "ctx.run")
         return self._run_inside(node, attempt, runnable, inputs)
 
     async def _run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Any:
         core = self.core
-        if core.state[node] != RUNNING or core.attempts[node] != attempt:
+        if not self._is_current(node, attempt):
             raise RunnerError(f"attempt {attempt} of node {self.name_of(node)!r} is over: it cannot run anything more.")
         inside = call_inside(self, node, runnable, inputs)
         group = core.open(node, attempt, COLLECT)
@@ -1263,6 +1266,16 @@ class Driver:
                 was_cancelled = True
                 core.stop(group, self.clock())
                 self._turn()
+        if await self._take_slots_back(node, attempt) or was_cancelled or not inside.has_outcome:
+            raise asyncio.CancelledError
+        return inside.outcome()
+
+    async def _take_slots_back(self, node: int, attempt: int) -> bool:
+        """
+        Wait until a body that has lent its slots has them again, or is to end; tells whether it was cancelled
+        meanwhile.
+        """
+        core, was_cancelled = self.core, False
         if core.reclaim(node, attempt):
             # One for all: a body may run several things at once.
             resumption = self._resumptions.setdefault(node, self.loop.create_future())
@@ -1276,14 +1289,73 @@ class Driver:
                     await asyncio.wait({resumption})
                 except asyncio.CancelledError:
                     was_cancelled = True
-        if was_cancelled or not inside.has_outcome:
-            raise asyncio.CancelledError
-        return inside.outcome()
+        return was_cancelled
 
     def _resume(self, node: int) -> None:
         resumption = self._resumptions.pop(node, None)
         if resumption is not None and not resumption.done():
             resumption.set_result(None)
+
+    def ask_inside(self, node: int, attempt: int, text: str, kind: Any) -> Awaitable[Any]:
+        """
+        Ask whoever answers for the body of *node*; see `Context.ask`.
+        """
+        self._refuse_threads(node, "ctx.ask")
+        return self._ask_inside(node, attempt, text, kind)
+
+    async def _ask_inside(self, node: int, attempt: int, text: str, kind: Any) -> Any:
+        core = self.core
+        if not self._is_current(node, attempt):
+            raise RunnerError(f"attempt {attempt} of node {self.name_of(node)!r} is over: it cannot ask anything more.")
+        if self._asking is None:
+            call_soon = self.loop.call_soon_threadsafe
+            self._asking = Asking(self.run_id, self.settings.ask, lambda back: call_soon(self._guarded, back))
+        question = self._asking.question(self.name_of(node), text, kind)
+        core.lend(node, attempt)
+        self._turn()
+        try:
+            answer = await self._asking.answer(
+                question, lambda: self._is_ending(node, attempt), lambda: self._leave_handler(node, attempt)
+            )
+        except GeneratorExit:
+            # The loop is gone, and nothing can be awaited any more.
+            raise
+        except BaseException:
+            # The body may catch it, and go on.
+            if await self._take_slots_back(node, attempt):
+                raise asyncio.CancelledError from None
+            raise
+        if await self._take_slots_back(node, attempt) or self._is_ending(node, attempt):
+            raise asyncio.CancelledError
+        return answer
+
+    def _leave_handler(self, node: int, attempt: int) -> None:
+        """
+        A thread is left with a question that nobody waits for any more: name it, as any thread that does not end.
+        """
+        if self._is_current(node, attempt):
+            self.core.abandoned_nodes[node] = attempt
+
+    def _is_current(self, node: int, attempt: int) -> bool:
+        return self.core.state[node] == RUNNING and self.core.attempts[node] == attempt
+
+    def _is_ending(self, node: int, attempt: int) -> bool:
+        """
+        Tell whether a body is to end, and so gets no slots back.
+        """
+        core = self.core
+        return (
+            not self._is_current(node, attempt)
+            or core.was_interrupted(node, attempt)
+            or core.has_expired(node, attempt)
+        )
+
+    def _refuse_threads(self, node: int, called: str) -> None:
+        if threading.get_ident() != self._thread_id:
+            raise RunnerError(
+                f"node {self.name_of(node)!r} called {called} from a thread, where nothing can be awaited. "
+                "Write the node as `async def`, so that it runs on the loop."
+            )
 
     # ------------------------------------------------------------------ what nodes see
 

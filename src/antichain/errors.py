@@ -11,6 +11,7 @@ __all__ = [
     "Fault",
     "GraphError",
     "InternalError",
+    "NobodyAnswers",
     "NodeFailed",
     "NodeTimeout",
     "RunFailed",
@@ -175,6 +176,21 @@ class RunnerError(AntichainError):
     """
     Say that the world under a run gave way: no thread is left, a worker died.
     """
+
+
+class NobodyAnswers(AntichainError):  # noqa: N818  # public name
+    """
+    Say that a question of a node has no answer: the run has nobody who answers, or no answer fits.
+
+    ``.question`` is the Question.
+    """
+
+    def __init__(self, message: str, question: Any = None) -> None:  # Any: a Question, further down the road
+        self.question = question
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        return type(self), (str(self), self.question), self.__dict__
 
 
 class InternalError(AntichainError):

@@ -35,6 +35,7 @@ class ExecutorOptions(TypedDict, total=False):
     listeners: Iterable[Callable[[Any], object]] | None  # Any: an event
     progress: bool
     isolation: Literal["context", "task"]
+    ask: Callable[[Any], Any] | None  # Any: a Question, and its answer
 
 
 @dataclass(frozen=True, slots=True, init=False)

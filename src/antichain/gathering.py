@@ -41,6 +41,7 @@ class MapOptions(NodePolicies, total=False):
     listeners: Iterable[Callable[[Any], object]] | None
     progress: bool
     isolation: Literal["context", "task"]
+    ask: Callable[[Any], Any] | None
 
 
 Items = Iterable[T] | AsyncIterable[T]

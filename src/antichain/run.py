@@ -61,6 +61,7 @@ def settle(plan: Plan, options: Mapping[str, Any], *, keeps_instances: bool = Tr
         seed=chosen.get("seed"),
         listeners=(*watching, *(chosen.get("listeners") or ())),
         isolation=chosen.get("isolation", "context"),
+        ask=chosen.get("ask"),
         progress=progress,
         surroundings=tracing,
         keeps_instances=keeps_instances,

@@ -32,6 +32,7 @@ class GraphOptions(TypedDict, total=False):
     progress: bool
     tracer: Any  # Any: an OpenTelemetry Tracer or TracerProvider, which is not known here; False for none
     isolation: Literal["context", "task"]
+    ask: Callable[[Any], Any] | None  # Any: a question, which lives further down the road, and its answer
 
 
 class RunOptions(GraphOptions, total=False):
@@ -128,6 +129,7 @@ _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "use an OpenTelemetry Tracer or TracerProvider, False for no trace, or None for what the program has set up",
     ),
     "isolation": (lambda v: v in ("context", "task"), "use 'context' or 'task'"),
+    "ask": (callable, "use a function that takes a question and returns the answer"),
 }
 
 

@@ -9,7 +9,7 @@ from datetime import UTC
 from random import Random
 from typing import Any
 
-from antichain.errors import Fault, GraphError, shown
+from antichain.errors import Fault, GraphError, NobodyAnswers, shown
 from antichain.policies.timeout import seconds
 
 __all__ = ["Backoff", "Retry", "as_retry", "retry_after"]
@@ -24,6 +24,7 @@ PROGRAMMING_ERRORS: tuple[type[BaseException], ...] = (
     NotImplementedError,
     AssertionError,
     GraphError,
+    NobodyAnswers,
 )
 
 
