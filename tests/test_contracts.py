@@ -50,6 +50,7 @@ RANK = {
     "executors": 16,
     "testing": 16,
     "loading": 16,
+    "agents": 17,
     "demo": 17,
     "cli": 18,
     "__main__": 19,
@@ -110,6 +111,11 @@ IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "Random"
 
 # Third-party packages live in the file that bears their name; these files bear it in another form.
 THIRD_PARTY = {
+    "pydantic": {"agents/schema.py"},
+    "pydantic_core": {"agents/schema.py"},
+    "typing_extensions": {"agents/schema.py"},
+    "jsonschema": {"agents/given_schema.py"},
+    "referencing": {"agents/given_schema.py"},
     "typer": {"cli/application.py"},
     "opentelemetry": {"telemetry/otel.py"},
     "aiohttp": {"demo/chat.py", "testing/provider/sending.py", "testing/provider/serving.py"},

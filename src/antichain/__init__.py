@@ -10,6 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antichain.agents.faults import ArgumentsInvalid as ArgumentsInvalid
+    from antichain.agents.tools import Tool as Tool
+    from antichain.agents.tools import Tools as Tools
     from antichain.asking import Question as Question
     from antichain.context import Context as Context
     from antichain.core.facts import Chunk as Chunk
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 
 # Where each public name lives; it is imported when it is first used.
 _HOMES = {
+    "agents.faults": ("ArgumentsInvalid",),
+    "agents.tools": ("Tool", "Tools"),
     "asking": ("Question",),
     "context": ("Context",),
     "core.facts": (
@@ -90,6 +95,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __version__ = "0.1.0"
 __all__ = [
     "AntichainError",
+    "ArgumentsInvalid",
     "Backoff",
     "Chunk",
     "Context",
@@ -124,6 +130,8 @@ __all__ = [
     "RunnerError",
     "Step",
     "Timeout",
+    "Tool",
+    "Tools",
     "__version__",
     "amap",
     "gather",

@@ -1,0 +1,7 @@
+"""
+What an agent needs on top of graphs: tools that a model may call. Nothing here talks to a model.
+
+Reading order for tools: `faults` (what may be wrong with arguments), `plain` (what JSON can hold), `docstrings` and
+`parameters` (what a function takes), `checking` (what checks arguments), `schema` (pydantic), `given_schema` (a schema
+that came as a dict), `foreign` (objects of other libraries, by shape), `strict` (OpenAI's strict form), `tools`.
+"""
