@@ -1,0 +1,265 @@
+"""
+The door to all forms: steps of a plan from any source, each as soon as it is whole. What cannot be read is a value too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import inspect
+import itertools
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from typing import Any, Final, Literal
+
+from antichain.agents.formats.bounds import ReadingBounds
+from antichain.agents.formats.call_text import CallReader
+from antichain.agents.formats.calls import ANTHROPIC_EVENTS, CallsReader, first_choices, part, said_in
+from antichain.agents.formats.detecting import FormDetector
+from antichain.agents.formats.faults import FormatFault, Unreadable, quoted
+from antichain.agents.formats.json_text import JsonReader
+from antichain.agents.formats.step_form import ARGS, DEPENDS, TOOL, Found, is_step, step_of
+from antichain.agents.formats.values import checked
+
+PlanFormat = Literal["auto", "json", "llmcompiler", "openai", "anthropic", "steps"]
+
+FORMATS: Final = ("auto", "json", "llmcompiler", "openai", "anthropic", "steps")
+# A long text is looked at in parts, so that nobody waits for steps that stand at its beginning.
+_PART: Final = 65_536
+
+# In this file, Any is what a source gives: texts, or objects of a provider's client.
+Source = str | bytes | Iterable[Any] | AsyncIterable[Any]
+
+
+async def read_steps(
+    source: Source,
+    format: PlanFormat = "auto",  # noqa: A002  # public name
+    *,
+    bounds: ReadingBounds = ReadingBounds(),
+) -> AsyncIterator[Found]:
+    r"""
+    Give the steps of a plan while it is written, each as ``{"id", "tool", "args", "depends_on"}``, and a `FormatFault`
+    for each thing that cannot be read.
+
+    *source* is a text, or gives pieces of one (texts or UTF-8 bytes), or chunks of an OpenAI chat completion, or events
+    of an Anthropic message, or steps as dicts. `args` are a list where they were written by position. The source is
+    read no further than the next step, and is closed when reading stops.
+
+    Args:
+        format: "auto" finds out; the others refuse or pass over what is of another form.
+
+    Raises:
+        ValueError: *format* is none of the above. What the source raises is raised on.
+
+    Example:
+        >>> import asyncio
+        >>> async def tools_of(text):
+        ...     return [step["tool"] async for step in read_steps(text)]
+        >>> asyncio.run(tools_of('1. search("tides")\n2. report("${1}")\n3. join()'))
+        ['search', 'report']
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format={format!r} is no form of a plan: take one of {', '.join(FORMATS)}")
+    reading = _Reading(format, bounds)
+    items = _items_of(source)
+    try:
+        async for item in items:
+            for found in reading.take(item):
+                yield found
+            if reading.has_ended:
+                break
+        for found in reading.finish():
+            yield found
+    finally:
+        await items.aclose()
+
+
+async def _items_of(source: object) -> AsyncGenerator[Any, None]:
+    """
+    Give what the source gives, and close it.
+    """
+    if isinstance(source, (str, bytes, Mapping)):
+        yield source
+    elif isinstance(source, AsyncIterable):
+        iterator = aiter(source)
+        try:
+            async for item in iterator:
+                yield item
+        finally:
+            await _close(iterator)
+            if iterator is not source:
+                await _close(source)
+    elif isinstance(source, Iterable):
+        given = iter(source)
+        try:
+            for item in given:
+                yield item
+                if not isinstance(source, Collection):
+                    # Whatever it waits for, steps that were given may start before.
+                    await asyncio.sleep(0)
+        finally:
+            # Other iterators (a file, a cursor) are the user's to close.
+            if isinstance(given, Generator):
+                given.close()
+    else:
+        what = f"a plan cannot be read from {quoted(source)}"
+        raise TypeError(f"{what}: give a text, or a (sync or async) iterable of texts, chunks or steps")
+
+
+async def _close(iterator: object) -> None:
+    """
+    Close what was read from; clients of providers call it `close`.
+    """
+    close = getattr(iterator, "aclose", None)
+    if close is None and inspect.iscoroutinefunction(getattr(iterator, "close", None)):
+        close = iterator.close  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    if close is not None:
+        await close()
+
+
+class _Reading:
+    """
+    Hand what comes to the reader of its form.
+    """
+
+    def __init__(self, form: PlanFormat, bounds: ReadingBounds) -> None:
+        self._format = form
+        self._bounds = bounds
+        self._numbers = itertools.count(1)
+        self._calls = CallsReader(bounds, self._number)
+        self._text: JsonReader | CallReader | None = None
+        self._detector = FormDetector() if form == "auto" else None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        # Characters that may still come.
+        self._room = bounds.plan_characters
+        self._is_too_long = False
+        self._has_text = self._has_steps = False
+        if form in ("json", "llmcompiler"):
+            self._text = self._reader_of(form)
+
+    def _number(self) -> int:
+        return next(self._numbers)
+
+    @property
+    def has_ended(self) -> bool:
+        """
+        Whether nothing more is to be read.
+        """
+        return self._is_too_long or self._calls.has_ended or (self._text is not None and self._text.has_ended)
+
+    def take(self, item: Any) -> Iterator[Found]:
+        """
+        Give the steps that *item* makes complete.
+        """
+        if isinstance(item, (bytes, bytearray)):
+            item = self._decoder.decode(item)
+        if isinstance(item, str):
+            yield from self._take_text(item)
+        elif item is None:
+            return
+        elif isinstance(part(item, "choices"), (list, tuple)):
+            yield from self._take_chunk(item)
+        elif part(item, "type") in ANTHROPIC_EVENTS:
+            yield from self._take_event(item)
+        elif self._format in ("auto", "steps"):
+            yield from self._take_step(item)
+
+    def _take_text(self, text: str) -> Iterator[Found]:
+        if self._calls.found or self._format in ("openai", "anthropic", "steps"):
+            # Text beside calls is what the model says about them.
+            return
+        self._has_text = True
+        room, self._room = self._room, self._room - len(text)
+        if len(text) <= min(room, _PART):
+            yield from self._feed(text)
+            return
+        for at in range(0, min(len(text), room), _PART):
+            yield from self._feed(text[at : min(room, at + _PART)])
+            if self.has_ended:
+                return
+        if self._room < 0:
+            self._is_too_long = True
+            yield FormatFault(
+                self._number(), None, f"the plan is longer than {self._bounds.plan_characters:,} characters"
+            )
+
+    def _feed(self, text: str) -> Iterator[Found]:
+        if self._text is None:
+            assert self._detector is not None
+            form = self._detector.feed(text)
+            if form is None:
+                return
+            text = "".join(self._detector.held)
+            self._text = self._reader_of(form)
+        yield from self._text.feed(text)
+
+    def _reader_of(self, form: str) -> JsonReader | CallReader:
+        reader = JsonReader if form == "json" else CallReader
+        return reader(self._bounds, self._number)
+
+    def _take_chunk(self, chunk: Any) -> Iterator[Found]:
+        if self._format in ("auto", "openai"):
+            yield from self._calls.feed_chunk(chunk)
+        for choice in first_choices(chunk):
+            content = part(said_in(choice), "content")
+            if isinstance(content, str) and content:
+                yield from self._take_text(content)
+
+    def _take_event(self, event: Any) -> Iterator[Found]:
+        if self._format in ("auto", "anthropic"):
+            yield from self._calls.feed_event(event)
+        delta = part(event, "delta")
+        if part(event, "type") == "content_block_delta" and part(delta, "type") == "text_delta":
+            text = part(delta, "text")
+            if isinstance(text, str):
+                yield from self._take_text(text)
+
+    def _take_step(self, item: Any) -> Iterator[Found]:
+        self._has_steps = True
+        steps = part(item, "steps")
+        if isinstance(steps, (list, tuple)) and not is_step(item):
+            for step in steps:
+                yield from self._take_step(step)
+            return
+        if not isinstance(item, Mapping) and hasattr(item, "tool"):
+            item = {name: getattr(item, name, None) for name in ("id", *TOOL, *ARGS, *DEPENDS)}
+        position = self._number()
+        try:
+            value = checked(item, self._bounds)
+        except Unreadable as error:
+            yield FormatFault(position, None, str(error))
+        else:
+            yield from step_of(position, value)
+
+    def finish(self) -> Iterator[Found]:
+        """
+        Give what the end of the source makes complete, or leaves incomplete.
+        """
+        if self._is_too_long:
+            return
+        if rest := self._decoder.decode(b"", final=True):
+            yield from self._take_text(rest)
+        yield from self._calls.finish()
+        if not self._calls.found and not self._has_steps:
+            yield from self._finish_text()
+        is_complete = self._text is not None and self._text.is_complete
+        if self._calls.cut is not None and not self._calls.cut_is_said and not is_complete:
+            yield FormatFault(self._number(), None, f"{self._calls.cut} before the plan was complete")
+
+    def _finish_text(self) -> Iterator[Found]:
+        if self._has_text and self._text is None:
+            held = "".join(self._detector.held) if self._detector is not None else ""
+            self._text = self._reader_of("json")
+            yield from self._text.feed(held)
+        if self._text is not None:
+            for found in self._text.finish(self._calls.cut or "the text ends"):
+                self._calls.cut_is_said = self._calls.cut_is_said or isinstance(found, FormatFault)
+                yield found
