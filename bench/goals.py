@@ -240,32 +240,30 @@ def tracing_lines(what: str, rounds: list[dict[str, float]]) -> list[Line]:
     def median(figure: Callable[[dict[str, float]], float]) -> float:
         return statistics.median(figure(each) for each in rounds)
 
-    ratios = [each["on"] / (each["off"] + each["loop"]) for each in rounds]
-    parts = {name: median(lambda each, name=name: each[name]) for name in ("on", "off", "loop", "bodies")}  # type: ignore[misc]
-    events = median(lambda each: each["events"] - each["off"])
+    over = [each["on"] - each["current"] for each in rounds]
+    parts = {name: median(lambda each, name=name: each[name]) for name in rounds[0]}  # type: ignore[misc]
     cold = median(lambda each: each["bodies"] - each["off"] - each["loop"])
-    note = ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
     return [
         Line(
-            f"{what}, CPU / run without plus spans in a loop",
-            statistics.median(ratios),
-            "x",
+            f"{what}, CPU over run whose bodies make the spans current",
+            statistics.median(over),
+            "us a node",
             2.0,
-            note=f"rounds {min(ratios):.2f} to {max(ratios):.2f}",
+            note=f"rounds {min(over):.1f} to {max(over):.1f}",
+        ),
+        Line(
+            f"{what}, CPU over run whose bodies only start and end the spans",
+            median(lambda each: each["on"] - each["bodies"]),
+            "us a node",
+            aim=2.0,
+            note=", ".join(f"{name} {value:.1f}" for name, value in parts.items()),
         ),
         Line(
             f"{what}, CPU over run without plus spans in a loop",
             median(lambda each: each["on"] - each["off"] - each["loop"]),
             "us a node",
             aim=2.0,
-            note=note,
-        ),
-        Line(
-            f"{what}, CPU over run whose bodies make the spans",
-            median(lambda each: each["on"] - each["bodies"]),
-            "us a node",
-            aim=2.0,
-            note=f"events {events:.1f}; spans in bodies over spans in a loop {cold:.1f}",
+            note=f"of which spans in bodies take {cold:.1f}",
         ),
     ]
 

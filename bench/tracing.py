@@ -2,8 +2,9 @@
 What a trace costs: a workload of instant nodes in this process, with a trace, without, and the same spans made by hand;
 prints JSON.
 
-The spans are the OpenTelemetry SDK's, without a processor or with one that does nothing. By hand they are made twice:
-in a loop that does nothing else, and in the bodies of a run without a trace, which is where a user would make them.
+The spans are the OpenTelemetry SDK's, without a processor or with one that does nothing. By hand they are made in three
+ways: in a loop that does nothing else; in the bodies of a run without a trace, where a user would make them; and there
+such that each is the current span while its body runs, as it is in a run with a trace.
 """
 
 import gc
@@ -32,7 +33,7 @@ class ByHand:
 
     def __init__(self, work: Workload, tracer: trace.Tracer) -> None:
         self.ids, self.deps = work.ids(), work.deps
-        self.start = tracer.start_span
+        self.start, self.start_current = tracer.start_span, tracer.start_as_current_span
         self.contexts: list[SpanContext] = []
 
     def begin(self) -> None:
@@ -51,12 +52,28 @@ class ByHand:
         contexts[node] = span.get_span_context()
         span.end()
 
+    def make_current(self, node: int) -> None:
+        name, contexts = self.ids[node], self.contexts
+        with self.start_current(
+            name,
+            context=self.context,
+            attributes={names.NODE_ID: name, names.NODE_ATTEMPT: 1, names.NODE_QUEUE_WAIT: 0.25},
+            links=[Link(contexts[dep]) for dep in self.deps[node]],
+        ) as span:
+            contexts[node] = span.get_span_context()
+
     def end(self) -> None:
         self.run.end()
 
     def body(self, node: int) -> Callable[..., Any]:
         async def body() -> None:
             self.make(node)
+
+        return body
+
+    def body_with_current(self, node: int) -> Callable[..., Any]:
+        async def body() -> None:
+            self.make_current(node)
 
         return body
 
@@ -91,10 +108,11 @@ def measure(workload: str, count: int, processors: int) -> dict[str, Any]:
         provider.add_span_processor(SpanProcessor())
     by_hand = ByHand(work, provider.get_tracer("bench"))
     plain, in_bodies = graph_of(work, lambda _: nothing), graph_of(work, by_hand.body)
+    current = graph_of(work, by_hand.body_with_current)
 
-    def run_by_hand() -> None:
+    def run_by_hand(graph: Any) -> None:
         by_hand.begin()
-        in_bodies.run(tracer=False)
+        graph.run(tracer=False)
         by_hand.end()
 
     cases: dict[str, Callable[[], object]] = {
@@ -102,7 +120,8 @@ def measure(workload: str, count: int, processors: int) -> dict[str, Any]:
         "events": lambda: plain.run(tracer=False, listeners=[lambda event: None]),
         "on": lambda: plain.run(tracer=provider),
         "loop": by_hand.loop,
-        "bodies": run_by_hand,
+        "bodies": lambda: run_by_hand(in_bodies),
+        "current": lambda: run_by_hand(current),
     }
     samples: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(RUNS):

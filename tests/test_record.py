@@ -87,7 +87,7 @@ class Names:
             "run-1",
             [self.told.append, self.also.append],
             ["a", "b"],
-            (bytearray([4, 5]), bytearray([1, 4])),
+            (bytearray([4, 5]), bytearray([1, 4]), [1.0, 1.0]),
             self.errors.get,
             ["output of a", None].__getitem__,
             {1: 1},
@@ -128,7 +128,14 @@ def test_listener_that_raises_is_told_nothing_more_and_harms_nobody() -> None:
         raise BROKEN
 
     facts = FactStream(
-        "r", [bad, names.told.append], ["a"], (b"", b""), names.errors.get, lambda _: None, (), names.facts._report
+        "r",
+        [bad, names.told.append],
+        ["a"],
+        (b"", b"", [0.0]),
+        names.errors.get,
+        lambda _: None,
+        (),
+        names.facts._report,
     )
     facts.ready(0, 1, 0.0)
     facts.started(0, 1, 1.0)
@@ -140,7 +147,7 @@ def test_listener_may_raise_unheard() -> None:
     def bad(event: Event) -> None:
         raise BROKEN
 
-    FactStream("r", [bad], ["a"], (b"", b""), lambda _: None, lambda _: None).ready(0, 1, 0.0)
+    FactStream("r", [bad], ["a"], (b"", b"", [0.0]), lambda _: None, lambda _: None).ready(0, 1, 0.0)
 
 
 class Close:
@@ -153,14 +160,11 @@ class Close:
     def __call__(self, event: Event) -> None:
         self._take("event", type(event).__name__, event.node)
 
-    def node_ready(self, node: str, now: float) -> None:
-        self._take("ready", node, now)
+    def node_started(self, number: int, node: str, attempt: int, now: float, ready_at: float) -> None:
+        self._take("started", number, node, attempt, now, ready_at)
 
-    def node_started(self, node: str, attempt: int, now: float) -> None:
-        self._take("started", node, attempt, now)
-
-    def node_succeeded(self, node: str) -> None:
-        self._take("succeeded", node)
+    def node_succeeded(self, number: int, node: str) -> None:
+        self._take("succeeded", number, node)
 
     def _take(self, *told: Any) -> None:
         self.told.append(told)
@@ -170,8 +174,8 @@ class Close:
 
 def close_by(names: Names, *others: Any) -> tuple[Close, FactStream]:
     close = Close()
-    verdicts = (bytearray([4, 5, 4, 4]), bytearray([1, 4, 2, 1]))
-    given = (["a", "b", "c", "d"], verdicts, names.errors.get, lambda _: None, {3: 1}, names.facts._report)
+    columns = (bytearray([4, 5, 4, 4]), bytearray([1, 4, 2, 1]), [1.0, 1.0, 1.0, 1.0])
+    given = (["a", "b", "c", "d"], columns, names.errors.get, lambda _: None, {3: 1}, names.facts._report)
     return close, FactStream("r", [close, *others], *given)
 
 
@@ -186,28 +190,30 @@ def test_a_listener_may_be_told_of_nodes_without_events(alone: bool) -> None:
     facts.started(0, 1, 2.0)
     facts.chunk(0, 1, 2.5, "part")
     facts.retrying(0, 1, 2.75, 1.0)
+    facts.ready(0, 2, 2.8)
+    facts.started(0, 2, 2.9)
     for node in range(4):
         facts.ended(node, 1, 3.0)
     facts.run_ended("failed", 4.0)
     assert close.told == [
         ("event", "RunStarted", None),
         ("event", "NodeEntered", "d"),
-        ("ready", "a", 1.0),
-        ("started", "a", 1, 2.0),
+        ("started", 0, "a", 1, 2.0, 1.0),
         ("event", "Chunk", "a"),
         ("event", "NodeRetrying", "a"),
-        ("succeeded", "a"),
+        ("started", 0, "a", 2, 2.9, 2.8),
+        ("succeeded", 0, "a"),
         ("event", "NodeEnded", "b"),
         ("event", "NodeEnded", "c"),
         ("event", "NodeEnded", "d"),
         ("event", "RunEnded", None),
     ]
-    assert facts.seq == 11
+    assert facts.seq == 13
     # Others have the same numbers whoever else listens.
-    assert [event.seq for event in names.told] == ([] if alone else list(range(1, 12)))
+    assert [event.seq for event in names.told] == ([] if alone else list(range(1, 14)))
 
 
-@pytest.mark.parametrize("bad", ["event", "ready", "started", "succeeded"])
+@pytest.mark.parametrize("bad", ["event", "started", "succeeded"])
 def test_a_listener_without_events_that_raises_is_told_nothing_more_either(bad: str) -> None:
     names = Names()
     close, facts = close_by(names, names.told.append)
@@ -306,7 +312,13 @@ class Recorded(World):
         core = self.scheduler
         names = [f"n{node}" for node in range(5000)]
         self.facts = FactStream(
-            "r", [self.events.append], names, (core.state, core.reason), {}.get, lambda _: None, core.abandoned_nodes
+            "r",
+            [self.events.append],
+            names,
+            (core.state, core.reason, core.ready_at),
+            {}.get,
+            lambda _: None,
+            core.abandoned_nodes,
         )
         core.facts = self.facts
 

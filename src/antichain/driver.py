@@ -301,7 +301,7 @@ class Driver:
             self.run_id,
             self.settings.listeners,
             self.names,
-            (core.state, core.reason),
+            (core.state, core.reason, core.ready_at),
             self.errors.get,
             self._output_of,
             core.abandoned_nodes,
@@ -575,7 +575,9 @@ class Driver:
                         surroundings = self.settings.surroundings
                         token = surroundings.enter(self.names[node] or self.name_of(node), attempt)  # type: ignore[union-attr]
                         try:
-                            value = await self._body(node, attempt)
+                            value = self._begun(node, attempt)
+                            if value.__class__ is CoroutineType:
+                                value = await value
                         finally:
                             surroundings.leave(token)  # type: ignore[union-attr]
                     else:
@@ -732,17 +734,22 @@ class Driver:
         """
         Await the body of a node, whatever it is.
         """
+        value = self._begun(node, attempt)
+        return await value if value.__class__ is CoroutineType else value
+
+    def _begun(self, node: int, attempt: int) -> Any:
+        """
+        Call a node, whatever it is; what that gives is to be awaited if it is a coroutine.
+        """
         plan = self.plan
         if node >= self.core.planned or plan.kinds[node] == _GENERAL:
-            return await self._general(node, attempt)
+            return self._general(node, attempt)
         function, source, kind = plan.functions[node], plan.arguments[node], plan.kinds[node]
         if kind in (_COROUTINE0, _INLINE0):
-            value = function()
-        elif kind in (_COROUTINE1, _INLINE1):
-            value = function(self.values[source])
-        else:
-            value = function(*source(self.values))
-        return await value if isinstance(value, CoroutineType) else value
+            return function()
+        if kind in (_COROUTINE1, _INLINE1):
+            return function(self.values[source])
+        return function(*source(self.values))
 
     async def _general(self, node: int, attempt: int) -> Any:
         """

@@ -311,12 +311,12 @@ class ScriptedBodies:
         complaints: list[BaseException] = []
         facts = None
         if listeners:
-            verdicts = (scheduler.state, scheduler.reason)
+            columns = (scheduler.state, scheduler.reason, scheduler.ready_at)
             facts = FactStream(
                 run_id,
                 listeners,
                 self._names,
-                verdicts,
+                columns,
                 self._errors.get,
                 self._value,
                 scheduler.abandoned_nodes,

@@ -82,7 +82,13 @@ class Arranged:
         core = self.core
         names = [str(node) for node in range(1000)]
         core.facts = FactStream(
-            "run", [self._hear], names, (core.state, core.reason), lambda _: None, lambda _: None, core.abandoned_nodes
+            "run",
+            [self._hear],
+            names,
+            (core.state, core.reason, core.ready_at),
+            lambda _: None,
+            lambda _: None,
+            core.abandoned_nodes,
         )
         self.handle(RunBegun(given))
 

@@ -33,7 +33,7 @@ class Outline:
     Tell what is known of a run before its first node starts: the planned nodes, and how much may run at once.
     """
 
-    __slots__ = ("_names", "_shape", "limits", "max_concurrent")
+    __slots__ = ("_shape", "limits", "max_concurrent", "names")
 
     EMPTY: ClassVar["Outline"]
 
@@ -44,7 +44,8 @@ class Outline:
         limits: Mapping[str, Slots] = MappingProxyType({}),
         max_concurrent: int = UNLIMITED,
     ) -> None:
-        self._names = names
+        # Of the planned nodes, in definition order.
+        self.names = names
         self._shape = shape
         # Sizes of the named limits, and how much may run at once in total, at the start.
         self.limits = {name: slots.size for name, slots in limits.items()}
@@ -54,7 +55,7 @@ class Outline:
         """
         List the planned nodes that take something of a named limit, and what.
         """
-        shape, names = self._shape, self._names
+        shape, names = self._shape, self.names
         # The first demand is that of nodes that take nothing.
         if shape is not None and len(shape.demands) > 1:
             for node, number in enumerate(shape.demand):
@@ -65,14 +66,42 @@ class Outline:
         """
         List the planned nodes, in definition order.
         """
-        shape, names = self._shape, self._names
+        shape, names = self._shape, self.names
         if shape is None:
             return
-        leaders = leaders_of(shape.followers)
-        for node in range(shape.count):
-            before = [*shape.upstream[node], *leaders.get(node, ())]
+        for node, before in enumerate(self.upstream()):
             upstream = tuple([names[each] for each in before])
             yield Entry(names[node], "", upstream, shape.demands[shape.demand[node]])
+
+    def upstream(self) -> Sequence[Sequence[int]]:
+        """
+        Return what each planned node waits for, or follows from item to item, by number in definition order.
+        """
+        shape = self._shape
+        if shape is None:
+            return ()
+        if not shape.followers:
+            return shape.upstream
+        leaders = leaders_of(shape.followers)
+        return [[*before, *leaders.get(node, ())] for node, before in enumerate(shape.upstream)]
+
+    def awaited(self) -> bytearray:
+        """
+        Return for each planned node, by number, whether another one waits for it or follows it.
+        """
+        shape = self._shape
+        if shape is None:
+            return bytearray()
+        flags = bytearray(map(bool, shape.downstream))
+        for leader in shape.followers:
+            flags[leader] = True
+        return flags
+
+    def leaders(self) -> list[str]:
+        """
+        Name the planned nodes that others follow from item to item.
+        """
+        return [] if self._shape is None else [self.names[leader] for leader in self._shape.followers]
 
 
 Outline.EMPTY = Outline()
@@ -224,10 +253,15 @@ class NodeListener(Protocol):
         """
         ...
 
-    def node_ready(self, node: str, now: float) -> None: ...
-    def node_started(self, node: str, attempt: int, now: float) -> None: ...
+    def node_started(self, number: int, node: str, attempt: int, now: float, ready_at: float) -> None:
+        """
+        Take in that an attempt starts, which has waited for slots since *ready_at*.
 
-    def node_succeeded(self, node: str) -> None:
+        Planned nodes are numbered as the outline has them; the numbers of others are higher, and may come again.
+        """
+        ...
+
+    def node_succeeded(self, number: int, node: str) -> None:
         """
         Take in that it has an output of its own making, and nothing of it is left.
         """
@@ -245,6 +279,8 @@ class FactStream:
         "_names",
         "_node_listeners",
         "_output_of",
+        "_ready_again_at",
+        "_ready_at",
         "_reasons",
         "_report",
         "_run_id",
@@ -258,7 +294,7 @@ class FactStream:
         run_id: str,
         listeners: Sequence[Listener],
         names: Sequence[str],
-        verdicts: tuple[Sequence[int], Sequence[int]],
+        columns: tuple[Sequence[int], Sequence[int], Sequence[float]],
         error_of: Callable[[int], BaseException | None],
         output_of: Callable[[int], Any],
         abandoned: Container[int] = (),
@@ -267,9 +303,11 @@ class FactStream:
         self._run_id = run_id
         self._listeners = [each for each in listeners if not isinstance(each, NodeListener)]
         self._node_listeners = [each for each in listeners if isinstance(each, NodeListener)]
-        # By node, and it grows with the run.
+        # By node, and they grow with the run: names, states, reasons, when it was ready for the first time.
         self._names = names
-        self._states, self._reasons = verdicts
+        self._states, self._reasons, self._ready_at = columns
+        # When the nodes were ready again that wait for another attempt, where somebody wants to know.
+        self._ready_again_at: dict[int, float] = {}
         self.error_of = error_of
         self._output_of = output_of
         self._abandoned = abandoned
@@ -319,21 +357,20 @@ class FactStream:
 
     def ready(self, node: int, attempt: int, now: float) -> None:
         self.seq += 1
-        for listener in self._node_listeners:
-            try:
-                listener.node_ready(self._names[node], now)
-            except BaseException as error:  # noqa: BLE001  # as above
-                self._drop(listener, error)
+        if attempt != 1 and self._node_listeners:
+            self._ready_again_at[node] = now
         if self._listeners:
             self._tell(_new(NodeReady, (self.seq, now, self._run_id, self._names[node], attempt)))
 
     def started(self, node: int, attempt: int, now: float) -> None:
         self.seq += 1
-        for listener in self._node_listeners:
-            try:
-                listener.node_started(self._names[node], attempt, now)
-            except BaseException as error:  # noqa: BLE001  # as above
-                self._drop(listener, error)
+        if self._node_listeners:
+            ready_at = self._ready_at[node] if attempt == 1 else self._ready_again_at.pop(node, now)
+            for listener in self._node_listeners:
+                try:
+                    listener.node_started(node, self._names[node], attempt, now, ready_at)
+                except BaseException as error:  # noqa: BLE001  # as above
+                    self._drop(listener, error)
         if self._listeners:
             self._tell(_new(NodeStarted, (self.seq, now, self._run_id, self._names[node], attempt)))
 
@@ -350,7 +387,7 @@ class FactStream:
         if self._reasons[node] == OUTPUT and node not in self._abandoned:
             for listener in self._node_listeners:
                 try:
-                    listener.node_succeeded(self._names[node])
+                    listener.node_succeeded(node, self._names[node])
                 except BaseException as error:  # noqa: BLE001  # as above
                     self._drop(listener, error)
             if not self._listeners:

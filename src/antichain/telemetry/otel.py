@@ -7,7 +7,7 @@ stay far below, and so the events of every node are followed with more care than
 
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -15,7 +15,7 @@ from typing import Any, Final
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import Link, Span, SpanContext, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Link, Span, StatusCode, Tracer, TracerProvider
 
 from antichain.core.facts import (
     Entry,
@@ -25,8 +25,10 @@ from antichain.core.facts import (
     NodeReady,
     NodeRetrying,
     NodeStarted,
+    Outline,
     RunEnded,
     RunStarted,
+    Uses,
 )
 from antichain.errors import RunTimeout
 from antichain.record import describe_error
@@ -34,7 +36,6 @@ from antichain.telemetry import names
 
 # The key under which a context has its current span. The API tells it only so.
 _SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
-_set: Final = dict.__setitem__
 
 
 class Tracing:
@@ -51,19 +52,26 @@ class Tracing:
         self._run: Span = trace.INVALID_SPAN
         # The caller's context, and the same with the run's span.
         self._base = self._context = Context()
-        # The planned nodes that wait for others or take slots.
-        self._planned: dict[str, Entry] = {}
-        # Those that were not planned, until they end, with the name of their spans.
+        # What is known of the planned nodes; by number: what they wait for, whether others wait for them, and the links
+        # to those that have ended.
+        self._outline = Outline.EMPTY
+        self._upstream: Sequence[Sequence[int]] = ()
+        self._is_awaited = bytearray()
+        self._links: list[Link | None] = []
+        # Their numbers by name, once somebody asks; and what they take of limits.
+        self._numbers: dict[str, int] = {}
+        self._uses: dict[str, Uses] = {}
+        # Nodes that were not planned, until they end, with the name of their spans.
         self._grown: dict[str, tuple[str, Entry]] = {}
-        self._ready_at: dict[str, float] = {}
-        # Number and span of each attempt that runs. Invariant: no other span is open, beside the run's.
-        self._open: dict[str, tuple[int, Span]] = {}
+        # Number of the attempt, span, and number of the node, of each attempt that runs. Invariant: no other span is
+        # open, beside the run's.
+        self._open: dict[str, tuple[int, Span, int]] = {}
         # In which the nodes of a group start, as long as the attempt runs that brought them.
         self._contexts: dict[str, Context] = {}
-        # Nodes for which others wait, and what to link to of those that have ended. Of planned nodes it is kept to the
-        # end, since it is small beside their plan; of others as long as the group lasts in which somebody may wait.
+        # Of nodes that were not planned: those for which others wait, and the links to those that have ended; kept as
+        # long as the group lasts in which somebody may wait.
         self._awaited: set[str] = set()
-        self._ended: dict[str, SpanContext] = {}
+        self._ended: dict[str, Link] = {}
         self._inside: dict[str, list[str]] = {}
         # What the first of the run's own nodes that failed has raised.
         self._error: BaseException | None = None
@@ -78,10 +86,7 @@ class Tracing:
         if opened is None or opened[0] != attempt:
             # It was given up before a thread was free for it.
             return None
-        context = Context(self._base)
-        # Not the context's own, which refuses: nobody else has this one yet.
-        _set(context, _SPAN_KEY, opened[1])
-        return attach(context)
+        return attach(Context({**self._base, _SPAN_KEY: opened[1]}))
 
     def leave(self, token: Any) -> None:  # Any: whatever the API gave `enter`
         """
@@ -106,11 +111,7 @@ class Tracing:
         Start or end the spans of what *event* tells.
         """
         try:
-            if isinstance(event, NodeReady):
-                self.node_ready(event.node, event.time)
-            elif isinstance(event, NodeStarted):
-                self._node_started(event.node, event.attempt, event.time)
-            elif isinstance(event, NodeEnded):
+            if isinstance(event, NodeEnded):
                 self._node_ended(event)
             elif isinstance(event, NodeEntered):
                 self._node_entered(event)
@@ -127,28 +128,52 @@ class Tracing:
 
     # What happens to nearly every node, without an event.
 
-    def node_ready(self, node: str, now: float) -> None:
-        """
-        From now on the node waits for slots.
-        """
-        self._ready_at[node] = now
-
-    def node_started(self, node: str, attempt: int, now: float) -> None:
+    def node_started(self, number: int, node: str, attempt: int, now: float, ready_at: float) -> None:
         """
         Start the span of an attempt.
         """
         try:
-            self._node_started(node, attempt, now)
+            name = node if node.isascii() else _encodable(node)
+            attributes: dict[str, Any] = {
+                names.NODE_ID: name,
+                names.NODE_ATTEMPT: attempt,
+                # An instant on a timer may be a little later than the clock.
+                names.NODE_QUEUE_WAIT: now - ready_at if now > ready_at else 0.0,
+            }
+            context, links = self._context, None
+            if number < len(self._links):
+                upstream = self._upstream[number]
+                if upstream:
+                    ended = self._links
+                    links = [link for each in upstream if (link := ended[each] or self._running(each))]
+                uses = self._uses.get(node) if self._uses else None
+            else:
+                name, (_, group, before, uses) = self._grown[node]
+                if group:
+                    context = self._contexts.get(group) or self._context_inside(group)
+                links = [link for each in before if (link := self._link_to(each))]
+            if uses:
+                attributes[names.NODE_LIMITS] = _sizes(uses)
+            span = self._start_span(name, context=context, attributes=attributes, links=links)
+            self._open[node] = (attempt, span, number)
         except BaseException:
             self._close()
             raise
 
-    def node_succeeded(self, node: str) -> None:
+    def node_succeeded(self, number: int, node: str) -> None:
         """
         End the span of the attempt that succeeded.
         """
         try:
-            self._end(node, None)
+            if self._grown or self._contexts or self._inside:
+                self._end(node, None)
+                return
+            opened = self._open.pop(node, None)
+            if opened is not None:
+                span = opened[1]
+                span.end()
+                if self._is_awaited[number]:
+                    self._links[number] = Link(span.get_span_context())
         except BaseException:
             self._close()
             raise
@@ -171,11 +196,12 @@ class Tracing:
         self._base = get_current()
         self._run = self._start_span(names.RUN_SPAN, context=self._base, attributes=attributes)
         self._context = Context({**self._base, _SPAN_KEY: self._run})
-        for entry in outline.entries():
-            node, _, upstream, uses = entry
-            if upstream or uses:
-                self._planned[node] = entry
-                self._awaited.update(upstream)
+        self._outline = outline
+        self._upstream, self._is_awaited = outline.upstream(), outline.awaited()
+        self._links = [None] * len(self._is_awaited)
+        self._uses = dict(outline.demands())
+        # The instances of a stage that follows another wait for those of the other.
+        self._awaited.update(outline.leaders())
 
     def _run_ended(self, event: RunEnded) -> None:
         if self._run.is_recording():
@@ -196,10 +222,11 @@ class Tracing:
         """
         opened = list(self._open.values())
         run, self._run = self._run, trace.INVALID_SPAN
-        for kept in (self._planned, self._grown, self._ready_at, self._open, self._contexts, self._ended, self._inside):
+        for kept in (self._numbers, self._uses, self._grown, self._open, self._contexts, self._ended, self._inside):
             kept.clear()
         self._awaited.clear()
-        for _, span in opened:
+        self._outline, self._upstream, self._links = Outline.EMPTY, (), []
+        for _, span, _ in opened:
             span.end()
         run.end()
 
@@ -227,31 +254,6 @@ class Tracing:
             inner = node.removeprefix(f"{group}/")
         return f"{outer}/{_encodable(inner)}"
 
-    def _node_started(self, node: str, number: int, now: float) -> None:
-        name = node if node.isascii() else _encodable(node)
-        ready_at = self._ready_at.pop(node, now)
-        attributes: dict[str, Any] = {
-            names.NODE_ID: name,
-            names.NODE_ATTEMPT: number,
-            # An instant on a timer may be a little later than the clock.
-            names.NODE_QUEUE_WAIT: now - ready_at if now > ready_at else 0.0,
-        }
-        context, links = self._context, None
-        entry = self._planned.get(node)
-        if self._grown and node in self._grown:
-            name, entry = self._grown[node]
-        if entry is not None:
-            _, group, upstream, uses = entry
-            if uses:
-                attributes[names.NODE_LIMITS] = _sizes(uses)
-            if group:
-                context = self._contexts.get(group) or self._context_inside(group)
-            if upstream:
-                ended = self._ended
-                links = [Link(where) for each in upstream if (where := ended.get(each) or self._running(each))]
-        span = self._start_span(name, context=context, attributes=attributes, links=links)
-        self._open[node] = (number, span)
-
     def _context_inside(self, group: str) -> Context:
         """
         Return the context of the attempt that brought a group; of the run, if it is over.
@@ -262,13 +264,28 @@ class Tracing:
         context = self._contexts[group] = Context({**self._base, _SPAN_KEY: opened[1]})
         return context
 
-    def _running(self, node: str) -> SpanContext | None:
+    def _running(self, number: int) -> Link | None:
         """
-        Find a node that still runs: a stage follows another from item to item, or any of several is enough. One that
-        has never run has nothing to link to.
+        Find a planned node that still runs: a stage follows another from item to item, or any of several is enough. One
+        that has never run has nothing to link to.
         """
+        opened = self._open.get(self._outline.names[number])
+        return None if opened is None else Link(opened[1].get_span_context())
+
+    def _link_to(self, node: str) -> Link | None:
+        """
+        Find a node that ran or runs, whoever brought it.
+        """
+        link = self._ended.get(node)
+        if link is not None:
+            return link
         opened = self._open.get(node)
-        return None if opened is None else opened[1].get_span_context()
+        if opened is not None:
+            return Link(opened[1].get_span_context())
+        if not self._numbers:
+            self._numbers = {name: number for number, name in enumerate(self._outline.names)}
+        number = self._numbers.get(node)
+        return None if number is None else self._links[number]
 
     def _node_retrying(self, event: NodeRetrying) -> None:
         node = event.node
@@ -304,8 +321,12 @@ class Tracing:
             if event is not None and (event.reason != "output" or event.abandoned) and span.is_recording():
                 _tell_ending(span, event)
             span.end()
-            if node in self._awaited:
-                self._ended[node] = span.get_span_context()
+            number = opened[2]
+            if number < len(self._links):
+                if self._is_awaited[number] or node in self._awaited:
+                    self._links[number] = Link(span.get_span_context())
+            elif node in self._awaited:
+                self._ended[node] = Link(span.get_span_context())
             if self._contexts:
                 self._contexts.pop(node, None)
         group = ""
@@ -320,18 +341,17 @@ class Tracing:
         """
         A node has ended while no attempt of it ran: its error, if it has one, is told with the run.
         """
-        self._ready_at.pop(event.node, None)
         if event.state == "failed" and self._run.is_recording():
             _record(self._run, event.error, {names.NODE_ID: _encodable(event.node)})
 
-    def _keep(self, node: str, group: str, opened: tuple[int, Span] | None) -> None:
+    def _keep(self, node: str, group: str, opened: tuple[int, Span, int] | None) -> None:
         """
         Remember that what is kept of a node inside a group can be dropped with that group.
         """
         if opened is not None and group in self._awaited and node.startswith(f"{group}["):
             # Where a stage follows another, the instances of one wait for those of the other.
             self._awaited.add(node)
-            self._ended[node] = opened[1].get_span_context()
+            self._ended[node] = Link(opened[1].get_span_context())
         if group and node in self._awaited:
             self._inside.setdefault(group, []).append(node)
 
