@@ -61,6 +61,38 @@ class Question:
         return _reader_of(self.type).choices
 
 
+class Asked:
+    """
+    Hold what comes of one question.
+    """
+
+    # In which it is answered.
+    task: "asyncio.Task[None]"
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+        # Of a task that somebody cancels before it begins, unless anything else becomes of it.
+        self.error: BaseException | None = asyncio.CancelledError()
+        # Nobody wants an answer any more.
+        self.has_ended = False
+
+    def end(self) -> None:
+        """
+        Cancel the task, once: it may be cleaning up.
+        """
+        if not self.has_ended:
+            self.has_ended = True
+            self.task.cancel()
+
+    def outcome(self) -> Any:
+        """
+        Return the answer, or raise the error.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
 class Asking:
     """
     Put the questions of one run to whoever answers them. All methods are for the loop's thread.

@@ -23,7 +23,7 @@ from types import CoroutineType
 from typing import Any, Final, Protocol, TypeVar
 
 from antichain.alarm import Alarm
-from antichain.asking import Asking
+from antichain.asking import Asked, Asking, Question
 from antichain.binding import MISSING, Binding
 from antichain.context import Context
 from antichain.core.capacity import open_slots
@@ -32,7 +32,7 @@ from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
 from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
-from antichain.growth import Container, Grown, Inside, call_inside
+from antichain.growth import Container, Grown, call_inside
 from antichain.items import Queued
 from antichain.plan import Plan
 from antichain.policies import SharedLimit, retry_after
@@ -42,7 +42,7 @@ from antichain.runnable import CallKind
 from antichain.runners.threads import RETURNED, YIELDED, Call, Threads
 from antichain.shape import Flag
 from antichain.stages import MappedStage, open_container
-from antichain.tasks import Tasks, undisturbed
+from antichain.tasks import GivenUp, Tasks, undisturbed
 
 T = TypeVar("T")
 
@@ -221,8 +221,8 @@ class Driver:
         self._asked: set[tuple[int, int]] = set()
         # Bodies that wait to get their slots back.
         self._resumptions: dict[int, asyncio.Future[None]] = {}
-        # What running bodies run themselves, by its group.
-        self._insides: dict[Group, Inside] = {}
+        # What to do once the group of what a running body runs itself, or asks, has ended.
+        self._insides: dict[Group, Callable[[], object]] = {}
         # Made for the first question.
         self._asking: Asking | None = None
         # How often each name was used inside a node.
@@ -1068,9 +1068,9 @@ class Driver:
         container = self.containers.get(node)
         if container is None or container.group is not group:
             # Of a running body (`ctx.run`), which waits for its own; what never started has not told it.
-            inside = self._insides.pop(group, None)
-            if inside is not None:
-                inside.end()
+            end_inside = self._insides.pop(group, None)
+            if end_inside is not None:
+                end_inside()
             return
         del self.containers[node]
         attempt = group.attempt
@@ -1257,7 +1257,7 @@ class Driver:
             raise RunnerError(f"attempt {attempt} of node {self.name_of(node)!r} is over: it cannot run anything more.")
         inside = call_inside(self, node, runnable, inputs)
         group = core.open(node, attempt, COLLECT)
-        self._insides[group] = inside
+        self._insides[group] = inside.end
         try:
             inside.enter(self, group, inputs)
         finally:
@@ -1273,7 +1273,8 @@ class Driver:
                 was_cancelled = True
                 core.stop(group, self.clock())
                 self._turn()
-        if await self._take_slots_back(node, attempt) or was_cancelled or not inside.has_outcome:
+        was_cancelled |= await self._take_slots_back(node, attempt)
+        if was_cancelled or not inside.has_outcome or not self._is_current(node, attempt):
             raise asyncio.CancelledError
         return inside.outcome()
 
@@ -1286,16 +1287,18 @@ class Driver:
         if core.reclaim(node, attempt):
             # One for all: a body may run several things at once.
             resumption = self._resumptions.setdefault(node, self.loop.create_future())
+            # Nothing is in it: it ends with the attempt, which a task that the body has left behind would not notice.
+            group = core.open(node, attempt, COLLECT)
+            self._insides[group] = lambda: self._resume(node)
             self._turn()
-            while (
-                not resumption.done()
-                and not core.was_interrupted(node, attempt)
-                and not core.has_expired(node, attempt)
-            ):
+            while not resumption.done() and not self._is_ending(node, attempt):
                 try:
                     await asyncio.wait({resumption})
                 except asyncio.CancelledError:
                     was_cancelled = True
+            self._insides.pop(group, None)
+            core.close(group)
+            self._turn()
         return was_cancelled
 
     def _resume(self, node: int) -> None:
@@ -1318,23 +1321,43 @@ class Driver:
             call_soon = self.loop.call_soon_threadsafe
             self._asking = Asking(self.run_id, self.settings.ask, lambda back: call_soon(self._guarded, back))
         question = self._asking.question(self.name_of(node), text, kind)
+        if self._is_ending(node, attempt):
+            # It is cleaning up.
+            raise asyncio.CancelledError
+        # Nothing is in it: it ends with the attempt, whoever of the body's tasks has asked.
+        group = core.open(node, attempt, COLLECT)
+        asked = Asked()
+        self._insides[group] = asked.end
+        work = self._await_answer(asked, question, lambda: self._leave_handler(node, attempt))
+        asked.task = self._tasks.spawn(work, copy_context())
         core.lend(node, attempt)
         self._turn()
         try:
-            answer = await self._asking.answer(
-                question, lambda: self._is_ending(node, attempt), lambda: self._leave_handler(node, attempt)
-            )
-        except GeneratorExit:
-            # The loop is gone, and nothing can be awaited any more.
+            while not asked.task.done():
+                try:
+                    await asyncio.wait({asked.task})
+                except asyncio.CancelledError:
+                    asked.end()
+        except GivenUp:
+            self._tasks.kill(asked.task)
             raise
-        except BaseException:
-            # The body may catch it, and go on.
-            if await self._take_slots_back(node, attempt):
-                raise asyncio.CancelledError from None
-            raise
-        if await self._take_slots_back(node, attempt) or self._is_ending(node, attempt):
+        self._insides.pop(group, None)
+        core.close(group)
+        self._turn()
+        if await self._take_slots_back(node, attempt) or asked.has_ended or self._is_ending(node, attempt):
             raise asyncio.CancelledError
-        return answer
+        return asked.outcome()
+
+    async def _await_answer(self, asked: Asked, question: Question, on_abandoned: Callable[[], object]) -> None:
+        assert self._asking is not None
+        try:
+            asked.answer = await self._asking.answer(question, lambda: asked.has_ended, on_abandoned)
+            asked.error = None
+        except BaseException as error:
+            # Whatever it is, it is the node's failure: a task would let some of them stop the loop.
+            asked.error = error
+            if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
+                raise
 
     def _leave_handler(self, node: int, attempt: int) -> None:
         """
@@ -1348,7 +1371,7 @@ class Driver:
 
     def _is_ending(self, node: int, attempt: int) -> bool:
         """
-        Tell whether a body is to end, and so gets no slots back.
+        Tell whether a body is to end, or has: it gets no slots any more.
         """
         core = self.core
         return (

@@ -36,21 +36,21 @@ class Tasks:
         # Told to end in a way that cannot be caught as a cancellation.
         self._killed: set[asyncio.Task[Any]] = set()
 
-    def open(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    def open(self, work: Coroutine[Any, Any, Any], context: Context | None = None) -> "asyncio.Task[Any]":
         """
         Start a task in the caller's context, not in that of whoever happens to run now. Who starts it says when it is
         over.
         """
         # Not `loop.create_task`: with an eager factory it would run the task in the middle of what we are doing.
-        task = asyncio.Task(work, loop=self._loop, context=self._context.copy(), name="antichain")
+        task = asyncio.Task(work, loop=self._loop, context=context or self._context.copy(), name="antichain")
         self.alive.add(task)
         return task
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    def spawn(self, work: Coroutine[Any, Any, Any], context: Context | None = None) -> "asyncio.Task[Any]":
         """
-        Start a task that is forgotten by itself once it is over.
+        Start a task that is forgotten by itself once it is over; in *context*, if one is given.
         """
-        task = self.open(work)
+        task = self.open(work, context)
         task.add_done_callback(self.alive.discard)
         return task
 
