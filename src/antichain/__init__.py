@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from antichain.agents.tools import Tool as Tool
     from antichain.agents.tools import Tools as Tools
     from antichain.asking import Question as Question
+    from antichain.breaker import Breaker as Breaker
+    from antichain.breaker import BreakerOpen as BreakerOpen
     from antichain.context import Context as Context
     from antichain.core.facts import Chunk as Chunk
     from antichain.core.facts import NodeEnded as NodeEnded
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from antichain.graph import Graph as Graph
     from antichain.graph import Node as Node
     from antichain.graph import value as value
+    from antichain.hedge import Hedge as Hedge
     from antichain.limit import Limit as Limit
     from antichain.plan import Plan as Plan
     from antichain.policies import Backoff as Backoff
@@ -58,6 +61,7 @@ _HOMES = {
     "agents.faults": ("ArgumentsInvalid",),
     "agents.tools": ("Tool", "Tools"),
     "asking": ("Question",),
+    "breaker": ("Breaker", "BreakerOpen"),
     "context": ("Context",),
     "core.facts": (
         "Chunk",
@@ -85,6 +89,7 @@ _HOMES = {
     "graph": ("Graph", "Node", "value"),
     "stages": ("Outcome",),
     "plan": ("Plan",),
+    "hedge": ("Hedge",),
     "limit": ("Limit",),
     "policies": ("Backoff", "Policies", "Retry", "Timeout"),
     "record": ("NodeRecord", "RunResult"),
@@ -97,12 +102,15 @@ __all__ = [
     "AntichainError",
     "ArgumentsInvalid",
     "Backoff",
+    "Breaker",
+    "BreakerOpen",
     "Chunk",
     "Context",
     "Estimate",
     "Graph",
     "GraphError",
     "GraphNode",
+    "Hedge",
     "InternalError",
     "Limit",
     "NobodyAnswers",
