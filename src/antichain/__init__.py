@@ -10,7 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antichain.agents.calls import run_tool_calls as run_tool_calls
+    from antichain.agents.calls import run_tool_calls_sync as run_tool_calls_sync
     from antichain.agents.faults import ArgumentsInvalid as ArgumentsInvalid
+    from antichain.agents.messages import ToolCall as ToolCall
+    from antichain.agents.results import ToolMessages as ToolMessages
+    from antichain.agents.results import ToolResult as ToolResult
+    from antichain.agents.sanitize import Sanitizer as Sanitizer
     from antichain.agents.tools import Tool as Tool
     from antichain.agents.tools import Tools as Tools
     from antichain.asking import Question as Question
@@ -58,7 +64,11 @@ if TYPE_CHECKING:
 
 # Where each public name lives; it is imported when it is first used.
 _HOMES = {
+    "agents.calls": ("run_tool_calls", "run_tool_calls_sync"),
     "agents.faults": ("ArgumentsInvalid",),
+    "agents.messages": ("ToolCall",),
+    "agents.results": ("ToolMessages", "ToolResult"),
+    "agents.sanitize": ("Sanitizer",),
     "agents.tools": ("Tool", "Tools"),
     "asking": ("Question",),
     "breaker": ("Breaker", "BreakerOpen"),
@@ -136,14 +146,20 @@ __all__ = [
     "RunStarted",
     "RunTimeout",
     "RunnerError",
+    "Sanitizer",
     "Step",
     "Timeout",
     "Tool",
+    "ToolCall",
+    "ToolMessages",
+    "ToolResult",
     "Tools",
     "__version__",
     "amap",
     "gather",
     "map",
+    "run_tool_calls",
+    "run_tool_calls_sync",
     "value",
 ]
 
