@@ -116,7 +116,7 @@ IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "Random"
 THIRD_PARTY = {
     "pydantic": {"agents/schema.py"},
     "pydantic_core": {"agents/schema.py"},
-    "typing_extensions": {"agents/schema.py"},
+    "typing_extensions": {"agents/schema.py", "agents/typed_dicts.py"},
     "jsonschema": {"agents/given_schema.py"},
     "referencing": {"agents/given_schema.py"},
     "typer": {"cli/application.py"},

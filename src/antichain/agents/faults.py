@@ -44,9 +44,11 @@ class ArgumentFault:
         return text if self.given is None else f"{text} (given {self.given})"
 
 
-class ArgumentsInvalid(AntichainError, ValueError):  # noqa: N818  # public name
+class ArgumentsInvalid(AntichainError, TypeError):  # noqa: N818  # public name
     """
     Say everything that is wrong with the arguments of one call of a tool; the tool was not called.
+
+    A TypeError, as for any call with wrong arguments: so it is not retried, since the same call is wrong again.
     """
 
     tool: str

@@ -13,7 +13,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError, best_match
-from jsonschema.validators import validator_for
+from jsonschema.validators import extend, validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -41,7 +41,7 @@ class GivenChecker:
 
     def __init__(self, name: str, schema: Mapping[str, Any]) -> None:
         self.schema = copy.deepcopy(dict(schema))
-        kind = validator_for(self.schema, default=Draft202012Validator)
+        kind = _with_tuples(validator_for(self.schema, default=Draft202012Validator))
         try:
             kind.check_schema(self.schema)
         except SchemaError as error:
@@ -75,10 +75,17 @@ class GivenChecker:
             if error.validator != "required":
                 yield Found(keys, _problem(error), error.instance)
                 continue
-            for name in error.validator_value:
-                if name not in error.instance and (*keys, name) not in missing:
+            required: Any = error.validator_value
+            instance: Any = error.instance
+            for name in required:
+                if name not in instance and (*keys, name) not in missing:
                     missing.add((*keys, name))
                     yield Found((*keys, name), "is missing", is_missing=True)
+
+
+def _with_tuples(kind: Any) -> Any:
+    array = kind.TYPE_CHECKER.redefine("array", lambda _, value: isinstance(value, (list, tuple)))
+    return extend(kind, type_checker=array)
 
 
 def _innermost(error: ValidationError) -> ValidationError:
@@ -92,7 +99,7 @@ def _innermost(error: ValidationError) -> ValidationError:
 
 
 def _problem(error: ValidationError) -> str:
-    value = error.validator_value
+    value: Any = error.validator_value
     match error.validator:
         case "type":
             return f"should be {_either(value)}"
@@ -117,5 +124,7 @@ def _either(kinds: str | list[str]) -> str:
 
 
 def _unknown(error: ValidationError) -> str:
-    known = error.schema.get("properties", {})
-    return ", ".join([shown(name) for name in error.instance if name not in known][:5])
+    schema: Any = error.schema
+    instance: Any = error.instance
+    known = schema.get("properties", {})
+    return ", ".join([shown(name) for name in instance if name not in known][:5])

@@ -193,10 +193,12 @@ def parameters_of_graph(graph: Graph) -> Taken:
         what = ", ".join(f"{name}=" for name in graph.options)
         why = "but a graph that is a tool is part of the run that calls it"
         raise GraphError(Fault("nested-options", f"graph {graph.name!r} has {what}, {why}: leave it out."), graph.name)
-    resources = _resources_of(graph)
+    if resources := _resources_of(graph):
+        what = f"graph {graph.name!r} has the resource {min(resources)!r}, but a graph inside a run cannot open its own"
+        raise GraphError(Fault("bad-tool", f"{what}: give what it opens to its nodes by hand."), graph.name)
     needed = [_input_of(graph, name, True) for name in plan.inputs]
-    optional = [_input_of(graph, name, False) for name in sorted(plan.optional_inputs - resources)]
-    return Taken("", (*needed, *optional), plan.takes_any_input, reserved=resources)
+    optional = [_input_of(graph, name, False) for name in sorted(plan.optional_inputs)]
+    return Taken("", (*needed, *optional), plan.takes_any_input)
 
 
 def _input_of(graph: Graph, name: str, is_needed: bool) -> Parameter:
@@ -269,7 +271,7 @@ def parameters_beside(runnable: Any, name: str, schema: Mapping[str, Any]) -> Ta
 def _names_of(function: Any) -> Taken:
     described = describe(function)
     assert described is not None  # that it is a runnable was looked at before
-    reserved = frozenset([*_bound_names(function), *([described.context] if described.context else [])])
+    reserved = frozenset(_bound_names(function)).union([described.context] if described.context else [])
     parameters = [
         Parameter(each.name, default=each.default) for each in described.parameters if each.name not in reserved
     ]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from antichain.agents.checking import Found
 from antichain.agents.faults import MAX_FAULTS
 
-__all__ = ["MAX_BITS", "MAX_DEPTH", "MAX_VALUES", "Look", "look"]
+__all__ = ["MAX_BITS", "MAX_DEPTH", "MAX_VALUES", "Look", "is_broken", "look"]
 
 # Lists and objects inside each other. Real schemas stay below ten; parsers and validators give up from 200 on.
 MAX_DEPTH = 64
@@ -59,10 +59,10 @@ def look(value: Any, at: tuple[object, ...] = ()) -> Look:
                 opened.append(iter(part.items()) if kind is dict else enumerate(part))
                 keys.append(None)
                 is_plain = is_plain and (kind is not dict or all(type(name) is str for name in part))
-                faults += [_fault(at, keys, name) for name in part if kind is dict and _is_broken(name)]
+                faults += [_fault(at, keys, name) for name in part if kind is dict and is_broken(name)]
                 break
             if kind is str or kind is float or kind is int:
-                if _is_broken(part):
+                if is_broken(part):
                     faults.append(_fault(at, keys, part))
                     if len(faults) >= MAX_FAULTS:
                         break
@@ -79,7 +79,10 @@ def look(value: Any, at: tuple[object, ...] = ()) -> Look:
     return Look(is_plain, faults)
 
 
-def _is_broken(part: object) -> bool:
+def is_broken(part: object) -> bool:
+    """
+    Say whether a text, a float or a whole number is one that no JSON text can carry.
+    """
     if type(part) is str:
         return not part.isascii() and any("\ud800" <= character <= "\udfff" for character in part)
     if type(part) is float:

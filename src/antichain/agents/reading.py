@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from antichain.agents.checking import Checked, Checker, Found
 from antichain.agents.faults import MAX_FAULTS, ArgumentFault, as_path, as_shown
-from antichain.agents.plain import look
+from antichain.agents.plain import is_broken, look
 from antichain.errors import named
 from antichain.printable import printable
 from antichain.runnable import EMPTY
@@ -54,7 +54,7 @@ def examined(checker: Checker, names: Names, arguments: object) -> Checked:
         if type(name) is not str or not _is_taken(name, checker, names):
             unknown.append(name)
             continue
-        seen = look({name: value})
+        seen = look(value, (name,))
         is_plain = is_plain and seen.is_plain
         faults += seen.faults
         if not seen.faults:
@@ -89,7 +89,7 @@ def is_about(keys: tuple[object, ...], path: tuple[object, ...]) -> bool:
 
 
 def _is_taken(name: str, checker: Checker, names: Names) -> bool:
-    if name in names.reserved or (names.known is not None and name not in names.known):
+    if is_broken(name) or name in names.reserved or (names.known is not None and name not in names.known):
         return False
     return checker.takes_more or name in checker.schema.get("properties", ())
 

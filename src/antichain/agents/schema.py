@@ -15,11 +15,12 @@ from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 from pydantic_core import PydanticSerializationError, to_jsonable_python
-from typing_extensions import TypedDict  # pydantic does not take that of typing before 3.12
+from typing_extensions import TypedDict
 
 from antichain.agents.checking import Checked, Found
 from antichain.agents.faults import MAX_FAULTS
 from antichain.agents.parameters import Parameter, Taken
+from antichain.agents.typed_dicts import with_known_typed_dicts
 from antichain.errors import Fault, GraphError
 from antichain.runnable import EMPTY
 
@@ -134,7 +135,7 @@ def _field(parameter: Parameter) -> Any:
 
 
 def _type(annotation: Any) -> Any:
-    return Any if annotation is EMPTY else annotation
+    return Any if annotation is EMPTY else with_known_typed_dicts(annotation)
 
 
 def _metadata(annotation: Any) -> tuple[Any, ...]:
