@@ -3,6 +3,8 @@ Graphs that grow while they run: nested graphs, mapped stages, `ctx.run`, async 
 """
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -629,6 +631,42 @@ def test_memory_of_ended_instances_is_used_again() -> None:
 
     values = antichain.map(nothing, range(20_000), max_concurrent=4)
     assert values == list(range(20_000))
+
+
+@pytest.mark.parametrize("listeners", [[], [repr]], ids=["unseen", "listened to"])
+def test_values_inside_a_nested_graph_do_not_outlive_it(listeners: list[Any]) -> None:
+    """10,000 documents in batches need the memory of a few batches."""
+
+    class Page:
+        pass
+
+    pages: weakref.WeakSet[Page] = weakref.WeakSet()
+    most = 0
+
+    async def read(number: int) -> Page:
+        pages.add(page := Page())
+        return page
+
+    async def look(page: Page) -> Page:
+        return page
+
+    async def count(read: list[Page], look: list[Outcome]) -> int:
+        nonlocal most
+        if len(pages) > most:
+            gc.collect()
+            most = max(most, len(pages))
+        return len(look)
+
+    batch = Graph("batch")
+    batch.map("read", read, over="numbers", uses="slot")
+    batch.map("look", look, over="read", outcomes=True)
+    batch.add("count", count)
+    graph = Graph("batches", limits={"slot": 1})
+    graph.map("counts", batch, over=[range(10)] * 60, window=2)
+    result = graph.run(listeners=listeners)
+    assert result["counts"] == [10] * 60
+    assert most <= 100  # two batches, and what idle workers have seen last
+    assert result.nodes["counts[59]/look[9]"].upstream == ("counts[59]/read[9]",)
 
 
 # -- stages over stages

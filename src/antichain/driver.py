@@ -183,7 +183,7 @@ class Driver:
         self.names: list[str] = list(plan.ids) if settings.listeners else plan.ids
         self.grown: dict[int, Grown] = {}
         self.containers: dict[int, Container] = {}
-        # Every mapped stage, in the order in which they started.
+        # The first mapped stage, if there is one: the only one of a run that `map`, `gather` or `batch` made.
         self.stages: list[MappedStage] = []
         # Names of grown nodes; the last one of a name counts.
         self.grown_index: dict[str, int] = {}

@@ -99,6 +99,10 @@ class Owner:
     def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None: ...
 
 
+# The owner of a node whose container has ended.
+_NOBODY: Final = Owner()
+
+
 class Container(Owner):
     """
     A node that charges no slot and ends when all that it brought into the run has ended.
@@ -200,6 +204,11 @@ class NestedGraph(Container):
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
         self.values[grown.local] = value
+
+    def archive(self, driver: Driver) -> None:
+        # The records of its nodes stay for the rest of the run; their values do not.
+        for grown in filter(None, map(driver.grown.get, self.nodes)):
+            grown.owner, grown.values, grown.quick, grown.output = _NOBODY, [], None, None
 
     def output(self) -> Any:
         shape = self.plan.shape

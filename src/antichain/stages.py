@@ -124,7 +124,8 @@ class MappedStage(Container):
             retry=policies.retry,
             timeout=policies.timeout,
         )
-        driver.stages.append(self)
+        if not driver.stages:  # what `map`, `gather` and `batch` ask for; others would only keep their values alive
+            driver.stages.append(self)
         self._is_simple = spec.takes_item_only and spec.binding.style == "coroutine"
         try:
             self._items = self._source(driver)
@@ -150,7 +151,7 @@ class MappedStage(Container):
             siblings = self._siblings
             stage = driver.containers.get(siblings.nodes[leader] if isinstance(siblings, NestedGraph) else leader)
             if isinstance(stage, MappedStage):
-                self._leader = self._records.leader = stage
+                self._leader, self._records.leader = stage, stage._records
                 self.total = stage.total
                 return stage.feed(self)
         source = self._spec.over.get(self._values)
@@ -434,7 +435,7 @@ class InstanceRecords(Mapping[str, NodeRecord]):
         self._keys = keys
         # The slots that each takes, and the stage that feeds this one.
         self.uses: Uses = ()
-        self.leader: MappedStage | None = None
+        self.leader: InstanceRecords | None = None
         self._positions: dict[str, int] | None = None
         self._state = bytearray()
         self._reason = bytearray()
@@ -476,6 +477,9 @@ class InstanceRecords(Mapping[str, NodeRecord]):
             return self._positions.get(key)
         return int(key) if key.isdecimal() and str(int(key)) == key and int(key) < len(self._state) else None
 
+    def name_at(self, at: int) -> str:
+        return f"{self._prefix}{at if self._keys is None else self._keys[at]}]"
+
     def __getitem__(self, name: str) -> NodeRecord:
         at = self._position(name)
         if at is None or not self._state[at]:
@@ -499,7 +503,7 @@ class InstanceRecords(Mapping[str, NodeRecord]):
     def __iter__(self) -> Iterator[str]:
         for at, state in enumerate(self._state):
             if state:
-                yield f"{self._prefix}{at if self._keys is None else self._keys[at]}]"
+                yield self.name_at(at)
 
     def __len__(self) -> int:
         return len(self._state) - self._state.count(0)
