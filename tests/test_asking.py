@@ -30,7 +30,7 @@ from antichain import (
     RunnerError,
     RunTimeout,
 )
-from antichain.asking import ASKED_AT_MOST, TEXT_AT_MOST, THREADS_AT_MOST
+from antichain.asking import ASKED_AT_MOST, TEXT_AT_MOST, THREADS_AT_MOST, Asking
 from antichain.core.facts import Event, NodeEnded
 from antichain.executors import GraphNode
 from antichain.record import RunResult, fold
@@ -355,6 +355,14 @@ def test_async_functions_answer_on_the_loop_and_plain_ones_in_a_thread(handler: 
     with nothing_left():
         result, _ = virtual(asking(), ask=handler, limits={"thread": 1})
     assert result["asks"] == f"asks in {is_on_loop}"
+
+
+def test_an_async_function_needs_no_thread() -> None:
+    async def answer(_: Question) -> str:
+        return ", ".join(thread.name for thread in our_threads()) or "none"
+
+    result, _ = virtual(asking(), ask=answer)
+    assert result["asks"] == "none"
 
 
 def test_who_answers_sees_the_context_of_who_asks() -> None:
@@ -779,6 +787,85 @@ def test_a_body_that_is_to_end_asks_nobody() -> None:
     assert seconds == pytest.approx(1)
 
 
+def test_who_swallows_a_cancellation_and_answers_does_not_swallow_a_timeout_of_the_body() -> None:
+    graph = Graph()
+
+    @graph.node
+    async def asks(ctx: Context) -> str:
+        try:
+            async with asyncio.timeout(1):
+                return await ctx.ask("Well?")
+        except TimeoutError:
+            return "nobody"
+
+    async def answer(question: Question) -> str:
+        try:
+            await never(question)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.1)
+        return "yes"
+
+    result, seconds = virtual(graph, ask=answer)
+    assert result["asks"] == "nobody"
+    assert seconds == pytest.approx(1.1)
+
+
+def test_who_answers_may_clean_up_in_peace() -> None:
+    """First the body has enough, then the run: that is one cancellation, not two."""
+    graph = Graph()
+    cleaned_up_at: list[float] = []
+
+    @graph.node
+    async def asks(ctx: Context) -> None:
+        async with asyncio.timeout(1):
+            await ctx.ask("Well?")
+
+    async def answer(question: Question) -> None:
+        try:
+            await never(question)
+        finally:
+            await asyncio.sleep(0.5)
+            cleaned_up_at.append(asyncio.get_running_loop().time())
+
+    virtual(graph, ask=answer, deadline=1.2)
+    assert cleaned_up_at == [pytest.approx(1.5)]
+
+
+def test_who_answers_is_given_up_with_the_node_and_not_with_the_run() -> None:
+    graph = asking(timeout=1)
+    graph.add("other", as_sleeper(60))
+    ended_at: list[float] = []
+
+    async def stubborn(_: Question) -> None:
+        try:
+            while True:
+                try:
+                    await asyncio.sleep(100)
+                except asyncio.CancelledError:
+                    continue
+        finally:
+            ended_at.append(asyncio.get_running_loop().time())
+
+    result, _ = virtual(graph, ask=stubborn, grace=2, on_error="continue")
+    assert result.abandoned == ("asks",)
+    assert ended_at == [pytest.approx(3, abs=0.1)]
+
+
+def test_a_question_that_was_answered_leaves_nothing_in_the_run() -> None:
+    graph = Graph()
+
+    @graph.node
+    async def asks(ctx: Context) -> int:
+        for _ in range(100):
+            await ctx.ask("Well?")
+        driver: Any = ctx._door
+        await asyncio.sleep(1)
+        return len(driver.core.groups) + len(driver._insides) + len(driver._resumptions)
+
+    result, _ = virtual(graph, ask=answering("yes"))
+    assert result["asks"] == 0
+
+
 # -- threads that do not end
 
 
@@ -809,8 +896,8 @@ def gate() -> Iterator[Gate]:
 def test_nobody_waits_for_a_thread_that_does_not_answer(how: str, gate: Gate) -> None:
     """It is named, and the result is the one that its events tell. The grace would be half a minute."""
     events: list[Event] = []
-    graph = asking(timeout=0.05 if how == "timeout" else None)
-    options: dict[str, Any] = {"deadline": 0.05} if how == "deadline" else {}
+    graph = asking(timeout=0.5 if how == "timeout" else None)
+    options: dict[str, Any] = {"deadline": 0.5} if how == "deadline" else {}
 
     async def main() -> RunResult:
         run = asyncio.ensure_future(graph.arun(ask=gate, grace=30, listeners=[events.append], **options))
@@ -839,7 +926,7 @@ def test_nobody_waits_for_a_thread_that_does_not_answer(how: str, gate: Gate) ->
 @pytest.mark.parametrize("repeat", ["safe", None])
 def test_a_question_that_hangs_in_a_thread_is_not_asked_twice_unless_that_is_safe(repeat: Any, gate: Gate) -> None:
     policies = {} if repeat is None else {"repeat": repeat}
-    graph = asking(retry=antichain.Retry(2, antichain.Backoff(0)), timeout=0.05, **policies)
+    graph = asking(retry=antichain.Retry(2, antichain.Backoff(0)), timeout=0.5, **policies)
     with pytest.raises(RunFailed) as caught:
         graph.run(ask=gate)
     assert caught.value.result.nodes["asks"].attempts == (2 if repeat else 1)
@@ -859,14 +946,20 @@ def test_a_coroutine_that_comes_too_late_is_closed(gate: Gate) -> None:
             closed.set()
             return coroutine
 
-    graph = asking(timeout=0.05)
+    graph = asking(timeout=0.5)
     # Still at it when the late answer comes.
     graph.add("other", as_sleeper(60))
 
     async def main() -> None:
-        run = asyncio.ensure_future(graph.arun(ask=Late(), on_error="continue"))
+        given_up = asyncio.Event()
+
+        def listen(event: Event) -> None:
+            if isinstance(event, NodeEnded) and event.node == "asks":
+                given_up.set()
+
+        run = asyncio.ensure_future(graph.arun(ask=Late(), on_error="continue", listeners=[listen]))
         assert await asyncio.to_thread(gate.entered.acquire, timeout=30)
-        await asyncio.sleep(0.1)
+        await given_up.wait()
         gate.event.set()
         assert await asyncio.to_thread(closed.wait, 30)
         await asyncio.sleep(0.05)
@@ -875,6 +968,36 @@ def test_a_coroutine_that_comes_too_late_is_closed(gate: Gate) -> None:
             await run
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_answer_and_a_cancellation_may_come_at_the_same_moment(is_first: bool) -> None:
+    """The answer is a coroutine, which is closed; no thread is left, and so nobody is told of one."""
+    told: list[Callable[[], object]] = []
+    abandoned: list[str] = []
+
+    async def late() -> str:
+        return "late"
+
+    async def main() -> None:
+        asking = Asking("r", lambda question: late(), told.append)
+        question = asking.question("asks", "Well?", str)
+        answer = asyncio.ensure_future(asking.answer(question, lambda: False, lambda: abandoned.append("asks")))
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(wait_until, lambda: told)
+        if is_first:
+            told[0]()
+            answer.cancel()
+        else:
+            answer.cancel()
+            told[0]()
+        with pytest.raises(asyncio.CancelledError):
+            await answer
+        asking.close()
+
+    with nothing_left():
+        asyncio.run(main())
+    assert abandoned == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
