@@ -27,6 +27,8 @@ JOINS: Final = frozenset({"join", "join_finish"})
 
 _HEAD: Final = re.compile(r"\s*(\d{1,9})[.)][ \t]*([A-Za-z_][\w.-]{0,100})\(")
 _THOUGHT: Final = re.compile(r"\s*Thought:", re.IGNORECASE)
+# What may stand before the arguments in a line that is held.
+_LONGEST_HEAD: Final = 300
 # Arguments that begin like literals, which may have line ends between them.
 _LITERAL: Final = re.compile(r"""\s*(?:$|["'\[({]|[A-Za-z_]\w*\s*=)""")
 # In a call: what opens, closes or quotes.
@@ -93,7 +95,7 @@ class CallReader:
             yield FormatFault(self._number(), None, problem)
 
     def _hold(self, piece: str) -> None:
-        room = self._bounds.step_characters + 1 - self._length
+        room = self._bounds.step_characters + _LONGEST_HEAD - self._length
         if room > 0:
             self._pieces.append(piece[:room])
         self._length += len(piece)

@@ -157,14 +157,15 @@ class CallsReader:
     def _end(self, call: _Call) -> Iterator[Found]:
         for index in [index for index, other in self._open.items() if other is call]:
             del self._open[index]
-        yield from call.finish(self.cut)
+        for found in call.finish(self.cut):
+            # Anthropic says why only after the end of the call.
+            self.cut_is_said = self.cut_is_said or isinstance(found, FormatFault)
+            yield found
 
     def _stop(self, reason: str) -> Iterator[Found]:
         if reason in _CUT:
             self.cut = f"the model was stopped ({reason})"
-        for found in self.finish():
-            self.cut_is_said = self.cut_is_said or isinstance(found, FormatFault)
-            yield found
+        yield from self.finish()
 
 
 class _Call:

@@ -69,8 +69,9 @@ class JsonReader:
         """
         Give what is wrong because nothing follows.
         """
-        if self._object is not None and not self._in_tail and not self._is_refused:
-            self._refuse(f"{cause} inside this step: the plan was cut off")
+        if self._object is not None and not self._in_tail:
+            if not self._is_refused:
+                self._refuse(f"{cause} inside this step: the plan was cut off")
         elif self._in_list and not self._is_lost:
             self._fault(None, f"{cause} before the list of steps is closed: steps may be missing")
         elif not self._found:
@@ -117,8 +118,7 @@ class JsonReader:
         elif character == "]":
             self._close_list()
         else:
-            near = quoted(text[found.start() : found.start() + 20])
-            self._fault(None, f"a step must be an object with `id`, `tool` and `args`; here stands {near}")
+            self._fault(None, f"a step must be an object with `id`, `tool` and `args`; here begins {quoted(character)}")
             self._lose_way(is_edge=False)
             return found.start()
         return found.end()

@@ -11,7 +11,6 @@ import itertools
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Collection,
     Generator,
     Iterable,
@@ -44,7 +43,7 @@ async def read_steps(
     format: PlanFormat = "auto",  # noqa: A002  # public name
     *,
     bounds: ReadingBounds = ReadingBounds(),
-) -> AsyncIterator[Found]:
+) -> AsyncGenerator[Found, None]:
     r"""
     Give the steps of a plan while it is written, each as ``{"id", "tool", "args", "depends_on"}``, and a `FormatFault`
     for each thing that cannot be read.
@@ -159,6 +158,13 @@ class _Reading:
         """
         Give the steps that *item* makes complete.
         """
+        if type(item) is str and self._text is not None and len(item) <= min(self._room, _PART):
+            # What nearly every piece is: a few characters more of a known form.
+            self._room -= len(item)
+            return self._text.feed(item)
+        return self._take(item)
+
+    def _take(self, item: Any) -> Iterator[Found]:
         if isinstance(item, (bytes, bytearray)):
             item = self._decoder.decode(item)
         if isinstance(item, str):

@@ -9,11 +9,12 @@ import re
 from typing import Final, Literal
 
 from antichain.agents.formats.bounds import ReadingBounds
+from antichain.agents.formats.faults import quoted
 
 _SPECIAL: Final = re.compile(r'["{}\[\],:]')
 # All of a string up to its quote, a bare line end, or an escape that is cut.
 _STRING: Final = re.compile(r'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+', re.DOTALL)
-_ID: Final = re.compile(r'\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,30})')
+_ID: Final = re.compile(r'\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,30}(?![\d.eE]))')
 _CLOSES: Final = {"}": "{", "]": "["}
 
 # What is known of the object: it goes on; it is whole; it cannot be JSON any more; its key "steps" opened a list.
@@ -101,7 +102,7 @@ class ObjectScan:
         gap = text[at:end]
         if gap and not gap.isspace():
             if self._last in ('"', "}", "]"):
-                return self._break(at, f"{gap.strip()[:20]!r} stands where `,` or an end was expected")
+                return self._break(at, f"{quoted(gap.lstrip()[0])} stands where `,` or an end was expected")
             self._last = "s"
         if found is None:
             return end
