@@ -8,11 +8,12 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from openai.types.chat import ChatCompletionMessage
 from openai.types.responses import ResponseFunctionToolCall
+from pydantic import AfterValidator
 
 from antichain import (
     Context,
@@ -184,9 +185,8 @@ def test_blocks_of_anthropic() -> None:
 
 
 def test_calls_of_langchain() -> None:
-    from langchain_core.messages import AIMessage
-
-    message = AIMessage(content="", tool_calls=[{"name": "add", "args": {"a": 1, "b": 2}, "id": "x"}])
+    messages = pytest.importorskip("langchain_core.messages", reason="pip install langchain-core")
+    message = messages.AIMessage(content="", tool_calls=[{"name": "add", "args": {"a": 1, "b": 2}, "id": "x"}])
     assert run(message) == [{"role": "tool", "tool_call_id": "x", "content": "3"}]
 
 
@@ -302,6 +302,20 @@ def test_a_call_with_a_used_id_is_not_made() -> None:
 def test_every_fault_of_the_arguments_is_told() -> None:
     faults = told(run([call("search", {"limit": "x", "querry": 1})])[0])["faults"]
     assert {fault["path"] for fault in faults} == {"limit", "query", "querry"}
+
+
+def test_a_validator_that_raises_what_none_should() -> None:
+    """What a model writes must not end the calls beside it, whoever's code cannot bear it."""
+
+    def check(word: str) -> str:
+        raise LookupError(f"{word} is in no list")
+
+    async def look(word: Annotated[str, AfterValidator(check)]) -> str:
+        return word
+
+    messages = run([call("look", {"word": "x"}), call("add", {"a": 1, "b": 2})], Tools(look, add))
+    assert codes(messages) == ["invalid_arguments", "ok"]
+    assert "x is in no list" in told(messages[0])["message"]
 
 
 def test_a_large_argument_that_is_right_is_taken() -> None:
@@ -479,6 +493,38 @@ def test_a_graph_that_fails_inside() -> None:
     assert told(messages[0])["type"] == "ZeroDivisionError"
 
 
+def test_tools_of_langchain() -> None:
+    pytest.importorskip("langchain_core", reason="pip install langchain-core")
+    from langchain_core.runnables import RunnableLambda
+    from langchain_core.tools import tool
+
+    @tool
+    async def shout(text: str, times: int = 1) -> str:
+        """Shout."""
+        return text.upper() * times
+
+    @tool
+    def breaks(text: str) -> str:
+        """Break."""
+        raise ValueError(f"cannot {text}")
+
+    chain = RunnableLambda(lambda text: f"<{text}>").with_types(input_type=str)
+    tools = Tools(shout, breaks, Tool(chain, name="chain"))
+    calls = [call("shout", {"text": "a", "times": 2}), call("shout", {"text": 5}, "b"), call("breaks", {"text": "it"})]
+    messages = run([*calls, call("chain", {"input": "x"})], tools)
+    assert codes(messages) == ["ok", "invalid_arguments", "crashed", "ok"]
+    assert [messages[0]["content"], messages[3]["content"]] == ["AA", "<x>"]
+    assert told(messages[2])["message"] == "The tool 'breaks' failed: ValueError: cannot it"
+
+
+def test_a_tool_that_interrupts_ends_itself_only() -> None:
+    async def interrupts() -> None:
+        raise KeyboardInterrupt
+
+    messages = run([call("interrupts", {}), call("add", {"a": 1, "b": 2})], Tools(interrupts, add))
+    assert codes(messages) == ["crashed", "ok"]
+
+
 # ---------------------------------------------------------------------- single flight
 
 
@@ -526,6 +572,9 @@ def test_equal_calls_are_made_once() -> None:
         ({"sanitize": "x"}, "use a plain function"),
         ({"sanitize": slow}, "use a plain function"),
         ({"approve": "add"}, "nobody can be asked"),
+        ({"approve": slow, "ask": print}, "use names of tools, a plain function"),
+        ({"approve": 5, "ask": print}, "use names of tools, a plain function"),
+        ({"approve": ["add", 3], "ask": print}, "approve= names 3, which is none of the tools"),
         ({"approve": ["ad"], "ask": print}, "Did you mean 'add'?"),
         ({"limits": {"x": 0}}, "limit 'x' is 0"),
     ],

@@ -4,6 +4,7 @@ Tool calls as a run: limits, what is left behind, cancellation over real HTTP, i
 
 import asyncio
 import gc
+import signal
 import threading
 import time
 import weakref
@@ -256,6 +257,35 @@ def test_a_cancel_reaches_a_tool_in_a_thread() -> None:
         assert tools.cleaned == ["in_thread"]
 
 
+def test_a_tool_in_a_thread_that_never_looks_is_left_behind() -> None:
+    """The caller is not kept longer than the grace; what waits for the thread in vain is answered too."""
+    release = threading.Event()
+
+    def stuck() -> None:
+        release.wait(60)
+
+    def waits() -> str:
+        return "done"
+
+    async def main() -> Any:
+        task = asyncio.ensure_future(run_tool_calls([call("stuck", {})], Tools(stuck), grace=0.01))
+        while not our_threads():
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as stop:
+            await task
+        return stop.value
+
+    with nothing_left():
+        stop = asyncio.run(main())
+        assert codes(stop.messages) == ["cancelled"]
+        calls, tools = [call("stuck", {}), call("waits", {}), call("add", {"a": 1, "b": 2})], Tools(stuck, waits, add)
+        messages = run_tool_calls_sync(calls, tools, grace=0.01, timeout=0.01, limits={"thread": 1})
+        assert codes(messages) == ["timeout", "crashed", "crashed"]
+        assert "stuck[1]" in told(messages[1])["message"]
+        release.set()
+
+
 @pytest.mark.parametrize("turn", range(1, 40, 3))
 def test_a_cancel_at_any_step_leaves_nothing(turn: int) -> None:
     """Also where it comes before the first call, or after the last."""
@@ -351,6 +381,24 @@ def test_a_model_that_asks_for_calls_over_http() -> None:
         assert provider.count(200) == 2
 
 
+def test_ctrl_c_keeps_the_answers_so_far() -> None:
+    async def interrupts() -> None:
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(60)
+
+    calls = [call("add", {"a": 1, "b": 2}), call("interrupts", {}), call("slow", {"seconds": 60})]
+    tools = Tools(Tool(add, runner="loop"), interrupts, slow)
+    # Where the tests are a shell's job in the background, Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with nothing_left(), pytest.raises(KeyboardInterrupt) as stop:
+            run_tool_calls_sync(calls, tools, max_concurrent=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    messages = stop.value.messages  # type: ignore[attr-defined]
+    assert codes(messages) == ["ok", "cancelled", "cancelled"]
+
+
 # ---------------------------------------------------------------------- inside another run
 
 
@@ -415,13 +463,45 @@ def test_a_failing_tool_does_not_end_the_run_around() -> None:
     async def fails() -> None:
         raise SystemExit(1)
 
+    def worse(error: BaseException) -> None:
+        raise SystemExit(2)
+
+    async def worst(error: BaseException) -> None:
+        raise SystemExit(3)
+
+    tools = Tools(
+        fails,
+        Tool(fails, name="worse", fallback=worse),
+        Tool(fails, name="worst", fallback=worst),
+        Tool(slow, timeout=5),
+    )
+
     async def body(context: Context) -> ToolMessages:
-        calls = [call("fails", {}), call("slow", {"seconds": 60}), call("slow", {"seconds": 1}, "good")]
-        return await run_tool_calls(calls, Tools(fails, Tool(slow, timeout=5)), context=context)
+        calls = [call(name, {}) for name in ("fails", "worse", "worst")]
+        calls += [call("slow", {"seconds": 60}), call("slow", {"seconds": 1}, "good")]
+        return await run_tool_calls(calls, tools, context=context)
 
     result = in_a_node(body, on_error="cancel")
     assert result.status == "succeeded"
-    assert codes(result["agent"]) == ["crashed", "timeout", "ok"]
+    assert codes(result["agent"]) == ["crashed", "crashed", "crashed", "timeout", "ok"]
+    assert [told(each)["message"][-1] for each in result["agent"][:3]] == ["1", "2", "3"]
+
+
+def test_tools_that_are_agents_themselves_do_not_wait_for_their_own_slot() -> None:
+    async def agent(depth: int, context: Context) -> str:
+        if depth == 0:
+            return "bottom"
+        (answer,) = await run_tool_calls(
+            [call("agent", {"depth": depth - 1})], Tools(agent), context=context, max_concurrent=1
+        )
+        return f"{depth} {answer['content']}"
+
+    async def body(context: Context) -> ToolMessages:
+        calls = [call("agent", {"depth": 4}, "a"), call("agent", {"depth": 2}, "b")]
+        return await run_tool_calls(calls, Tools(agent), context=context, max_concurrent=1)
+
+    messages = in_a_node(body, max_concurrent=1)["agent"]
+    assert [each["content"] for each in messages] == ["4 3 2 1 bottom", "2 1 bottom"]
 
 
 def test_no_calls_inside_a_node() -> None:

@@ -102,16 +102,25 @@ def _faults(rules: Rules, tools: Tools) -> Iterator[Fault]:
         if number is not None and (type(number) is not int or number < 1):
             yield Fault("bad-policy", f"{name}={shown(number)}: must be a whole number, at least 1.")
     sanitize, approve = rules.sanitize, rules.approve
-    described = None if sanitize is None else describe(sanitize)
-    if sanitize is not None and (described is None or described.form != "function"):
-        form = "use a plain function, which nobody has to await, from a text and its call to a text"
-        yield Fault("bad-policy", f"sanitize={shown(sanitize)}: {form}.")
-    if isinstance(approve, bool) or approve is None or callable(approve):
+    if sanitize is not None and not _is_plain(sanitize):
+        form = "from a text and its call to a text"
+        yield Fault("bad-policy", f"sanitize={shown(sanitize)}: use a plain function, {form}, which nobody awaits.")
+    if approve is None or isinstance(approve, bool) or _is_plain(approve):
+        return
+    if callable(approve) or not isinstance(approve, Collection):
+        form = "use names of tools, a plain function of the call, or True for all"
+        yield Fault("bad-policy", f"approve={shown(approve)}: {form}.")
         return
     for name in approve:
         if name not in tools:
             # Passed over, a slip of the pen would leave the tool without its gate.
-            yield Fault("bad-policy", f"approve= names {name!r}, which is none of the tools.{suggestion(name, tools)}")
+            hint = suggestion(str(name), tools)
+            yield Fault("bad-policy", f"approve= names {shown(name)}, which is none of the tools.{hint}")
+
+
+def _is_plain(function: object) -> bool:
+    described = describe(function) if callable(function) else None
+    return described is not None and described.form == "function"
 
 
 def _faults_of_run(rules: Rules, run_options: Mapping[str, Any]) -> Iterator[Fault]:
