@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 from openai.types.responses import ResponseFunctionToolCall
 from pydantic import AfterValidator
@@ -125,8 +127,8 @@ def test_calls_are_made_at_once() -> None:
 
 
 def test_no_calls_at_all() -> None:
-    for given in (None, [], (), {"role": "assistant", "content": "hello"}, {"role": "assistant", "tool_calls": None}):
-        messages = run(given)
+    for shape in (None, [], (), {"role": "assistant", "content": "hello"}, {"role": "assistant", "tool_calls": None}):
+        messages = run(shape)
         assert messages == []
         assert messages.result is not None
 
@@ -146,8 +148,8 @@ def test_a_message_of_the_openai_library() -> None:
     message = ChatCompletionMessage.model_validate(
         {"role": "assistant", "content": None, "tool_calls": [call("add", {"a": 1, "b": 2}), call("nothing", {})]}
     )
-    for given in (message, message.tool_calls, message.model_dump(), message.to_dict()):
-        messages = run(given)
+    for shape in (message, message.tool_calls, message.model_dump(), message.to_dict()):
+        messages = run(shape)
         assert [each["content"] for each in messages[:1]] == ["3"]
         assert codes(messages) == ["ok", "unknown_tool"]
         assert messages[0]["tool_call_id"] == "call_add"
@@ -160,8 +162,8 @@ def test_a_message_without_calls_of_the_openai_library() -> None:
 def test_calls_of_the_responses_api() -> None:
     body = {"type": "function_call", "call_id": "fc_1", "name": "add", "arguments": '{"a": 1, "b": 2}'}
     made = ResponseFunctionToolCall.model_validate(body)
-    for given in ([made], [body], SimpleNamespace(output=[SimpleNamespace(type="reasoning"), made])):
-        assert run(given) == [{"type": "function_call_output", "call_id": "fc_1", "output": "3"}]
+    for shape in ([made], [body], SimpleNamespace(output=[SimpleNamespace(type="reasoning"), made])):
+        assert run(shape) == [{"type": "function_call_output", "call_id": "fc_1", "output": "3"}]
     assert told(run([{**body, "name": "sub"}])[0])["code"] == "unknown_tool"
 
 
@@ -176,8 +178,8 @@ def test_blocks_of_anthropic() -> None:
     ]
     objects = [SimpleNamespace(**block) for block in content]
     message = SimpleNamespace(role="assistant", content=objects, stop_reason="tool_use")
-    for given in (content, {"role": "assistant", "content": content}, objects, message):
-        messages = run(given)
+    for shape in (content, {"role": "assistant", "content": content}, objects, message):
+        messages = run(shape)
         assert messages[0] == {"type": "tool_result", "tool_use_id": "toolu_add", "content": "3", "is_error": False}
         assert messages[1]["is_error"] is True
         assert [each["tool_use_id"] for each in messages] == ["toolu_add", "toolu_2"]
@@ -200,10 +202,10 @@ def test_mixed_shapes_and_a_single_call() -> None:
     assert run(iter([own]))[0]["content"] == "4"
 
 
-@pytest.mark.parametrize("given", ["search", b"x", 5, object(), {"a": 1}])
-def test_what_holds_no_calls_is_the_callers_fault(given: object) -> None:
+@pytest.mark.parametrize("what", ["search", b"x", 5, object(), {"a": 1}])
+def test_what_holds_no_calls_is_the_callers_fault(what: object) -> None:
     with pytest.raises(GraphError, match=r"use message\.tool_calls"):
-        run(given)
+        run(what)
 
 
 # ---------------------------------------------------------------------- hostile calls
@@ -273,9 +275,43 @@ def test_a_broken_call_is_answered_and_harms_nobody(name: str) -> None:
     known = messages[1].get("tool_call_id") or messages[1]["tool_use_id"]
     assert known
     assert known not in ("first", "last")
-    given = broken.get("id") if isinstance(broken, dict) else None
-    if isinstance(given, str) and 0 < len(given) < 500 and "\ud800" not in given:
-        assert known == given
+    own = broken.get("id") if isinstance(broken, dict) else None
+    if isinstance(own, str) and 0 < len(own) < 500 and "\ud800" not in own:
+        assert known == own
+    json.dumps(messages, ensure_ascii=False).encode()
+
+
+TEXTS = st.text(st.characters(exclude_categories=[]), max_size=20)
+WORDS = st.sampled_from(["add", "search", "function", "tool_use", "function_call", "tool_call", "custom", "text", "x"])
+ARGUMENTS = st.sampled_from(["", "{}", '{"a": 1, "b": 2}', '{"query": "\\ud83d"}', "[", "NaN", '{"a": {"a": [1e999]}}'])
+KEYS = st.sampled_from(["id", "type", "function", "name", "arguments", "input", "args", "custom", "call_id", "content"])
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | WORDS | ARGUMENTS
+JUNK = st.recursive(LEAVES, lambda parts: st.lists(parts, max_size=3) | st.dictionaries(KEYS, parts), max_leaves=12)
+CALLS = st.fixed_dictionaries(
+    {"id": JUNK, "function": st.fixed_dictionaries({"name": WORDS | JUNK, "arguments": ARGUMENTS | JUNK})}
+)
+
+
+@given(st.lists(JUNK | CALLS, max_size=5))
+def test_whatever_a_model_writes_every_call_has_its_answer(junk: list[Any]) -> None:
+    """Not even a block that is no call takes away from the others."""
+    first, last = call("add", {"a": 1, "b": 2}, "the first"), call("add", {"a": 3, "b": 4}, "the last")
+    messages = run([first, *junk, last])
+    assert [messages[0]["content"], messages[-1]["content"]] == ["3", "7"]
+    prose = [each for each in junk if isinstance(each, dict) and each.get("type") == "text"]
+    assert len(messages) == len(junk) - len(prose) + 2
+    for message, result in zip(messages, messages.results, strict=True):
+        assert message.get("tool_call_id") or message.get("tool_use_id") or message.get("call_id")
+        json.dumps(message, ensure_ascii=False).encode()
+        if result.code != "ok":
+            assert told(message)["code"] == result.code
+
+
+@given(TEXTS | ARGUMENTS | st.recursive(LEAVES, lambda parts: st.lists(parts) | st.dictionaries(TEXTS, parts)))
+def test_whatever_the_arguments_are(arguments: Any) -> None:
+    messages = run([call("search", arguments, "a"), use("search", arguments, "b"), call("add", {"a": 1, "b": 2})])
+    assert codes(messages)[2] == "ok"
+    assert set(codes(messages)) <= {"ok", "malformed_json", "invalid_arguments"}
     json.dumps(messages, ensure_ascii=False).encode()
 
 
@@ -403,9 +439,6 @@ def test_a_timeout_of_the_tools_own_is_a_timeout() -> None:
 
 
 def test_a_tool_in_a_thread_that_takes_too_long() -> None:
-    async def watched() -> None:
-        await asyncio.sleep(100)
-
     def tool(context: Context) -> str:
         while not context.cancelled:
             pass

@@ -30,7 +30,7 @@ from antichain import (
     run_tool_calls_sync,
 )
 from antichain.testing import FakeProvider, Reply, virtual_time
-from tests.support.leftovers import nothing_left, our_threads, run_in_steps, wait_until
+from tests.support.leftovers import nothing_left, run_in_steps, wait_until
 from tests.test_tool_calls import add, call, codes, is_valid, run, slow, told
 
 
@@ -172,6 +172,7 @@ class Swallowers:
     """Tools that do not want to end."""
 
     def __init__(self) -> None:
+        self.begun = threading.Event()
         self.cleaned: list[str] = []
         self.shielded: list[asyncio.Task[Any]] = []
 
@@ -208,7 +209,7 @@ class Swallowers:
             raise OSError("while it was cancelled") from None
 
     def in_thread(self, context: Context) -> None:
-        # Looks at the clock of the machine: virtual time stands still while it is out.
+        self.begun.set()
         wait_until(lambda: context.cancelled, 60)
         self.cleaned.append("in_thread")
 
@@ -246,7 +247,7 @@ def test_a_cancel_reaches_a_tool_in_a_thread() -> None:
 
     async def main() -> None:
         task = asyncio.ensure_future(run_tool_calls([call("in_thread", {})], Tools(tools.in_thread), grace=30))
-        while not our_threads():
+        while not tools.begun.is_set():
             await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -259,9 +260,10 @@ def test_a_cancel_reaches_a_tool_in_a_thread() -> None:
 
 def test_a_tool_in_a_thread_that_never_looks_is_left_behind() -> None:
     """The caller is not kept longer than the grace; what waits for the thread in vain is answered too."""
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
 
     def stuck() -> None:
+        begun.set()
         release.wait(60)
 
     def waits() -> str:
@@ -269,7 +271,7 @@ def test_a_tool_in_a_thread_that_never_looks_is_left_behind() -> None:
 
     async def main() -> Any:
         task = asyncio.ensure_future(run_tool_calls([call("stuck", {})], Tools(stuck), grace=0.01))
-        while not our_threads():
+        while not begun.is_set():
             await asyncio.sleep(0.001)
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as stop:
@@ -280,7 +282,8 @@ def test_a_tool_in_a_thread_that_never_looks_is_left_behind() -> None:
         stop = asyncio.run(main())
         assert codes(stop.messages) == ["cancelled"]
         calls, tools = [call("stuck", {}), call("waits", {}), call("add", {"a": 1, "b": 2})], Tools(stuck, waits, add)
-        messages = run_tool_calls_sync(calls, tools, grace=0.01, timeout=0.01, limits={"thread": 1})
+        # Enough for a thread to begin, on a machine that is busy.
+        messages = run_tool_calls_sync(calls, tools, grace=0.01, timeout=1.0, limits={"thread": 1})
         assert codes(messages) == ["timeout", "crashed", "crashed"]
         assert "stuck[1]" in told(messages[1])["message"]
         release.set()
