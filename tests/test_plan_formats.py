@@ -354,6 +354,9 @@ FAULTY: dict[str, tuple[str, list[tuple[int, Any, str]], list[str]]] = {
         ],
         [],
     ),
+    "other objects around": ('A {"city": 1}: [{"tool": "a"}], {"x": {"id": 1}}.', [], ["a"]),
+    "nothing but other objects": ('A {"city": 1}.', [(1, None, "no step was found")], []),
+    "no tool in its line": ('{"tool": "a"}\n{"id": 7, "args": {}}', [(2, 7, "`tool` is missing")], ["a"]),
     "no tool": ('[{"id": "x", "args": {}}]', [(1, "x", "`tool` is missing")], []),
     "nested": (
         f'[{{"id": 1, "tool": "a", "args": {"[" * 60}{"]" * 60}}}, {{"tool": "b"}}]',

@@ -12,7 +12,7 @@ from typing import Final
 from antichain.agents.formats.bounds import ReadingBounds
 from antichain.agents.formats.faults import FormatFault, Unreadable, quoted
 from antichain.agents.formats.scanning import ObjectScan
-from antichain.agents.formats.step_form import Found, is_step, step_of
+from antichain.agents.formats.step_form import Found, is_meant_as_step, is_step, step_of
 from antichain.agents.formats.values import read_json
 
 _OPENER: Final = re.compile(r"[{\[]")
@@ -139,7 +139,6 @@ class JsonReader:
     # -- in an object
 
     def _begin(self) -> None:
-        self._found = True
         self._is_refused = False
         self._object = ObjectScan(self._bounds, may_wrap=not self._in_list)
         self._object.read("{", 0)
@@ -164,7 +163,7 @@ class JsonReader:
         if self._in_tail:
             self._fault(None, "the key `steps` is given twice: give one list of steps")
         self._in_tail = False
-        self._in_list = True
+        self._found = self._in_list = True
         self._wrapper, self._object = scan, None
         self._state = self._between
 
@@ -184,13 +183,16 @@ class JsonReader:
             return
         if is_step(value):
             self._is_lost = False
-        elif self._is_lost:
+        elif self._is_lost or not (self._in_list or is_meant_as_step(value)):
+            # Some other object that prose is about.
             return
+        self._found = True
         self._given.extend(step_of(self._number(), value))
 
     # -- what is wrong
 
     def _fault(self, step_id: str | int | None, problem: str) -> None:
+        self._found = True
         self._given.append(FormatFault(self._number(), step_id, problem))
 
     def _refuse(self, problem: str) -> None:

@@ -52,6 +52,13 @@ def is_step(value: Any) -> bool:  # Any: JSON
     return isinstance(value, Mapping) and any(word in value for word in TOOL)
 
 
+def is_meant_as_step(value: Any) -> bool:  # Any: JSON
+    """
+    Tell a step that lacks something from an object that is about something else.
+    """
+    return isinstance(value, Mapping) and any(word in value for word in ("id", *TOOL, *ARGS, *DEPENDS))
+
+
 def is_id(value: object) -> bool:
     """
     Tell whether *value* may name a step.
