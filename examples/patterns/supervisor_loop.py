@@ -18,9 +18,9 @@ def supervisor(decide: Callable[..., Any], workers: Mapping[str, Callable[..., A
     graph = Graph("supervisor", limits={"worker": 4})
 
     async def work(task: Task) -> str:
-        if task[0] not in workers:
+        if (worker := workers.get(task[0])) is None:
             raise LookupError(f"no worker {task[0]!r}; there are {', '.join(workers)}")
-        return str(await workers[task[0]](task[1]))
+        return str(await worker(task[1]))
 
     @graph.node
     async def supervise(goal: str, ctx: Context) -> list[str]:
