@@ -851,6 +851,28 @@ def test_who_answers_is_given_up_with_the_node_and_not_with_the_run() -> None:
     assert ended_at == [pytest.approx(3, abs=0.1)]
 
 
+def test_a_run_that_ends_at_the_instant_zero_ended_then() -> None:
+    """Who answers is still being ended when the run is over: that takes time of its own."""
+    events: list[Event] = []
+    graph = asking()
+
+    @graph.node
+    async def broken(ctx: Context) -> None:
+        await asyncio.sleep(0)
+        raise OSError
+
+    async def stubborn(question: Question) -> None:
+        for _ in range(5):
+            try:
+                await never(question)
+            except BaseException:
+                continue
+
+    result, seconds = virtual(graph, ask=stubborn, grace=0, listeners=[events.append])
+    assert (events[-1].time, result.ended_at) == (0.0, 0.0)
+    assert seconds > 0
+
+
 def test_a_question_that_was_answered_leaves_nothing_in_the_run() -> None:
     graph = Graph()
 

@@ -196,7 +196,8 @@ class Driver:
         self.facts: FactStream | None = None
 
         self.started_at = 0.0
-        self.ended_at = 0.0
+        # 0.0 is an instant too, of a virtual clock.
+        self.ended_at: float | None = None
         self.was_cancelled = False
         self._has_begun = False
         self._grace = settings.grace
@@ -417,7 +418,7 @@ class Driver:
                 self.core.returned(node, attempt)
         if self.facts is not None:
             # A fault of ours has ended a run that has no end of its own.
-            self.facts.run_ended(self.status, self.ended_at or self.clock())
+            self.facts.run_ended(self.status, self.clock() if self.ended_at is None else self.ended_at)
 
     def _note_cancellation(self) -> None:
         self.was_cancelled = True
@@ -445,7 +446,7 @@ class Driver:
             name=self.plan.name,
             status=self.status,
             started_at=self.started_at,
-            ended_at=self.ended_at,
+            ended_at=self.ended_at or 0.0,
             scheduler=self.core,
             names=self.names,
             index=index,
