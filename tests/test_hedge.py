@@ -29,6 +29,8 @@ from antichain import (
     RunFailed,
     RunTimeout,
     Step,
+    Tools,
+    value,
 )
 from antichain.runnable import describe
 from antichain.testing import virtual_time
@@ -533,6 +535,40 @@ def test_executors_take_it() -> None:
     assert executor.execute_sync()["b"] == "tea!"
     steps = [Step("a", lambda: "tea"), Step("b", Hedge(lambda a: a + "!", 9), depends=["a"])]
     assert ParallelStepExecutor(steps).execute_sync()["b"] == "tea!"
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tool: Hedge(tool, 9),
+        Breaker,
+        lambda tool: Breaker(Hedge(tool, 9)),
+        lambda tool: Hedge(Breaker(tool), 9),
+    ],
+    ids=["hedge", "breaker", "breaker of hedge", "hedge of breaker"],
+)
+def test_a_model_sees_a_wrapped_tool_as_what_it_wraps(wrap: Callable[[Any], Any]) -> None:
+    async def look_up(query: str, limit: int = 3, ctx: Context | None = None) -> str:
+        """
+        Look a word up.
+
+        Args:
+            query: the word.
+        """
+        return f"{query} {limit}"
+
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    tools = (look_up, add, Awaited())
+    wrapped = Tools(*map(wrap, tools))
+    assert wrapped.openai() == Tools(*tools).openai()
+    assert wrapped["look_up"].read({"query": "tea"}) == Tools(look_up)["look_up"].read({"query": "tea"})
+    graph = Graph("tools")
+    for name, values in (("look_up", {"query": "tea"}), ("add", {"a": 1, "b": 2})):
+        graph.add(name, wrapped[name].runnable, inputs={name: value(given) for name, given in values.items()})
+    assert dict(graph.run()) == {"look_up": "tea 3", "add": 3}
 
 
 def test_chunks_of_a_call_that_has_lost_are_not_told() -> None:
