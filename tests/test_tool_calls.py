@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessage
 from openai.types.responses import ResponseFunctionToolCall
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 
 from antichain import (
     Context,
@@ -29,6 +29,7 @@ from antichain import (
     run_tool_calls,
     run_tool_calls_sync,
 )
+from antichain.agents.messages import SHAPES
 from antichain.testing import virtual_time
 
 
@@ -162,7 +163,13 @@ def test_a_message_without_calls_of_the_openai_library() -> None:
 def test_calls_of_the_responses_api() -> None:
     body = {"type": "function_call", "call_id": "fc_1", "name": "add", "arguments": '{"a": 1, "b": 2}'}
     made = ResponseFunctionToolCall.model_validate(body)
-    for shape in ([made], [body], SimpleNamespace(output=[SimpleNamespace(type="reasoning"), made])):
+    for shape in (
+        [made],
+        [body],
+        SimpleNamespace(
+            output=[SimpleNamespace(type="reasoning"), SimpleNamespace(type="web_search_call", id="ws"), made]
+        ),
+    ):
         assert run(shape) == [{"type": "function_call_output", "call_id": "fc_1", "output": "3"}]
     assert told(run([{**body, "name": "sub"}])[0])["code"] == "unknown_tool"
 
@@ -174,6 +181,7 @@ def test_blocks_of_anthropic() -> None:
         use("add", {"a": 1, "b": 2}),
         {"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {"query": "x"}},
         {"type": "web_search_tool_result", "tool_use_id": "srv", "content": []},
+        {"type": "mcp_tool_use", "id": "mcp", "name": "add", "server_name": "theirs", "input": {"a": 1, "b": 2}},
         use("add", {"a": "one"}, "toolu_2"),
     ]
     objects = [SimpleNamespace(**block) for block in content]
@@ -202,7 +210,11 @@ def test_mixed_shapes_and_a_single_call() -> None:
     assert run(iter([own]))[0]["content"] == "4"
 
 
-@pytest.mark.parametrize("what", ["search", b"x", 5, object(), {"a": 1}])
+class Completion(BaseModel):
+    choices: list[str] = []
+
+
+@pytest.mark.parametrize("what", ["search", b"x", 5, object(), {"a": 1}, Completion()])
 def test_what_holds_no_calls_is_the_callers_fault(what: object) -> None:
     with pytest.raises(GraphError, match=r"use message\.tool_calls"):
         run(what)
@@ -298,8 +310,9 @@ def test_whatever_a_model_writes_every_call_has_its_answer(junk: list[Any]) -> N
     first, last = call("add", {"a": 1, "b": 2}, "the first"), call("add", {"a": 3, "b": 4}, "the last")
     messages = run([first, *junk, last])
     assert [messages[0]["content"], messages[-1]["content"]] == ["3", "7"]
-    prose = [each for each in junk if isinstance(each, dict) and each.get("type") == "text"]
-    assert len(messages) == len(junk) - len(prose) + 2
+    kinds = [each.get("type") for each in junk if isinstance(each, dict) and each.get("function") is None]
+    others = [kind for kind in kinds if isinstance(kind, str) and kind not in SHAPES]
+    assert len(messages) == len(junk) - len(others) + 2
     for message, result in zip(messages, messages.results, strict=True):
         assert message.get("tool_call_id") or message.get("tool_use_id") or message.get("call_id")
         json.dumps(message, ensure_ascii=False).encode()

@@ -18,21 +18,15 @@ Shape = Literal["openai", "anthropic", "responses"]
 
 # Ids and names that are longer are refused: they come back in every answer.
 MAX_NAME: Final = 500
-# Blocks of a message that are no calls of ours: text, what the model thought, what the provider's server did itself.
-NOT_CALLS: Final = frozenset(
-    {
-        "document",
-        "image",
-        "message",
-        "output_text",
-        "reasoning",
-        "redacted_thinking",
-        "refusal",
-        "server_tool_use",
-        "text",
-        "thinking",
-    }
-)
+# What calls say they are, by provider and client library: OpenAI's chat (and what became of it), Anthropic's, OpenAI's
+# Responses API, LangChain's, which takes messages of OpenAI's form.
+SHAPES: Final[dict[str, Shape]] = {
+    "function": "openai",
+    "custom": "openai",
+    "tool_use": "anthropic",
+    "function_call": "responses",
+    "tool_call": "openai",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ def read_calls(given: object) -> list[ReadCall]:
     Raises:
         GraphError: *given* is nothing that could hold calls.
     """
-    found = [item for item in _items(given) if not _is_prose(item)]
+    found = [item for item in _items(given) if not _is_other(item)]
     shapes: list[Shape] = [shape for item in found if (shape := _shape_of(item)) is not None]
     # What has no form is answered in that of the others.
     shapes.append("openai")
@@ -109,13 +103,16 @@ def _items(given: object) -> list[Any]:  # Any: whatever the caller handed in
     if isinstance(given, ToolCall) or _shape_of(given) is not None:
         return [given]
     # A whole message: the calls are one of its fields.
-    for name in ("tool_calls", "content", "output"):
-        held = _get(given, name)
-        if isinstance(held, (list, tuple)) and held:
-            return list(held)
-    if _get(given, "role") is not None:
-        return []  # a message without calls
-    if isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)):
+    held = [_get(given, name) for name in ("tool_calls", "content", "output")]
+    lists = [each for each in held if isinstance(each, (list, tuple))]
+    if lists or _get(given, "role") is not None:
+        return list(next(filter(None, lists), ()))
+    # Models of pydantic are iterable too, by their fields.
+    if (
+        isinstance(given, Iterable)
+        and not isinstance(given, (str, bytes, Mapping))
+        and not hasattr(given, "model_dump")
+    ):
         return list(given)
     why = "use message.tool_calls, message.content, a list of calls, or the message itself"
     raise GraphError(Fault("bad-calls", f"run_tool_calls was given {shown(given)}: {why}."))
@@ -125,9 +122,11 @@ def _get(item: object, name: str) -> Any:  # Any: what a provider's object holds
     return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
 
 
-def _is_prose(item: object) -> bool:
-    kind = _get(item, "type")
-    return isinstance(kind, str) and (kind in NOT_CALLS or kind.endswith("_tool_result"))
+def _is_other(item: object) -> bool:
+    """
+    Tell whether a block of a message is something else: text, what the model thought, what the provider did itself.
+    """
+    return isinstance(_get(item, "type"), str) and _shape_of(item) is None
 
 
 def _shape_of(item: object) -> Shape | None:
@@ -137,13 +136,9 @@ def _shape_of(item: object) -> Shape | None:
     if isinstance(item, ToolCall):
         return item.shape
     kind = _get(item, "type")
-    if kind == "tool_use":
-        return "anthropic"
-    if kind == "function_call":
-        return "responses"
-    # LangChain's, which takes messages of OpenAI's form.
-    is_call = kind in ("function", "custom", "tool_call") or _get(item, "function") is not None
-    return "openai" if is_call else None
+    if isinstance(kind, str) and kind in SHAPES:
+        return SHAPES[kind]
+    return "openai" if _get(item, "function") is not None else None
 
 
 def _read(item: object, default: Shape, position: int) -> ReadCall:
