@@ -7,6 +7,7 @@ from dataclasses import make_dataclass
 from enum import Enum
 from typing import Any, Literal, Optional, Union
 
+import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -23,8 +24,8 @@ class Color(Enum):
 
 
 class Size(Enum):
-    ONE = 1
-    ZERO = 0
+    EIGHT = 8
+    NINE = 9
 
 
 NAMES = st.sampled_from(["a", "b", "schema", "_x", "int", "items"])
@@ -42,10 +43,11 @@ SIMPLE: list[Typed] = [
     (bool, st.booleans()),
     (None, st.none()),
     (Any, st.integers() | texts | st.none()),
-    (Literal["a", 1, None], st.sampled_from(["a", 1, None])),  # noqa: PYI061  # with None inside
-    (Literal[True, "b"], st.sampled_from([True, "b"])),
+    # Not 1, and not true: for pydantic, as for Python, they are equal.
+    (Literal["a", 7, None], st.sampled_from(["a", 7, None])),  # noqa: PYI061  # with None inside
+    (Literal["b"], st.just("b")),
     (Color, st.sampled_from(["red", 4])),
-    (Size, st.sampled_from([0, 1])),
+    (Size, st.sampled_from([8, 9])),
 ]
 
 
@@ -71,12 +73,13 @@ def united(parts: tuple[Typed, Typed]) -> Typed:
 
 def recorded(kind: str) -> Any:
     def make(fields: dict[str, Typed]) -> Typed:
-        types = {name.strip("_"): part[0] for name, part in fields.items()}
-        values = st.fixed_dictionaries({name.strip("_"): part[1] for name, part in fields.items()})
+        # Models keep these names for themselves.
+        named = {name.strip("_").replace("schema", "s"): part for name, part in fields.items()}
+        types = {name: part[0] for name, part in named.items()}
+        values = st.fixed_dictionaries({name: part[1] for name, part in named.items()})
         if kind == "dataclass":
             return make_dataclass("Record", list(types.items())), values
         if kind == "model":
-            types.pop("schema", None)
             return create_model("Record", **{name: (each, ...) for name, each in types.items()}), values  # type: ignore[call-overload]
         return TypedDict("Record", types), values  # type: ignore[operator]
 
@@ -114,8 +117,9 @@ def tool_of(parameters: dict[str, Typed], defaults: bool = False) -> Tool:
 signatures = st.dictionaries(NAMES, types, min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @given(signatures, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_what_fits_the_types_is_read_and_fits_the_schema(parameters: dict[str, Typed], data: st.DataObject) -> None:
     tool = tool_of(parameters)
     arguments = data.draw(st.fixed_dictionaries({name: part[1] for name, part in parameters.items()}))
@@ -126,8 +130,9 @@ def test_what_fits_the_types_is_read_and_fits_the_schema(parameters: dict[str, T
     assert Tool(tool.runnable, parameters=tool.parameters).read(arguments) == arguments
 
 
+@pytest.mark.slow
 @given(signatures, st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_the_schema_accepts_what_is_read(parameters: dict[str, Typed], data: st.DataObject) -> None:
     """Nothing has a default here, so that no null can count as left out."""
     tool = tool_of(parameters)
@@ -144,8 +149,9 @@ def test_the_schema_accepts_what_is_read(parameters: dict[str, Typed], data: st.
     assert errors == []
 
 
+@pytest.mark.slow
 @given(signatures, st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_strict_schema_accepts_what_is_read_with_null_for_what_is_left_out(
     parameters: dict[str, Typed], data: st.DataObject
 ) -> None:
@@ -162,7 +168,7 @@ def test_the_strict_schema_accepts_what_is_read_with_null_for_what_is_left_out(
 
 
 @given(signatures, st.dictionaries(NAMES | texts, json_values, max_size=4), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_faults_elsewhere_stay_when_a_value_comes_later(
     parameters: dict[str, Typed], arguments: dict[str, Any], data: st.DataObject
 ) -> None:
@@ -176,6 +182,6 @@ def test_faults_elsewhere_stay_when_a_value_comes_later(
 
 
 @given(json_values)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_json_is_plain(value: Any) -> None:
     assert look(json.loads(json.dumps(value, allow_nan=False))).is_plain

@@ -17,6 +17,7 @@ import pytest
 from pydantic import AfterValidator, BaseModel, BeforeValidator
 
 from antichain import ArgumentsInvalid, Retry, Tool
+from antichain.agents.declared import is_declared
 from antichain.agents.faults import MAX_FAULTS, as_path, as_shown
 from antichain.agents.plain import MAX_BITS, MAX_DEPTH, MAX_VALUES, look
 
@@ -188,6 +189,37 @@ def test_null_counts_as_left_out_where_that_is_allowed() -> None:
         "d[0].field: should be a valid string (given null)",
     ]
     assert faults(tool, {"a": 1, "b": None, "d": [None]}) == ["d[0]: should be an object (given null)"]
+
+
+def test_null_under_a_name_of_the_models_choice_is_not_left_out() -> None:
+    def f(each: dict[str, int], deep: dict[str, Filter] = {}, **more: int) -> None: ...  # noqa: B006
+
+    tool = Tool(f)
+    given = Tool(lambda **given: given, name="f", parameters=tool.parameters)
+    arguments = {"each": {"a": None}, "deep": {"b": {"field": "x", "year": None}}, "c": None, "d": {"e": None}}
+    for each in (tool, given):
+        assert sorted(fault.path for fault in each.faults(arguments)) == ["c", "d", "each.a"]
+    assert tool.read({"each": {}, "deep": {"b": {"field": "x", "year": None}}})["deep"] == {"b": Filter("x")}
+
+
+def test_null_for_a_field_found_by_every_way_of_a_schema() -> None:
+    ways: list[tuple[Any, Any, Any]] = [
+        ({"properties": {"a": {"type": "integer"}}}, {"a": None}, {}),
+        ({"anyOf": [{"type": "null"}, {"properties": {"a": {"type": "integer"}}}]}, {"a": None}, {}),
+        ({"allOf": [{"$ref": "#/$defs/A~1B"}]}, {"a": None}, {}),
+        ({"prefixItems": [{"$ref": "#/$defs/A~1B"}], "items": True}, [{"a": None}, {"a": None}], [{}, {"a": None}]),
+        ({"additionalProperties": {"$ref": "#/$defs/A~1B"}}, {"x": {"a": None}}, {"x": {}}),
+        ({"$ref": "#/$defs/R"}, {"r": [{"a": None}], "a": None}, {"r": [{}]}),
+    ]
+    defs = {
+        "A/B": {"properties": {"a": {"type": "integer"}}},
+        "R": {"properties": {"r": {"items": {"$ref": "#/$defs/R"}}, "a": {"type": "integer"}}},
+    }
+    for schema, written, read in ways:
+        tool = Tool(lambda **given: given, name="f", parameters={"properties": {"x": schema}, "$defs": defs})
+        assert tool.read({"x": written}) == {"x": read}, schema
+    loop = {"properties": {"x": {"anyOf": [{"$ref": "#/properties/x"}, {"properties": {"a": {"type": "integer"}}}]}}}
+    assert [is_declared(loop, ("x", name)) for name in "ab"] == [True, False]
 
 
 # ---------------------------------------------------------------------- values of other tools

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from antichain.agents.checking import Checked, Checker, Found
+from antichain.agents.declared import is_declared
 from antichain.agents.faults import MAX_FAULTS, ArgumentFault, as_path, as_shown
 from antichain.agents.plain import is_broken, look
 from antichain.errors import named
@@ -128,10 +129,11 @@ def _folded(name: str) -> str:
 
 def _checked(checker: Checker, given: dict[str, Any], is_plain: bool) -> Checked:
     """
-    Check, and take null for left out where it is not allowed, but leaving out is.
+    Check, and take null for left out where it is not allowed, but leaving out is: for fields, not for free names.
     """
     first = checker.check(given, is_plain)
-    nulls = {fault.keys: None for fault in first.faults if _is_null(given, fault.keys)}
+    found = {fault.keys: None for fault in first.faults if _is_null(given, fault.keys)}
+    nulls = [keys for keys in found if is_declared(checker.schema, keys)]
     if not nulls or len(first.faults) >= MAX_FAULTS:
         return first
     second = checker.check(_without(given, nulls), is_plain)
