@@ -55,6 +55,10 @@ class Hit(BaseModel):
     colour: Colour = Colour.RED
 
 
+class Visit(BaseModel):
+    took: dt.timedelta
+
+
 class Text(str):
     __slots__ = ()
 
@@ -104,6 +108,7 @@ WRITTEN: list[tuple[Any, str]] = [
     (DAY, "2026-02-03"),
     ([dt.datetime(2026, 2, 3, 4, tzinfo=dt.UTC)], '["2026-02-03T04:00:00+00:00"]'),
     ([decimal.Decimal("1.10"), uuid.UUID(int=1)], '["1.10", "00000000-0000-0000-0000-000000000001"]'),
+    (Visit(took=dt.timedelta(hours=1)), '{"took": "PT1H"}'),
     (Page("a", DAY), '{"title": "a", "seen": "2026-02-03", "links": []}'),
     ([Page("a", DAY, [Page("b", DAY)]).links], '[[{"title": "b", "seen": "2026-02-03", "links": []}]]'),
     (Hit(score=0.5, page=pathlib.PurePosixPath("/x")), '{"score": 0.5, "page": "/x", "colour": "red"}'),

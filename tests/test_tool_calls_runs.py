@@ -490,6 +490,29 @@ def test_a_failing_tool_does_not_end_the_run_around() -> None:
     assert [told(each)["message"][-1] for each in result["agent"][:3]] == ["1", "2", "3"]
 
 
+def test_a_thread_that_never_comes_back_does_not_end_the_run_around() -> None:
+    release = threading.Event()
+
+    def stuck() -> None:
+        release.wait(60)
+
+    def waits() -> str:
+        return "done"
+
+    graph = Graph("agent")
+
+    @graph.node
+    async def agent(context: Context) -> ToolMessages:
+        calls = [call("stuck", {}), call("waits", {})]
+        return await run_tool_calls(calls, Tools(stuck, waits), context=context, timeout=1.0)
+
+    with nothing_left():
+        result = graph.run(limits={"thread": 1}, grace=0.01)
+        assert result.status == "succeeded"
+        assert codes(result["agent"]) == ["timeout", "crashed"]
+        release.set()
+
+
 def test_tools_that_are_agents_themselves_do_not_wait_for_their_own_slot() -> None:
     async def agent(depth: int, context: Context) -> str:
         if depth == 0:

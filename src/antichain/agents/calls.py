@@ -64,6 +64,7 @@ async def run_tool_calls(calls: object, tools: Tools | Iterable[Any], **options:
         run = turn.graph.arun(None, **turn.run_options) if context is None else context.run(turn.graph)
         return turn.answers(await run)
     except RunFailed as failed:
+        # Inside another run: a thread that never came back holds what another call waits for.
         return turn.answers(failed.result)
     except RunTimeout as late:
         return turn.answers(late.result, deadline=late.deadline)
@@ -80,8 +81,6 @@ def run_tool_calls_sync(calls: object, tools: Tools | Iterable[Any], **options: 
         raise refused("context", turn.rules.context, "only `await run_tool_calls(…)` runs inside another run")
     try:
         return turn.answers(turn.graph.run(None, **turn.run_options))
-    except RunFailed as failed:
-        return turn.answers(failed.result)
     except RunTimeout as late:
         return turn.answers(late.result, deadline=late.deadline)
     except KeyboardInterrupt as stop:
