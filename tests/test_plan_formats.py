@@ -169,6 +169,12 @@ def test_halves_of_a_character_in_two_pieces_are_one_character() -> None:
     assert read([b'[{"tool": "a", "args": ["', smile[:2], smile[2:], b'"]}]'])[0]["args"] == ["😀"]
 
 
+def test_bytes_that_are_no_text_are_refused_in_a_step_and_passed_over_around_it() -> None:
+    step, fault = read([b'\xff [{"tool": "a"}, {"tool": "b", "args": ["\xff', b'"]}]'])
+    assert step["tool"] == "a"
+    assert "half a character" in fault.problem
+
+
 # -- sources
 
 
@@ -356,6 +362,21 @@ FAULTY: dict[str, tuple[str, list[tuple[int, Any, str]], list[str]]] = {
     ),
     "other objects around": ('A {"city": 1}: [{"tool": "a"}], {"x": {"id": 1}}.', [], ["a"]),
     "nothing but other objects": ('A {"city": 1}.', [(1, None, "no step was found")], []),
+    "missing comma": (
+        '[{"id": 1, "tool": "a" "args": {}}, {"tool": "b"}]',
+        [(1, 1, "a quote stands where `,` or an end was expected")],
+        ["b"],
+    ),
+    "field misspelt": (
+        '[{"id": 1, "tool": "a", "depend_on": ["x"], "thought": "y"}, {"tool": "b", "title": "", "idea": 0}]',
+        [(1, 1, 'the field "depend_on" means nothing; is it `depends_on`?')],
+        ["b"],
+    ),
+    "fields without end": (
+        json.dumps([dict.fromkeys(map(str, range(60))) | {"tool": "a"}]),
+        [(1, None, "61 fields")],
+        [],
+    ),
     "no tool in its line": ('{"tool": "a"}\n{"id": 7, "args": {}}', [(2, 7, "`tool` is missing")], ["a"]),
     "no tool": ('[{"id": "x", "args": {}}]', [(1, "x", "`tool` is missing")], []),
     "nested": (
@@ -420,6 +441,7 @@ def test_a_plan_is_read_up_to_its_bound() -> None:
         ({"x": 10**400}, "more than 300 digits"),
         ({"x": HALF}, "half a character"),
         ({1: 2}, "the key 1 is no text"),
+        (json.loads("[" * 51 + "]" * 51), "nested deeper than 50"),
         ({"x": "y" * 200_001}, "larger than 200,000"),
     ],
 )

@@ -136,7 +136,8 @@ class _Reading:
         self._calls = CallsReader(bounds, self._number)
         self._text: JsonReader | CallReader | None = None
         self._detector = FormDetector() if form == "auto" else None
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        # Bytes that are no text become halves of characters, which are refused where they would be in a step.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         # Characters that may still come.
         self._room = bounds.plan_characters
         self._is_too_long = False

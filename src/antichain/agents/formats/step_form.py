@@ -4,6 +4,8 @@ What a step is, whichever form it was written in: an id, a tool, arguments, and 
 
 from __future__ import annotations
 
+import difflib
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -16,6 +18,12 @@ Found = dict[str, Any] | FormatFault
 ARGS: Final = ("args", "arguments", "parameters", "input")
 DEPENDS: Final = ("depends_on", "dependencies", "depends", "deps")
 TOOL: Final = ("tool", "name")
+
+# Fields of a step, ours and others, beyond which it is none.
+_MAX_FIELDS: Final = 50
+# How alike a field must be to one of ours to be taken for a slip of the pen, and how long to be compared.
+_ALIKE: Final = 0.75
+_LONGEST_FIELD: Final = 40
 
 
 def step_of(position: int, value: Any) -> Iterator[Found]:  # Any: JSON
@@ -33,6 +41,7 @@ def step_of(position: int, value: Any) -> Iterator[Found]:  # Any: JSON
     args = {} if args is None else args
     depends_on = [] if depends_on is None else depends_on
     problems = [
+        *_field_problems(value),
         *_id_problems(step_id, "`id`"),
         *_tool_problems(tool),
         *([] if isinstance(args, (dict, list)) else [f"`args` must be an object, not {quoted(args)}"]),
@@ -68,6 +77,25 @@ def is_id(value: object) -> bool:
 
 def _first(value: Mapping[str, Any], words: tuple[str, ...]) -> Any:  # Any: JSON
     return next((value[word] for word in words if value.get(word) is not None), None)
+
+
+def _field_problems(value: Mapping[str, Any]) -> Iterator[str]:  # Any: JSON
+    """
+    Pass over a thought or a title, but not over what was meant to be a field of a step: a dependency would be lost.
+    """
+    if len(value) > _MAX_FIELDS:
+        yield f"it has {len(value):,} fields; a step has `id`, `tool`, `args` and `depends_on`"
+        return
+    for field in value:
+        if len(field) <= _LONGEST_FIELD and (meant := _meant(field)) is not None:
+            yield f"the field {quoted(field)} means nothing; is it `{meant}`?"
+
+
+@functools.lru_cache(maxsize=1_000)
+def _meant(field: str) -> str | None:
+    words = (*TOOL, *ARGS, *DEPENDS)
+    near = [] if field in words else difflib.get_close_matches(field.lower(), words, n=1, cutoff=_ALIKE)
+    return near[0] if near else None
 
 
 def _id_problems(value: object, what: str) -> Iterator[str]:
