@@ -5,7 +5,9 @@ A hedge calls once more what is slow, takes the first success, and leaves no oth
 import asyncio
 import functools
 import inspect
+import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,7 @@ from antichain import (
     value,
 )
 from antichain.runnable import describe
+from antichain.runners.detached import _ROOMS, Room
 from antichain.testing import virtual_time
 from tests.support.leftovers import nothing_left, run_in_steps, wait_until
 
@@ -451,6 +454,86 @@ def test_a_coroutine_that_an_abandoned_thread_gives_is_closed() -> None:
     back.set()
     assert wait_until(lambda: hedge.abandoned == 0)
     assert inspect.getcoroutinestate(given[2]) == inspect.CORO_CLOSED
+
+
+def test_a_wide_graph_of_plain_functions_does_not_start_a_thread_for_each() -> None:
+    lock, running, most = threading.Lock(), 0, 0
+
+    def work(item: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+        return item
+
+    graph = Graph("wide")
+    for number in range(100):
+        graph.add(f"n{number}", Hedge(work, 60), inputs={"item": number})
+    assert list(graph.run().values()) == list(range(100))
+    assert 2 <= most <= min(32, (os.cpu_count() or 1) + 4)
+
+
+def test_waiting_for_a_thread_is_no_slowness() -> None:
+    async def main() -> tuple[Any, int]:
+        room = _ROOMS[asyncio.get_running_loop()] = Room(1)
+        place = await room.enter()
+        hedged = asyncio.ensure_future(Hedge(lambda: "value", 1)())
+        await asyncio.sleep(10)
+        waiting = len(room.waiting)
+        place.leave()
+        return await hedged, waiting
+
+    assert run_in_steps(main)[0] == ("value", 1)
+
+
+def test_a_second_call_waits_for_a_thread_too_and_gives_up_with_the_race() -> None:
+    back, calls = threading.Event(), []
+
+    async def main() -> None:
+        room = _ROOMS[asyncio.get_running_loop()] = Room(1)
+        hedge = Hedge(lambda: calls.append(back.wait(30)), 0)
+        hedged = asyncio.ensure_future(hedge())
+        while not room.waiting:
+            await asyncio.sleep(0)
+        back.set()
+        await hedged
+        while not room.free:
+            await asyncio.sleep(0)
+        assert (calls, len(room.waiting), hedge.abandoned) == ([True], 0, 0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_places_are_given_back_whenever_the_hedge_is_cancelled(everybody: bool) -> None:
+    """At any turn: while it waits, in the moment it is given a place, and before the first step of a call."""
+
+    async def main(turn: int) -> None:
+        room = _ROOMS[asyncio.get_running_loop()] = Room(2)
+        places = [await room.enter(), await room.enter()]
+        hedged = asyncio.ensure_future(Hedge(lambda: None, 0, max=3)())
+        for number in range(turn + 1):
+            await asyncio.sleep(0)
+            if number in (3, 5):
+                places.pop().leave()
+        hedged.cancel()
+        if everybody:
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+        await asyncio.wait({hedged})
+        for place in places:
+            place.leave()
+        while room.free < 2:
+            await asyncio.sleep(0)
+        await asyncio.sleep(1)
+        assert (room.free, len(room.waiting)) == (2, 0)
+
+    for turn in range(16):
+        _, error, _, _ = run_in_steps(functools.partial(main, turn))
+        assert error is None
 
 
 def test_context_variables_reach_threads_and_calls() -> None:

@@ -7,16 +7,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from types import CoroutineType
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from antichain.context import Context
 from antichain.errors import Fault, GraphError, shown
 from antichain.policies.timeout import seconds
+from antichain.runners.detached import Count, DetachedCall, Place, room_of
 from antichain.tasks import GivenUp, Tasks, undisturbed
 from antichain.wrapping import look_at, name_of, show
 
@@ -35,9 +34,9 @@ class Hedge:
       Put a ``retry=`` around it to try again.
     - When it returns or raises, no other call of it is left: losers are cancelled and awaited. One that goes on after
       *grace* seconds is given up, as the run does with a node.
-    - Plain functions are called in threads of its own, which nothing can end: one that has lost, or whose node was
-      cancelled, is not waited for, and counted in ``abandoned`` until it returns. With a parameter annotated Context it
-      can see by ``ctx.cancelled`` that it has lost.
+    - Plain functions are called in threads, of which all hedges of an event loop have as many as a run has. Nothing can
+      end them: one that has lost, or whose node was cancelled, is not waited for, and counted in ``abandoned`` until it
+      returns. With a parameter annotated Context it can see by ``ctx.cancelled`` that it has lost.
     - A node's limits count the hedge, not its calls: say ``uses={"llm": 2}`` where both must fit.
 
     Args:
@@ -144,7 +143,8 @@ class Race:
 
     async def _first_success(self) -> Attempt | None:
         hedge = self._hedge
-        self._start()
+        # Waiting for a thread is no slowness of the call: its time begins when it does.
+        self._start(await room_of(self._loop).enter() if hedge._is_threaded else None)
         next_at = self._loop.time() + hedge.after
         while running := {call.task: call for call in self._calls if not call.is_seen}:
             timeout = None
@@ -162,10 +162,12 @@ class Race:
                 next_at = self._loop.time() + hedge.after
         return None
 
-    def _start(self) -> None:
-        call = Attempt(self._hedge, self._args, self._kwargs)
+    def _start(self, place: Place | None = None) -> None:
+        call = Attempt(self._hedge, self._calls, self._args, self._kwargs)
         call.started_at = self._loop.time()
-        call.task = self._tasks.spawn(call.run())
+        call.task = self._tasks.spawn(call.run(place))
+        if place is not None:
+            call.task.add_done_callback(functools.partial(call.settle, place))
         self._calls.append(call)
 
     async def _end(self) -> None:
@@ -240,8 +242,10 @@ class Attempt:
 
     task: asyncio.Task[None]
 
-    def __init__(self, hedge: Hedge, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, hedge: Hedge, others: list[Attempt], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._hedge = hedge
+        # All calls of the race.
+        self._others = others
         # A context of its own for each call, by which it is told to end.
         self._doors: list[LosingDoor] = []
         self._args = tuple(self._own(value) for value in args)
@@ -250,6 +254,8 @@ class Attempt:
         self.value: Any = None  # Any: what the user's function returned
         # Cancelled before its first step, unless anything else is noted.
         self.error: BaseException | None = asyncio.CancelledError()
+        # Its first step has been made.
+        self.has_begun = False
         # Its ending has been looked at.
         self.is_seen = False
 
@@ -257,22 +263,32 @@ class Attempt:
     def has_succeeded(self) -> bool:
         return self.error is None
 
-    async def run(self) -> None:
+    async def run(self, place: Place | None = None) -> None:
         """
-        Make the call.
+        Make the call; one in a thread has its *place* there already, or waits for one.
         """
+        self.has_begun = True
+        hedge = self._hedge
         try:
-            if self._hedge._is_threaded:
-                value = await InThread(self._hedge._abandoned).call(self._hedge._function, self._args, self._kwargs)
+            if hedge._is_threaded:
+                place = place or await self._place_of_later_call()
+                value = await DetachedCall(hedge._abandoned, place).run(hedge._function, self._args, self._kwargs)
                 if isinstance(value, CoroutineType):
                     # A plain function gave a coroutine (`lambda: fetch(url)`): the value is what that returns.
                     value = await value
             else:
-                value = await self._hedge._function(*self._args, **self._kwargs)
+                value = await hedge._function(*self._args, **self._kwargs)
         except BaseException as error:  # noqa: BLE001  # whatever a call raises is its failure, and nothing more
             self.error = error
         else:
             self.value, self.error = value, None
+
+    def settle(self, place: Place, task: asyncio.Task[None]) -> None:
+        """
+        Give the place back of a call that was cancelled before its first step.
+        """
+        if not self.has_begun:
+            place.leave()
 
     def lose(self) -> None:
         """
@@ -281,6 +297,14 @@ class Attempt:
         for door in self._doors:
             door.has_lost = True
         self.task.cancel()
+
+    async def _place_of_later_call(self) -> Place:
+        place = await room_of(asyncio.get_running_loop()).enter()
+        if any(call.has_succeeded for call in self._others):
+            # It may have become free by that: in this very turn the race is about to end this call.
+            place.leave()
+            raise asyncio.CancelledError
+        return place
 
     def _own(self, value: Any) -> Any:
         if not isinstance(value, Context):
@@ -316,107 +340,3 @@ class LosingDoor:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._door, name)
-
-
-# -- threads
-
-
-class Count:
-    """
-    Count, in several threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.value = 0
-
-    def add(self, number: int) -> None:
-        """
-        Change the value by *number*.
-        """
-        with self._lock:
-            self.value += number
-
-
-class DaemonThreads(Executor):
-    """
-    Call each function in a daemon thread of its own: unlike those of asyncio's executor, they neither keep the
-    interpreter alive nor run out.
-    """
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """
-        Start the call, which must not raise.
-        """
-        future: Future[Any] = Future()
-        # From here on nobody can cancel it, but only stop listening.
-        future.set_running_or_notify_cancel()
-
-        def work() -> None:
-            future.set_result(fn(*args, **kwargs))
-
-        threading.Thread(target=work, name="antichain-hedge", daemon=True).start()
-        return future
-
-
-_THREADS: Final = DaemonThreads()
-
-
-class InThread:
-    """
-    Be a call in a thread, which goes on when nobody waits for it any more.
-    """
-
-    def __init__(self, abandoned: Count) -> None:
-        self._abandoned = abandoned
-        self._lock = threading.Lock()
-        # Guarded by the lock: which of the two came first.
-        self._is_back = False
-        self._is_abandoned = False
-        self._value: Any = None  # Any: what the user's function returned
-        self._error: BaseException | None = None
-
-    async def call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """
-        Call *function* in a thread; a cancellation does not wait for it.
-        """
-        context = copy_context()
-
-        def work() -> None:
-            context.run(self._work, function, args, kwargs)
-
-        # By the loop, because a virtual clock stands still while a call is out in this way.
-        returning = asyncio.get_running_loop().run_in_executor(_THREADS, work)
-        try:
-            await returning
-        except BaseException:
-            self._abandon()
-            raise
-        if self._error is not None:
-            raise self._error
-        return self._value
-
-    def _work(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        try:
-            self._value = function(*args, **kwargs)
-        # StopIteration and SystemExit too: whatever it raises is the call's failure, and no thread's.
-        except BaseException as error:  # noqa: BLE001
-            self._error = error
-        with self._lock:
-            self._is_back = True
-            if self._is_abandoned:
-                self._drop()
-                self._abandoned.add(-1)
-
-    def _abandon(self) -> None:
-        with self._lock:
-            self._is_abandoned = True
-            if self._is_back:
-                self._drop()
-            else:
-                self._abandoned.add(1)
-
-    def _drop(self) -> None:
-        if isinstance(self._value, CoroutineType):
-            # Of a plain function that gave a coroutine: nobody will await it.
-            self._value.close()
