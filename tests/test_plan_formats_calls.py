@@ -367,6 +367,7 @@ def test_providers_that_count_otherwise_are_understood() -> None:
         chunk(piece(None, '{"x": 2}', id="c1", name="b")),
     ]
     repeated = [
+        chunk(piece(0, "", id="c0", name="a")),
         chunk(piece(0, '{"x"', id="c0", name="a")),
         chunk(piece(0, ": 1}", id="c0", name="a")),
         chunk(piece(1, '{"x": 2}', id="c1", name="b")),
@@ -442,6 +443,28 @@ def test_a_model_that_was_stopped_in_the_middle_is_a_fault() -> None:
         # The list was complete; what was cut is what the model says about it.
         (step,) = read([chunk(content='[{"tool": "a"}] That'), chunk(reason=reason)])
         assert step["tool"] == "a"
+
+
+def test_calls_that_are_whole_do_not_count_as_being_written() -> None:
+    chunks = [chunk(piece(index, "{}", name="a")) for index in range(100)]
+    assert len(read(chunks, bounds=ReadingBounds(open_calls=5))) == 100
+
+
+def test_calls_are_read_up_to_the_bound_of_a_plan() -> None:
+    chunks = [chunk(piece(0, '{"x": "', name="a")), *[chunk(piece(0, "y" * 10))] * 1_000]
+    (fault,) = read(chunks, bounds=ReadingBounds(plan_characters=100))
+    assert "longer than 100 characters" in fault.problem
+
+
+def test_a_provider_that_says_nonsense_ends_in_no_exception() -> None:
+    nonsense: list[Any] = [None, [], {}, "x", 3, True, {"a": 1}, [3], [[]], {"tool_calls": [3, None, {"index": []}]}]
+    for value in nonsense:
+        for name in ("content_block_delta", "content_block_start", "content_block_stop", "message_delta", "error"):
+            read([{"type": name, "index": value, "delta": value, "content_block": value, "error": value}])
+        for name in ("response.output_item.added", "response.incomplete", "response.failed", "response.x"):
+            read([{"type": name, "output_index": value, "item": value, "response": value}])
+        read([{"choices": [value]}, {"choices": [{"delta": value, "finish_reason": value}]}, {"type": value}])
+        read([chunk({"index": value, "id": value, "function": {"name": value, "arguments": value}})])
 
 
 @in_loop
@@ -535,3 +558,51 @@ def test_faults_of_a_message_are_named() -> None:
     step, fault = read([*events(("t1", "search", ["{}"]))[:5], error, {"type": "ping"}])
     assert step["tool"] == "search"
     assert fault == FormatFault(2, None, 'the provider ended the plan with an error: "Overloaded"')
+
+
+# -- events of OpenAI's Responses API
+
+
+def response(*events: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": f"response.{name}", **fields} for name, fields in events]
+
+
+def item(index: int, **fields: Any) -> dict[str, Any]:
+    return {"output_index": index, "item": {"type": "function_call", **fields}}
+
+
+CALLED = response(
+    ("created", {"response": {"output": []}}),
+    ("output_item.added", {"output_index": 0, "item": {"type": "reasoning", "summary": []}}),
+    ("output_item.done", {"output_index": 0, "item": {"type": "reasoning", "summary": []}}),
+    ("output_item.added", item(1, id="fc_1", call_id="call_1", name="search", arguments="")),
+    ("function_call_arguments.delta", {"output_index": 1, "item_id": "fc_1", "delta": '{"q": "a '}),
+    ("function_call_arguments.delta", {"output_index": 1, "item_id": "fc_1", "delta": '{"}'}),
+    ("function_call_arguments.done", {"output_index": 1, "arguments": '{"q": "a {"}'}),
+    ("output_item.done", item(1, id="fc_1", call_id="call_1", name="search", arguments='{"q": "a {"}')),
+    ("output_item.added", item(2, id="fc_2", call_id="call_2", name="now", arguments="")),
+    ("output_item.done", item(2, id="fc_2", call_id="call_2", name="now", arguments="")),
+    ("completed", {"response": {"output": []}}),
+)
+
+
+def test_events_of_a_response_give_its_calls() -> None:
+    expected = [
+        {"id": "call_1", "tool": "search", "args": {"q": "a {"}, "depends_on": []},
+        {"id": "call_2", "tool": "now", "args": {}, "depends_on": []},
+    ]
+    assert read(CALLED) == read(CALLED, "openai") == expected
+    assert read([Event(event) for event in CALLED]) == expected
+
+
+def test_a_response_may_have_a_plan_in_its_text_and_may_break_off() -> None:
+    said = response(*[("output_text.delta", {"delta": text}) for text in ('[{"tool": ', '"a"}]')])
+    assert [step["tool"] for step in read(said)] == ["a"]
+    cut = response(("incomplete", {"response": {"incomplete_details": {"reason": "max_output_tokens"}}}))
+    (fault,) = read([*CALLED[:5], *cut])
+    assert fault == FormatFault(
+        1, "call_1", "the model was stopped (max_output_tokens) inside the arguments of this call"
+    )
+    failed = response(("failed", {"response": {"error": {"message": "Overloaded"}}}))
+    assert "Overloaded" in read(failed)[0].problem
+    assert "Overloaded" in read([{"type": "error", "message": "Overloaded"}])[0].problem

@@ -3,7 +3,7 @@ How a plan that a model writes is read while it streams in: one file per form. N
 
 Reading order: `bounds` (how much is read), `faults` (what may be wrong), `values` (strict JSON), `step_form` (what a
 step is), `scanning` (where an object ends), `json_text`, `literals` and `call_text` (LLMCompiler), `calls` (calls of
-tools), `detecting` (which form a text has), `reading` (any source).
+tools) and how providers say them, `detecting` (which form a text has), `reading` (any source).
 """
 
 from antichain.agents.formats.bounds import ReadingBounds

@@ -200,7 +200,6 @@ class _Call:
         self._pieces: list[str] = []
         self._depth = 1
         self._quote = ""
-        self._is_escaped = False
 
     @property
     def text(self) -> str:
@@ -256,16 +255,11 @@ class _Call:
         return found.end()
 
     def _in_string(self, text: str, at: int) -> int:
-        if self._is_escaped:
-            self._is_escaped = False
-            return at + 1
         found = _REST[self._quote].match(text, at)
         end = found.end() if found is not None else at
-        if end == len(text):
-            return end
-        if text[end] == "\\":
-            self._is_escaped = True
-            return end + 1
+        if end == len(text) or text[end] == "\\":
+            # An escape of the line end.
+            return len(text)
         end += len(self._quote)
         self._quote = ""
         return end

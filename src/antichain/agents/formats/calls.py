@@ -1,6 +1,6 @@
 """
-Calls of tools as providers stream them: OpenAI's chat completion chunks and Anthropic's events, as dicts or as objects
-of their clients. A call is given when the object of its arguments closes.
+Calls of tools that are put together from pieces, several at a time; each is given when the object of its arguments
+closes. How providers name the pieces is said in `openai_chunks`, `openai_events` and `anthropic_events`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,8 @@ from antichain.agents.formats.scanning import ObjectScan
 from antichain.agents.formats.step_form import Found
 from antichain.agents.formats.values import checked, joined, read_json
 
-ANTHROPIC_EVENTS: Final = frozenset(
-    {
-        "content_block_delta",
-        "content_block_start",
-        "content_block_stop",
-        "error",
-        "message_delta",
-        "message_start",
-        "message_stop",
-        "ping",
-    }
-)
 # Reasons for which a provider stops in the middle.
-_CUT: Final = frozenset({"length", "max_tokens", "content_filter"})
+_CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "content_filter"})
 _LONGEST_NAME: Final = 1_000
 
 # In this file, Any is what a provider sent: dicts, or objects of its client.
@@ -40,17 +28,35 @@ def part(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
 
 
-class CallsReader:
+def listed(value: Any) -> Iterable[Any]:
     """
-    Put calls together from their pieces, several at a time, and give each when it is whole.
+    Return *value* if it is a list, else nothing.
+    """
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def key_of(index: Any) -> int | str | None:
+    """
+    Return what a provider calls a call by while it is written.
+    """
+    return index if isinstance(index, (int, str)) else None
+
+
+class Calls:
+    """
+    The calls of one answer, as far as they have been written.
     """
 
     def __init__(self, bounds: ReadingBounds, number: Callable[[], int]) -> None:
         self._bounds = bounds
         self._number = number
-        # Calls that are being written, by the provider's index.
-        self._open: dict[object, _Call] = {}
-        self._last: _Call | None = None
+        # Calls that may go on, by what the provider calls them; those that are whole too, since nobody says so.
+        self._open: dict[object, Call] = {}
+        # Those of them that are not whole.
+        self._unfinished: set[Call] = set()
+        self.last: Call | None = None
+        # Characters of all arguments.
+        self.size = 0
         # Why the provider stopped, if it stopped in the middle, and whether a fault says so.
         self.cut: str | None = None
         self.cut_is_said = False
@@ -58,123 +64,84 @@ class CallsReader:
         # Whether there was a call at all.
         self.found = False
 
-    # -- OpenAI
-
-    def feed_chunk(self, chunk: Any) -> Iterator[Found]:
+    def get(self, key: object) -> Call | None:
         """
-        Give the calls that *chunk*, of a chat completion, makes complete.
+        Return the call that is being written under *key*.
         """
-        for choice in first_choices(chunk):
-            for delta in _listed(part(said_in(choice), "tool_calls")):
-                yield from self._feed_delta(delta)
-                if self.has_ended:
-                    return
-            reason = part(choice, "finish_reason")
-            if isinstance(reason, str):
-                yield from self._stop(reason)
+        return self._open.get(key)
 
-    def _feed_delta(self, delta: Any) -> Iterator[Found]:
-        index, call_id, function = part(delta, "index"), part(delta, "id"), part(delta, "function")
-        name, arguments = part(function, "name"), part(function, "arguments")
-        call = self._open.get(index) if isinstance(index, int) else self._last
-        if call is not None and call_id and call.call_id not in (None, call_id) and name:
-            # Some providers give every call the same index, or none.
-            yield from self._end(call)
-            call = None
-        if call is None:
-            if index is None and not (call_id or name):
-                return
-            call = self._begin(index if isinstance(index, int) else object(), call_id)
-            if call is None:
-                yield self._too_many()
-                return
-        self._last = call
-        call.call_id = call.call_id or (call_id if isinstance(call_id, str) else None)
-        if isinstance(name, str) and not call.has_arguments and call.name != name:
-            call.name = (call.name + name)[:_LONGEST_NAME]
+    def begin(self, key: object, call_id: object, name: object) -> Iterator[Found]:
+        """
+        Begin a call, which is then the last one.
+        """
+        if (before := self._open.get(key)) is not None:
+            yield from self.end(before)
+        if len(self._unfinished) >= self._bounds.open_calls:
+            self.has_ended = True
+            problem = f"more than {self._bounds.open_calls} calls are being written at the same time"
+            yield FormatFault(self._number(), None, problem)
+            return
+        self.found = True
+        self.last = self._open[key] = Call(self._bounds, self._number())
+        self._unfinished.add(self.last)
+        self.last.name_it(call_id, name)
+
+    def add(self, call: Call, arguments: object) -> Iterator[Found]:
+        """
+        Take a piece of a call's arguments: text, or all of them as an object.
+        """
+        self.size += len(arguments) if isinstance(arguments, str) else 1
         yield from call.feed(arguments)
+        if call.is_over:
+            self._unfinished.discard(call)
 
-    # -- Anthropic
-
-    def feed_event(self, event: Any) -> Iterator[Found]:
+    def end(self, call: Call) -> Iterator[Found]:
         """
-        Give the call that *event*, of a message, makes complete.
+        Note that nothing of a call follows.
         """
-        index = part(event, "index")
-        match part(event, "type"):
-            case "content_block_start":
-                block = part(event, "content_block")
-                if part(block, "type") == "tool_use":
-                    if (call := self._begin(index, part(block, "id"))) is None:
-                        yield self._too_many()
-                        return
-                    call.name = str(part(block, "name") or "")[:_LONGEST_NAME]
-                    # Whole calls come like this where nothing is streamed.
-                    yield from call.feed(part(block, "input") or None)
-            case "content_block_delta" if (call := self._open.get(index)) is not None:
-                delta = part(event, "delta")
-                if part(delta, "type") == "input_json_delta":
-                    yield from call.feed(part(delta, "partial_json"))
-            case "content_block_stop" if (call := self._open.get(index)) is not None:
-                yield from self._end(call)
-            case "message_delta":
-                reason = part(part(event, "delta"), "stop_reason")
-                if isinstance(reason, str):
-                    yield from self._stop(reason)
-            case "error":
-                message = quoted(part(part(event, "error"), "message"))
-                yield FormatFault(self._number(), None, f"the provider ended the plan with an error: {message}")
-                self.has_ended = True
-            case _:
-                # Text, thinking, usage: no part of a call.
-                return
+        for key in [key for key, other in self._open.items() if other is call]:
+            del self._open[key]
+        yield from self._finish(call)
 
-    # -- both
+    def stop(self, reason: object) -> Iterator[Found]:
+        """
+        Note that the provider says why the answer ends.
+        """
+        if isinstance(reason, str):
+            if reason in _CUT:
+                self.cut = f"the model was stopped ({reason})"
+            yield from self.finish()
+
+    def fail(self, message: object) -> Iterator[Found]:
+        """
+        Note that the provider gave up.
+        """
+        self.has_ended = True
+        yield FormatFault(self._number(), None, f"the provider ended the plan with an error: {quoted(message)}")
 
     def finish(self) -> Iterator[Found]:
         """
         Give what is not complete at the end of the stream.
         """
-        for call in list(self._open.values()):
-            yield from self._end(call)
+        calls, self._open = self._open, {}
+        for call in calls.values():
+            yield from self._finish(call)
 
-    def _begin(self, index: object, call_id: object) -> _Call | None:
-        if len(self._open) >= self._bounds.open_calls:
-            return None
-        self.found = True
-        if isinstance(call_id, str):
-            call_id = call_id[:_LONGEST_NAME]
-        call = _Call(self._bounds, self._number(), call_id if isinstance(call_id, str) and call_id else None)
-        self._open[index] = call
-        return call
-
-    def _too_many(self) -> FormatFault:
-        self.has_ended = True
-        return FormatFault(
-            self._number(), None, f"more than {self._bounds.open_calls} calls are being written at the same time"
-        )
-
-    def _end(self, call: _Call) -> Iterator[Found]:
-        for index in [index for index, other in self._open.items() if other is call]:
-            del self._open[index]
+    def _finish(self, call: Call) -> Iterator[Found]:
+        self._unfinished.discard(call)
         for found in call.finish(self.cut):
             # Anthropic says why only after the end of the call.
             self.cut_is_said = self.cut_is_said or isinstance(found, FormatFault)
             yield found
 
-    def _stop(self, reason: str) -> Iterator[Found]:
-        if reason in _CUT:
-            self.cut = f"the model was stopped ({reason})"
-        yield from self.finish()
 
-
-class _Call:
+class Call:
     """
     One call that is being written.
     """
 
-    def __init__(self, bounds: ReadingBounds, position: int, call_id: str | None) -> None:
-        self.call_id = call_id
+    def __init__(self, bounds: ReadingBounds, position: int) -> None:
+        self.call_id: str | None = None
         self.name = ""
         self.has_arguments = False
         self._bounds = bounds
@@ -183,6 +150,23 @@ class _Call:
         self._has_begun = False
         self._is_given = False
         self._is_refused = False
+
+    @property
+    def is_over(self) -> bool:
+        """
+        Whether it has been given, or refused.
+        """
+        return self._is_given or self._is_refused
+
+    def name_it(self, call_id: object, name: object) -> None:
+        """
+        Take the id, and the tool's name or more of it.
+        """
+        if isinstance(call_id, str) and call_id and self.call_id is None:
+            self.call_id = call_id[:_LONGEST_NAME]
+        # Some providers say the whole name each time.
+        if isinstance(name, str) and not self.has_arguments and self.name != name:
+            self.name = (self.name + name)[:_LONGEST_NAME]
 
     def feed(self, arguments: object) -> Iterator[Found]:
         """
@@ -251,22 +235,3 @@ class _Call:
         self._is_refused = True
         self._scan.forget()
         yield FormatFault(self._position, self.call_id, problem)
-
-
-def first_choices(chunk: Any) -> list[Any]:
-    """
-    Return the choices of a chunk that belong to the first answer; others are other plans.
-    """
-    return [choice for choice in _listed(part(chunk, "choices")) if part(choice, "index") in (0, None)]
-
-
-def said_in(choice: Any) -> Any:
-    """
-    Return what a choice adds: a delta, or the message if it was not streamed.
-    """
-    delta = part(choice, "delta")
-    return part(choice, "message") if delta is None else delta
-
-
-def _listed(value: Any) -> Iterable[Any]:
-    return value if isinstance(value, (list, tuple)) else ()

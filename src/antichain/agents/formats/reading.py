@@ -17,11 +17,12 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
+from antichain.agents.formats import anthropic_events, openai_chunks, openai_events
 from antichain.agents.formats.bounds import ReadingBounds
 from antichain.agents.formats.call_text import CallReader
-from antichain.agents.formats.calls import ANTHROPIC_EVENTS, CallsReader, first_choices, part, said_in
+from antichain.agents.formats.calls import Calls, part
 from antichain.agents.formats.detecting import FormDetector
 from antichain.agents.formats.faults import FormatFault, Unreadable, quoted
 from antichain.agents.formats.json_text import JsonReader
@@ -124,6 +125,24 @@ async def _close(iterator: object) -> None:
         await close()
 
 
+class _Provider(Protocol):
+    """
+    How a provider says things: a module.
+    """
+
+    def text_of(self, item: Any, /) -> str:
+        """
+        Return the text in a piece.
+        """
+        ...
+
+    def calls_in(self, item: Any, calls: Calls, /) -> Iterator[Found]:
+        """
+        Give the calls that a piece makes complete.
+        """
+        ...
+
+
 class _Reading:
     """
     Hand what comes to the reader of its form.
@@ -133,7 +152,7 @@ class _Reading:
         self._format = form
         self._bounds = bounds
         self._numbers = itertools.count(1)
-        self._calls = CallsReader(bounds, self._number)
+        self._calls = Calls(bounds, self._number)
         self._text: JsonReader | CallReader | None = None
         self._detector = FormDetector() if form == "auto" else None
         # Bytes that are no text become halves of characters, which are refused where they would be in a step.
@@ -172,10 +191,12 @@ class _Reading:
             yield from self._take_text(item)
         elif item is None:
             return
-        elif isinstance(part(item, "choices"), (list, tuple)):
-            yield from self._take_chunk(item)
-        elif part(item, "type") in ANTHROPIC_EVENTS:
-            yield from self._take_event(item)
+        elif openai_chunks.is_chunk(item):
+            yield from self._take_said(item, "openai", openai_chunks)
+        elif openai_events.is_event(item):
+            yield from self._take_said(item, "openai", openai_events)
+        elif anthropic_events.is_event(item):
+            yield from self._take_said(item, "anthropic", anthropic_events)
         elif self._format in ("auto", "steps"):
             yield from self._take_step(item)
 
@@ -193,10 +214,12 @@ class _Reading:
             if self.has_ended:
                 return
         if self._room < 0:
-            self._is_too_long = True
-            yield FormatFault(
-                self._number(), None, f"the plan is longer than {self._bounds.plan_characters:,} characters"
-            )
+            yield self._too_long()
+
+    def _too_long(self) -> FormatFault:
+        self._is_too_long = True
+        problem = f"the plan is longer than {self._bounds.plan_characters:,} characters"
+        return FormatFault(self._number(), None, problem)
 
     def _feed(self, text: str) -> Iterator[Found]:
         if self._text is None:
@@ -212,22 +235,19 @@ class _Reading:
         reader = JsonReader if form == "json" else CallReader
         return reader(self._bounds, self._number)
 
-    def _take_chunk(self, chunk: Any) -> Iterator[Found]:
-        if self._format in ("auto", "openai"):
-            yield from self._calls.feed_chunk(chunk)
-        for choice in first_choices(chunk):
-            content = part(said_in(choice), "content")
-            if isinstance(content, str) and content:
-                yield from self._take_text(content)
-
-    def _take_event(self, event: Any) -> Iterator[Found]:
-        if self._format in ("auto", "anthropic"):
-            yield from self._calls.feed_event(event)
-        delta = part(event, "delta")
-        if part(event, "type") == "content_block_delta" and part(delta, "type") == "text_delta":
-            text = part(delta, "text")
-            if isinstance(text, str):
-                yield from self._take_text(text)
+    def _take_said(self, item: Any, form: str, provider: _Provider) -> Iterator[Found]:
+        """
+        Take a piece of an answer: of its calls, or of its text.
+        """
+        if self._format in ("auto", form):
+            before = self._calls.size
+            yield from provider.calls_in(item, self._calls)
+            self._room -= self._calls.size - before
+            if self._room < 0:
+                yield self._too_long()
+                return
+        if text := provider.text_of(item):
+            yield from self._take_text(text)
 
     def _take_step(self, item: Any) -> Iterator[Found]:
         self._has_steps = True
