@@ -289,3 +289,10 @@ def test_random_graphs_run_as_they_were_simulated(seed: int, monkeypatch: pytest
     assert real.status == played.status
     assert dict(real).keys() == dict(played).keys()
     assert real.makespan == pytest.approx(played.makespan)
+
+
+def test_years_take_no_time_either() -> None:
+    """So late, the loop's clock cannot tell its own resolution from nothing."""
+    with virtual_time() as clock:
+        clock.run(asyncio.sleep(10 * 365 * 86_400 + 0.1))
+        assert clock.now == pytest.approx(10 * 365 * 86_400 + 0.1, rel=1e-15)

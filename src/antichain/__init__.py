@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from antichain.agents.calls import run_tool_calls_sync as run_tool_calls_sync
     from antichain.agents.faults import ArgumentsInvalid as ArgumentsInvalid
     from antichain.agents.messages import ToolCall as ToolCall
+    from antichain.agents.plan_stream import PlanStream as PlanStream
+    from antichain.agents.refusal import PlanRefused as PlanRefused
+    from antichain.agents.replan import replan as replan
     from antichain.agents.results import ToolMessages as ToolMessages
     from antichain.agents.results import ToolResult as ToolResult
     from antichain.agents.sanitize import Sanitizer as Sanitizer
@@ -67,6 +70,9 @@ _HOMES = {
     "agents.calls": ("run_tool_calls", "run_tool_calls_sync"),
     "agents.faults": ("ArgumentsInvalid",),
     "agents.messages": ("ToolCall",),
+    "agents.plan_stream": ("PlanStream",),
+    "agents.refusal": ("PlanRefused",),
+    "agents.replan": ("replan",),
     "agents.results": ("ToolMessages", "ToolResult"),
     "agents.sanitize": ("Sanitizer",),
     "agents.tools": ("Tool", "Tools"),
@@ -137,6 +143,8 @@ __all__ = [
     "ParallelGraphExecutor",
     "ParallelStepExecutor",
     "Plan",
+    "PlanRefused",
+    "PlanStream",
     "Policies",
     "Question",
     "Retry",
@@ -158,6 +166,7 @@ __all__ = [
     "amap",
     "gather",
     "map",
+    "replan",
     "run_tool_calls",
     "run_tool_calls_sync",
     "value",

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
 
+from antichain.binding import Prepared
 from antichain.driver import Driver
 from antichain.errors import Fault, GraphError, RunFailed, shown
 from antichain.feed import Feed
@@ -166,6 +167,27 @@ class Step:
         _set(self, id=id, action=action, depends=_ids(depends), policies=policies)
 
 
+class PreparedStep(Step):
+    """
+    A step whose arguments a function makes from the outputs of the steps it depends on: a step of a plan.
+    """
+
+    __slots__ = ("arguments",)
+
+    arguments: Prepared
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002  # the word of the recipe
+        action: Any,  # Any: as for Step
+        depends: Iterable[str | Step] | str | Step,
+        arguments: Prepared,
+        **policies: Unpack[NodePolicies],
+    ) -> None:
+        super().__init__(id, action, depends, **policies)
+        _set(self, arguments=arguments)
+
+
 class ParallelStepExecutor:
     """
     Run steps as parallel as their dependencies allow; actions receive the outputs of other steps by parameter name.
@@ -294,7 +316,7 @@ class ParallelStepExecutor:
         # Known limits from the start; whether a step uses them is not.
         graph.limits.update(options.pop("limits", None) or {})
         plan, _, options = prepare(graph, None, options)
-        feed = Feed(stream, lambda item: _add_checked(graph, item), {**(inputs or {}), **values})
+        feed = Feed(stream, lambda item: add_step(graph, item), {**(inputs or {}), **values})
         self._was_read = isinstance(stream, AsyncIterator)
         return Driver(plan, settle(plan, options), {}, begin=feed.enter), feed
 
@@ -324,10 +346,18 @@ def _as_step(item: object) -> Step:
 
 
 def _add(graph: Graph, step: Step) -> Node[..., Any]:
+    if isinstance(step, PreparedStep):
+        return graph.add(step.id, step.action, depends_on=step.depends, inputs=step.arguments, **step.policies)
     return graph.add(step.id, step.action, depends_on=step.depends or None, **step.policies)
 
 
-def _add_checked(graph: Graph, item: object) -> Node[..., Any]:
+def add_step(graph: Graph, item: object) -> Node[..., Any]:
+    """
+    Add what a stream has given to *graph*, and return its node.
+
+    Raises:
+        GraphError: it is no step, or something is wrong with it.
+    """
     node = _add(graph, _as_step(item))
     if graph.faults:
         raise GraphError(graph.faults, graph.name)
@@ -353,6 +383,11 @@ def _refusal(failure: RunFailed) -> Exception:
         if not isinstance(error, GraphError):
             return failure
         faults.extend(error.faults)
-    refusal = GraphError(faults, failure.result.name)
+    kinds = {type(error) for error in failure.exceptions}
+    refusal: GraphError
+    if len(failure.exceptions) == 1:
+        refusal = failure.exceptions[0]  # type: ignore[assignment]
+    else:
+        refusal = (kinds.pop() if len(kinds) == 1 else GraphError)(faults, failure.result.name)  # type: ignore[assignment]
     refusal.result = failure.result  # type: ignore[attr-defined]
     return refusal

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from antichain.binding import MISSING, THREADED, LiteralSource, Source, bind_node, demand_of, flags_of
 from antichain.core.scheduler import Kind
 from antichain.core.states import READY
-from antichain.errors import Fault, GraphError, RunnerError, suggestion
+from antichain.errors import Fault, GraphError, RunFailed, RunnerError, suggestion
 from antichain.graph import Graph, Node
-from antichain.growth import Container, Grown, Owner, limit_faults
+from antichain.growth import Container, Contents, Grown, Inside, Owner, limit_faults
 from antichain.items import Queued
 from antichain.plan import Plan, plan_inside
 from antichain.runnable import EMPTY, describe
@@ -22,6 +22,7 @@ from antichain.shape import DEFAULT_COST, Flag
 from antichain.stages import OPEN_WINDOW
 
 if TYPE_CHECKING:
+    from antichain.core.groups import Group
     from antichain.driver import Driver
 
 # The node that stands for the stream itself: it runs as long as there may be further steps.
@@ -30,11 +31,26 @@ STREAM: Final = "(steps)"
 SHOWN_CYCLE: Final = 20
 
 
+class Refusable:
+    """
+    A source of steps that may find out that nothing more is to start, although it has not been read to its end.
+
+    A base, not a form: whoever streams steps may have anything called `steps`.
+    """
+
+    def steps(self, on_refusal: Callable[[], object]) -> AsyncIterable[Any]:  # Any: what a Feed can read
+        """
+        Return the steps; *on_refusal* is called at most once, and no step is given after that.
+        """
+        raise NotImplementedError
+
+
 class Feed(Container):
     """
     Bring each node that *source* gives into the run as it comes, and last as long as the source does.
 
-    The nodes belong to the run itself, not to this container: their failures are the run's, by its `on_error`.
+    The nodes belong to the run itself, and their failures are the run's, by its `on_error`; with *is_inside*, they
+    belong to this container, which then also lasts as long as they do.
     """
 
     def __init__(
@@ -42,9 +58,16 @@ class Feed(Container):
         source: AsyncIterable[Any],  # Any: what *read* can read
         read: Callable[[Any], Node[..., Any]],
         inputs: Mapping[str, Any],  # Any: the user's values
+        *,
+        is_inside: bool = False,
     ) -> None:
         super().__init__()
         self._source = source
+        self._is_inside = is_inside
+        # What stands before each id, and the group that the steps are in; both are known once this has begun.
+        self._prefix = ""
+        self._members: Group
+        self._has_finished = False
         # Makes a checked node of what the source gives, or raises GraphError.
         self._read = read
         self._queued = Queued()
@@ -75,7 +98,28 @@ class Feed(Container):
         """
         Begin to read.
         """
-        self._wake_reader = driver.read(self._source, self._queued, 1, self._on_step, self._fail)
+        self._driver, self._node, self._members = driver, node, driver.core.root
+        if self._is_inside:
+            self._members, self._prefix = self.group, f"{driver.name_of(node)}/"
+        source = self._source
+        if isinstance(source, Refusable):
+            source = source.steps(self._refuse)
+        self._wake_reader = driver.read(source, self._queued, 1, self._on_step, self._fail)
+
+    @property
+    def is_complete(self) -> bool:
+        """
+        Tell whether all steps have come.
+        """
+        return self._has_finished or not self._is_inside
+
+    def contents(self) -> Contents:
+        """
+        Tell which nodes came, and their outputs.
+        """
+        names = [name for name in self.ids if name in self._nodes]
+        values = [self._names.value_of(name) for name in names]
+        return Contents({name: self._nodes[name] for name in names}, values, names)
 
     def output(self) -> int:
         """
@@ -88,6 +132,9 @@ class Feed(Container):
         Stop reading. What has not entered ends with the stream: whether it could have run was not found out.
         """
         self._queued.close()
+        if self._is_inside:
+            # Its own group has ended, and what waited for a step that never came has never been part of it.
+            return
         for held in list(self._held.values()):
             self._place(held, Kind(), Grown(self, driver.plan, -1, []), [self._node])
 
@@ -115,7 +162,7 @@ class Feed(Container):
         """
         if not self._room:
             state = self._driver.core.state
-            ready = sum(state[node] == READY for node in self._driver.core.root.live)
+            ready = sum(state[node] == READY for node in self._members.live)
             self._room = max(0, OPEN_WINDOW - ready)
             if not self._room:
                 # So many are sure to end, for they are ready, and reading more of the plan could not help any of them.
@@ -137,6 +184,15 @@ class Feed(Container):
         driver.core.close(self.group)
         driver.turn_soon()
 
+    def _refuse(self) -> None:
+        """
+        Let nothing more start: there is a fault in what the steps come from, which is read to its end all the same.
+        """
+        if not self.group.closed:
+            driver = self._driver
+            driver.core.stop(self._members, driver.clock(), interrupt=False, spare=self._node)
+            driver.turn_soon()
+
     def _finish(self) -> None:
         """
         The plan is complete: whatever still waits for a step that never came is a fault.
@@ -151,6 +207,7 @@ class Feed(Container):
                     faults.append(Fault("unknown-upstream", text, name, (name, before)))
         if faults:
             raise GraphError(faults, self._driver.plan.name)
+        self._has_finished = True
         self._driver.core.close(self.group)
 
     # -- entering
@@ -158,7 +215,7 @@ class Feed(Container):
     def _arrive(self, item: Any) -> None:
         node = self._read(item)
         name = node.id
-        if name in self._driver.grown_index:
+        if self._prefix + name in self._driver.grown_index:
             text = f"step {name!r} has the id of a node that is already in the run. Give it another id."
             raise GraphError(Fault("id-collision", text, name, (name,)), self._driver.plan.name)
         held = self._held[name] = _Held(node, len(self.ids), _needs_of(node, self._names.inputs))
@@ -221,12 +278,13 @@ class Feed(Container):
         driver, node = self._driver, held.node
         del self._held[node.id]
         slot = self._names.add(node.id, driver.core.next_node)
-        driver.values.extend([MISSING] * (driver.core.next_node + 1 - len(driver.values)))
+        if not self._is_inside:
+            driver.values.extend([MISSING] * (driver.core.next_node + 1 - len(driver.values)))
         grown.local = slot
         self._nodes[node.id] = driver.enter(
-            driver.core.root,
+            self._members,
             kind,
-            node.id,
+            self._prefix + node.id,
             grown,
             upstream=upstream,
             join=node.policies.join,
@@ -257,13 +315,20 @@ class Feed(Container):
         """
         Keep the output of a step.
         """
-        driver.values[node] = self._names.values[grown.local] = value
+        self._names.values[grown.local] = value
+        if not self._is_inside:
+            driver.values[node] = value
         self._count_ending()
 
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
         """
-        Take the failure of a step, which is the run's own affair.
+        Take the failure of a step, which is the run's own affair unless the step belongs to this container.
         """
+        if self._is_inside:
+            self.errors.append(error)
+            if self.group.stopping:
+                # By the run's `on_error`: nothing more may enter.
+                driver.core.close(self.group)
         self._count_ending()
 
     def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
@@ -277,6 +342,36 @@ class Feed(Container):
             self._endings -= 1
             if not self._endings:
                 self._read_on()
+
+
+class FeedInside(Inside):
+    """
+    A stream of steps that a running body asked for.
+    """
+
+    def __init__(
+        self, driver: Driver, node: int, name: str, feed: Feed, conclude: Callable[[RunFailed], BaseException]
+    ) -> None:
+        super().__init__(driver, node, name, driver.plan, is_graph=True)
+        self._feed = feed
+        # Says what the body is told of a run that failed.
+        self._conclude = conclude
+
+    def make_container(self, inputs: Mapping[str, Any]) -> Feed:
+        """
+        Return the feed, which has the inputs.
+        """
+        return self._feed
+
+    def outcome(self) -> Any:
+        """
+        Return the result, or raise what the source makes of the failure.
+        """
+        try:
+            return super().outcome()
+        except RunFailed as failure:
+            error = self._conclude(failure)
+        raise error
 
 
 class _Held:
@@ -364,6 +459,12 @@ class _Names:
         self._nodes[slot] = node
         self.values.append(MISSING)
         return slot
+
+    def value_of(self, name: str) -> Any:
+        """
+        Return the output of a step that has entered, or MISSING.
+        """
+        return self.values[self._slots[name]]
 
     def node_in(self, slot: int) -> int:
         """

@@ -6,7 +6,7 @@ Nodes that enter while a run goes on: who brings them, nested graphs, and what a
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from antichain.binding import MISSING, Binding
 from antichain.core.capacity import SharedSlots
@@ -150,8 +150,26 @@ class Container(Owner):
         """
         raise NotImplementedError
 
+    def contents(self) -> Contents:
+        """
+        Tell which nodes came, and their outputs.
+        """
+        raise NotImplementedError
+
 
 # ---------------------------------------------------------------------- nested graphs
+
+
+class Contents(NamedTuple):
+    """
+    What came into the run by way of one container, for a result of its own.
+    """
+
+    # Nodes of the run by their ids in the container, and their outputs in the same order.
+    nodes: Mapping[str, int]
+    values: Sequence[Any]
+    # Ids of those whose outputs are the result.
+    shown: Sequence[str]
 
 
 class NestedGraph(Container):
@@ -209,6 +227,14 @@ class NestedGraph(Container):
         # The records of its nodes stay for the rest of the run; their values do not.
         for grown in filter(None, map(driver.grown.get, self.nodes)):
             grown.owner, grown.values, grown.quick, grown.output = _NOBODY, [], None, None
+
+    def contents(self) -> Contents:
+        """
+        Tell which nodes came, and their outputs.
+        """
+        plan = self.plan
+        index = {name: self.nodes[local] for local, name in enumerate(plan.ids)} if self.nodes else {}
+        return Contents(index, self.values, plan.ids if plan.targets is None else plan.targets)
 
     def output(self) -> Any:
         shape = self.plan.shape
@@ -274,9 +300,11 @@ class Inside(Owner):
         self._error: BaseException | None = None
         self._node = node
         self._name = name
+        # The container's own id in the run.
+        self.path = driver.path_inside(node, name)
         self._plan = plan
         self._is_graph = is_graph
-        self._nested: NestedGraph | None = None
+        self._container: Container | None = None
 
     def enter(self, driver: Driver, group: Group, inputs: Mapping[str, Any]) -> None:
         """
@@ -285,9 +313,14 @@ class Inside(Owner):
         core = driver.core
         kind = Kind(flags=_CONTAINER, priority=core.priority[self._node], remaining=remaining_after(driver, self._node))
         grown = Grown(self, self._plan, 0, [])
-        nested = self._nested = NestedGraph(self._plan, inputs)
-        grown.opens = nested
-        driver.enter(group, kind, self._name, grown, now=driver.clock())
+        grown.opens = self._container = self.make_container(inputs)
+        driver.enter(group, kind, self.path, grown, now=driver.clock())
+
+    def make_container(self, inputs: Mapping[str, Any]) -> Container:
+        """
+        Make what brings its nodes into the run.
+        """
+        return NestedGraph(self._plan, inputs)
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
         self.has_outcome = True
@@ -297,11 +330,11 @@ class Inside(Owner):
         self.has_outcome = True
         self._error = error
         if self._is_graph:
-            assert self._nested is not None
-            errors = [each for each in (*self._nested.errors, error) if isinstance(each, Exception)]
+            assert self._container is not None
+            errors = [each for each in (*self._container.errors, error) if isinstance(each, Exception)]
             # The container's own error is that of its child, unless it has none.
             errors = list(dict.fromkeys(errors[:-1] or errors))
-            text = f"{len(errors)} failure{'s' * (len(errors) != 1)} in graph {self._plan.name!r}"
+            text = f"{len(errors)} failure{'s' * (len(errors) != 1)} in graph {self._name!r}"
             self._error = RunFailed(text, errors, self._result(driver))
 
     def end(self) -> None:
@@ -320,33 +353,47 @@ class Inside(Owner):
         return self._value
 
     def _result(self, driver: Driver) -> RunResult:
-        nested, core, plan = self._nested, driver.core, self._plan
-        assert nested is not None
-        index = {name: nested.nodes[local] for local, name in enumerate(plan.ids)} if nested.nodes else {}
+        core = driver.core
+        assert self._container is not None
+        index, values, shown = self._container.contents()
         nodes = list(index.values())
         failed = any(core.state[node] == FAILED for node in nodes)
         return RunResult(
             run_id=driver.run_id,
-            name=plan.name,
+            name=self._name,
             status="failed" if failed else "succeeded",
             started_at=min((at for node in nodes if (at := instant(core.ready_at[node])) is not None), default=0.0),
             ended_at=max((at for node in nodes if (at := instant(core.ended_at[node])) is not None), default=0.0),
             scheduler=core,
-            names=dict(zip(nodes, plan.ids, strict=True)),  # type: ignore[arg-type]
+            names=dict(zip(nodes, index, strict=True)),  # type: ignore[arg-type]
             index=index,
-            values=dict(zip(nodes, nested.values, strict=False)),  # type: ignore[arg-type]
+            values=dict(zip(nodes, values, strict=False)),  # type: ignore[arg-type]
             errors=driver.errors,
-            shown=plan.ids if plan.targets is None else plan.targets,
+            shown=shown,
         )
+
+
+class Growing:
+    """
+    What a body may run beside graphs and functions: it brings its nodes into the run by itself.
+    """
+
+    def call_inside(self, driver: Driver, node: int, inputs: Mapping[str, Any]) -> Inside:
+        """
+        Prepare to run inside the body of *node*.
+        """
+        raise NotImplementedError
 
 
 def call_inside(driver: Driver, node: int, runnable: object, inputs: Mapping[str, Any]) -> Inside:
     """
-    Prepare what `Context.run` was asked for.
+    Prepare what `Context.run` was asked for: a function, a graph, or what knows itself how to grow inside a run.
 
     Raises:
         GraphError: the graph, its inputs or its options are wrong; nothing of it has run.
     """
+    if isinstance(runnable, Growing):
+        return runnable.call_inside(driver, node, inputs)
     is_graph = isinstance(runnable, Graph)
     if isinstance(runnable, Graph):
         graph, name = runnable, runnable.name
@@ -365,7 +412,7 @@ def call_inside(driver: Driver, node: int, runnable: object, inputs: Mapping[str
     faults += limit_faults(driver, plan.uses)
     if faults:
         raise GraphError(faults, plan.name)
-    return Inside(driver, node, driver.path_inside(node, name), plan, is_graph=is_graph)
+    return Inside(driver, node, name, plan, is_graph=is_graph)
 
 
 def limit_faults(driver: Driver, uses: Mapping[tuple[tuple[str, int], ...], Sequence[str]]) -> list[Fault]:

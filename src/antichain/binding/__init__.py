@@ -14,6 +14,7 @@ from antichain.binding.sources import (
     ListSource,
     LiteralSource,
     PathSource,
+    Prepared,
     SlotSource,
     Source,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "MapSpec",
     "Namespace",
     "PathSource",
+    "Prepared",
     "SlotSource",
     "Source",
     "Style",

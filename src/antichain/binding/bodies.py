@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from antichain.binding.bound import Binding, Style
+from antichain.binding.bound import Binding, PreparedBinding, Style
 from antichain.binding.filling import Filling
-from antichain.binding.sources import MISSING, DictSource, LiteralSource, SlotSource, Source
+from antichain.binding.sources import MISSING, DictSource, LiteralSource, Prepared, SlotSource, Source
 from antichain.binding.wiring import Wiring
 from antichain.errors import named, shown
 from antichain.graph import Graph
@@ -34,8 +34,13 @@ def bind_body(wiring: Wiring, item_slot: int | None = None) -> Binding:
             hint = "pass the function itself, without calling it"
         wiring.fault("not-runnable", f"wraps {shown(runnable)}, which cannot be called: {hint}.")
         return Binding("inline", runnable)
-    binding = Binding(*_style(wiring, described, runnable))
+    style, called = _style(wiring, described, runnable)
     is_invoked = described.form in ("ainvoke", "invoke")
+    if isinstance(wiring.node.inputs, Prepared):
+        prepared = PreparedBinding(style, called, wiring.node.inputs, _outputs(wiring), is_invoked=is_invoked)
+        prepared.context = described.context
+        return prepared
+    binding = Binding(style, called)
     if item_slot is None:
         if is_invoked:
             binding.pass_by_position(_argument(wiring))
@@ -80,6 +85,13 @@ def _style(wiring: Wiring, described: Described, runnable: Any) -> tuple[Style, 
             return ("inline", runnable.invoke) if runner == "loop" else ("invoke_thread", runnable)
 
 
+def _outputs(wiring: Wiring) -> DictSource:
+    """
+    Collect the outputs of all that the node depends on, by id.
+    """
+    return DictSource({name: SlotSource(slot) for name, slot in (wiring.wired or {}).items()})
+
+
 def _argument(wiring: Wiring) -> Source:
     """
     Make the one argument of an invoked object: the single source, else the upstream outputs, else the run's inputs.
@@ -90,7 +102,7 @@ def _argument(wiring: Wiring) -> Source:
     if wiring.given:
         return DictSource(wiring.given)
     if wiring.wired:
-        return DictSource({name: SlotSource(slot) for name, slot in wiring.wired.items()})
+        return _outputs(wiring)
     slot = wiring.names.inputs_slot()
     return SlotSource(slot) if slot is not None else LiteralSource({})
 
@@ -99,10 +111,12 @@ def _argument(wiring: Wiring) -> Source:
 
 
 def _bind_graph(wiring: Wiring, graph: Graph, item_slot: int | None) -> Binding:
-    binding = Binding("graph", graph)
+    given = wiring.node.inputs
+    is_prepared = isinstance(given, Prepared)
+    binding = PreparedBinding("graph", graph, given, _outputs(wiring)) if is_prepared else Binding("graph", graph)
     _check_graph(wiring, graph)
     subplan = binding.subplan = wiring.names.subplan(graph)
-    if subplan is None:
+    if subplan is None or is_prepared:
         return binding
     filling = Filling(wiring, binding, _described(subplan))
     if item_slot is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from antichain.binding.sources import MISSING, SlotSource, Source
+from antichain.binding.sources import MISSING, DictSource, Prepared, SlotSource, Source
 from antichain.errors import Fault
 from antichain.policies import UNSET, Settled
 from antichain.shape import Flag
@@ -15,7 +15,17 @@ from antichain.shape import Flag
 if TYPE_CHECKING:
     from antichain.plan import Plan
 
-__all__ = ["THREADED", "Binding", "Bound", "MapSpec", "Style", "demand_of", "flags_of", "private_limit"]
+__all__ = [
+    "THREADED",
+    "Binding",
+    "Bound",
+    "MapSpec",
+    "PreparedBinding",
+    "Style",
+    "demand_of",
+    "flags_of",
+    "private_limit",
+]
 
 Style = Literal[
     "coroutine",
@@ -103,6 +113,36 @@ class Binding:
                 return None
             found.append(source.slot)
         return tuple(found)
+
+
+class PreparedBinding(Binding):
+    """
+    A node whose arguments a function makes, all at once.
+    """
+
+    __slots__ = ("_is_invoked", "_outputs", "_prepared")
+
+    def __init__(
+        self, style: Style, function: Any, prepared: Prepared, outputs: DictSource, *, is_invoked: bool = False
+    ) -> None:
+        super().__init__(style, function)
+        self._prepared = prepared
+        self._outputs = outputs
+        # What is invoked takes the dict itself.
+        self._is_invoked = is_invoked
+
+    def arguments(self, values: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """
+        Let the function make the arguments.
+        """
+        made = self._prepared.make(self._outputs.get(values))
+        return ((made,), {}) if self._is_invoked else ((), made)
+
+    def slots(self) -> tuple[int, ...] | None:
+        """
+        Return None: there is more to do than a plain call.
+        """
+        return None
 
 
 class MapSpec(NamedTuple):

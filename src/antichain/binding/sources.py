@@ -14,6 +14,7 @@ __all__ = [
     "ListSource",
     "LiteralSource",
     "PathSource",
+    "Prepared",
     "SlotSource",
     "Source",
 ]
@@ -145,3 +146,16 @@ class DictSource:
         """
         found = {key: source.get(values) for key, source in self.sources.items()}
         return {key: value for key, value in found.items() if value is not MISSING}
+
+
+class Prepared:
+    """
+    All arguments of a node at once, by parameter, as a function makes them from the outputs of what it depends on.
+
+    Given to a node in place of sources; the function is called on the loop, for every attempt.
+    """
+
+    __slots__ = ("make",)
+
+    def __init__(self, make: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+        self.make = make

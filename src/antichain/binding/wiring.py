@@ -14,6 +14,7 @@ from antichain.binding.sources import (
     ListSource,
     LiteralSource,
     PathSource,
+    Prepared,
     SlotSource,
     Source,
 )
@@ -177,7 +178,7 @@ class Wiring:
 
     def _read_inputs(self) -> None:
         inputs = self.node.inputs
-        if inputs is None:
+        if inputs is None or isinstance(inputs, Prepared):
             return
         if isinstance(inputs, Mapping):
             for name, written in inputs.items():

@@ -370,12 +370,14 @@ class LawfulScheduler(Scheduler):
         super().resize(name, size)
         self._leave_signal("resize")
 
-    def stop(self, group: Group, now: float, *, reason: int = RUN, interrupt: bool = True) -> None:
+    def stop(
+        self, group: Group, now: float, *, reason: int = RUN, interrupt: bool = True, spare: int = NOTHING
+    ) -> None:
         if self._busy:
-            super().stop(group, now, reason=reason, interrupt=interrupt)
+            super().stop(group, now, reason=reason, interrupt=interrupt, spare=spare)
             return
-        self._enter_signal("stop", now, group.owner, REASON_NAMES[reason], interrupt)
-        super().stop(group, now, reason=reason, interrupt=interrupt)
+        self._enter_signal("stop", now, group.owner, REASON_NAMES[reason], interrupt, spare)
+        super().stop(group, now, reason=reason, interrupt=interrupt, spare=spare)
         self._leave_signal("stop")
 
     def cancel(self, now: float, reason: int = RUN) -> None:

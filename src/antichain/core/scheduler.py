@@ -852,9 +852,12 @@ class Scheduler:
 
     # ------------------------------------------------------------------ stopping
 
-    def stop(self, group: Group, now: float, *, reason: int = RUN, interrupt: bool = True) -> None:
+    def stop(
+        self, group: Group, now: float, *, reason: int = RUN, interrupt: bool = True, spare: int = NOTHING
+    ) -> None:
         """
-        Start nothing more of *group*; with *interrupt*, also ask its running attempts to end.
+        Start nothing more of *group*; with *interrupt*, also ask its running attempts to end. Nothing is done to the
+        member *spare*.
         """
         stopping = CANCELLING if interrupt else DRAINING
         if group.stopping >= stopping:
@@ -864,6 +867,8 @@ class Scheduler:
         finished = []
         for node in self._members(group):
             state = self.state[node]
+            if node == spare:
+                continue
             if state == RUNNING:
                 self._stop_running(node, now, reason, interrupt)
             elif state == BACKING_OFF and not interrupt:
