@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -46,6 +47,31 @@ def virtual(graph: Graph, **options: Any) -> tuple[RunResult, float]:
 
 
 # -- what a node raises
+
+
+@dataclass(frozen=True)
+class Frozen(Exception):  # what it is
+    """An exception as some libraries have it: nobody may set anything on it, notes included."""
+
+    code: int
+
+
+@pytest.mark.parametrize("error", [Frozen(7), type("Closed", (Exception,), {"__setattr__": None})()])
+def test_an_exception_that_refuses_attributes_is_the_nodes_failure_and_nothing_more(error: Exception) -> None:
+    graph = Graph(on_error="continue")
+
+    async def bad() -> None:
+        raise error
+
+    async def good() -> int:
+        return 1
+
+    graph.add("bad", bad, retry=Retry(attempts=2, on=Exception))
+    graph.add("good", good)
+    result, _ = virtual(graph)
+    assert result.nodes["bad"].error is error
+    assert error.__notes__ == ["node 'bad', attempt 1", "node 'bad', attempt 2"]
+    assert result["good"] == 1
 
 
 def as_coroutine(error: type[BaseException]) -> Any:

@@ -31,7 +31,7 @@ from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
-from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError
+from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError, note
 from antichain.growth import Container, Grown, call_inside
 from antichain.items import Queued
 from antichain.plan import Plan
@@ -950,7 +950,7 @@ class Driver:
             except BaseException as broken:
                 if self.interrupt == "twice" and isinstance(broken, KeyboardInterrupt):
                     raise
-                error.add_note(f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
+                note(error, f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
         if verdict == RETRYING:
             self._set_alarm()
@@ -1006,7 +1006,7 @@ class Driver:
             error = NodeFailed(name, attempt, error)
         if isinstance(error, NodeTimeout) or not core.flags[node] & _CONTAINER:
             # A container fails with the error of what failed inside it, which says so itself.
-            error.add_note(f"node {name!r}, attempt {attempt}")
+            note(error, f"node {name!r}, attempt {attempt}")
         self.errors[node] = error
         return error
 

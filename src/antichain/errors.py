@@ -212,6 +212,16 @@ class InternalError(AntichainError):
 # -- words for messages
 
 
+def note(error: BaseException, text: str) -> None:
+    """
+    Add a note to an exception of anybody's, also to one that refuses attributes (a frozen dataclass).
+    """
+    try:
+        error.add_note(text)
+    except Exception:  # noqa: BLE001  # foreign code; what it refuses is set past it
+        BaseException.__setattr__(error, "__notes__", [*getattr(error, "__notes__", ()), text])
+
+
 def shown(value: object) -> str:
     """
     Show *value* in a message: its repr, cut to one short line, whatever the repr does.

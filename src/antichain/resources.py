@@ -14,7 +14,7 @@ from contextvars import copy_context
 from typing import Any, ClassVar
 from weakref import WeakSet
 
-from antichain.errors import RunnerError
+from antichain.errors import RunnerError, note
 
 # Seconds that a resource has to close where others have used up the time.
 LAST_CHANCE = 0.1
@@ -68,7 +68,7 @@ class Resources:
             # One that hangs takes nobody else's chance to close.
             error = await owner.close(max(stop_at - clock(), min(grace, LAST_CHANCE)), grace)
             if error is not None:
-                error.add_note(f"while resource {owner.name!r} was closed")
+                note(error, f"while resource {owner.name!r} was closed")
                 errors.append(error)
         self._owners.clear()
         return errors

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from antichain.core.facts import Event, Listener
 from antichain.driver import Driver, Progress, Settings
-from antichain.errors import RunFailed, RunTimeout
+from antichain.errors import RunFailed, RunTimeout, note
 from antichain.graph import Graph
 from antichain.limit import Limit
 from antichain.plan import Plan
@@ -229,7 +229,7 @@ class _Run:
         thread.join()
         result, error = outcome[0]
         if error is not None:
-            error.add_note(LOOP_HINT)
+            note(error, LOOP_HINT)
         return self._conclude(result, error)
 
     def _execute(self) -> tuple[RunResult | None, BaseException | None]:
