@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antichain import GraphError, PlanStream
 from antichain.agents.formats import FormatFault, ReadingBounds, read_steps
 from tests.support.plan_texts import in_loop, read
 
@@ -246,7 +247,9 @@ async def test_a_generator_is_closed() -> None:
         finally:
             ended.append("yes")
 
-    steps = read_steps(pieces())
+    # Held here, so that nothing but the reader closes it.
+    source = pieces()
+    steps = read_steps(source)
     await anext(steps)
     assert not ended
     await steps.aclose()
@@ -284,6 +287,8 @@ async def test_other_things_run_while_a_plain_iterator_is_read() -> None:
 def test_a_source_or_format_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="format='yaml' is no form of a plan: take one of auto, json"):
         read("", "yaml")
+    with pytest.raises(GraphError, match="format='yaml' is no form of a plan: take one of auto, json"):
+        PlanStream([], [], format="yaml")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a plan cannot be read from 3"):
         read(3)
 
@@ -452,6 +457,9 @@ def test_steps_that_came_as_objects_are_held_to_the_same(value: Any, problem: st
 
 
 def test_an_object_that_holds_itself_has_an_end() -> None:
+    plan: dict[str, Any] = {}
+    plan["steps"] = [plan]
+    assert [fault.position for fault in faults_of(plan)] == [1]
     many: list[Any] = []
     many += [many] * 10
     deep: dict[str, Any] = {}

@@ -393,6 +393,9 @@ def test_a_plan_in_the_text_of_chunks_is_read_too() -> None:
     assert read(chunks, "openai") == []
     calls = [chunk(content=line) for line in ("1. a(x", ")\n2. b", "()\n3. join()")]
     assert [step["args"] for step in read(calls)] == [["x"], []]
+    # Beside calls, text is what the model says about them.
+    beside = [chunk(piece(0, "{}", id="c", name="z")), chunk(content="1. a(x"), *chunks]
+    assert [found["tool"] for found in read(beside)] == ["z"]
     # The other choices are other plans.
     other = chunk(content='{"tool": "x"}')
     other["choices"][0]["index"] = 1

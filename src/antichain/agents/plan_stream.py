@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from antichain.agents.caps import Caps
-from antichain.agents.formats import FormatFault, PlanFormat, ReadingBounds, read_steps
+from antichain.agents.formats import FORMATS, FormatFault, PlanFormat, ReadingBounds, read_steps
 from antichain.agents.ordering import Ordering
 from antichain.agents.refusal import PlanRefused, Told
 from antichain.agents.steps import Kept
@@ -105,6 +105,9 @@ class PlanStream(Growing):
         if not isinstance(given, Iterable | AsyncIterable) or isinstance(given, Mapping):
             what = f"PlanStream was given {shown(source)}"
             raise GraphError(Fault("not-a-step", f"{what}: use steps, texts or chunks, as an (async) iterable."), NAME)
+        if format not in FORMATS:
+            text = f"format={shown(format)} is no form of a plan: take one of {', '.join(FORMATS)}."
+            raise GraphError(Fault("bad-policy", text), NAME)
         self.tools = tools if isinstance(tools, Tools) else Tools(*tools)
         self.caps = Caps(max_steps, max_depth, max_bytes, max_nesting)
         self.format: PlanFormat = format

@@ -8,6 +8,6 @@ tools) and how providers say them, `detecting` (which form a text has), `reading
 
 from antichain.agents.formats.bounds import ReadingBounds
 from antichain.agents.formats.faults import FormatFault
-from antichain.agents.formats.reading import PlanFormat, read_steps
+from antichain.agents.formats.reading import FORMATS, PlanFormat, read_steps
 
-__all__ = ["FormatFault", "PlanFormat", "ReadingBounds", "read_steps"]
+__all__ = ["FORMATS", "FormatFault", "PlanFormat", "ReadingBounds", "read_steps"]

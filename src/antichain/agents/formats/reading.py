@@ -198,7 +198,7 @@ class _Reading:
         elif anthropic_events.is_event(item):
             yield from self._take_said(item, "anthropic", anthropic_events)
         elif self._format in ("auto", "steps"):
-            yield from self._take_step(item)
+            yield from self._take_steps(item)
 
     def _take_text(self, text: str) -> Iterator[Found]:
         if self._calls.found or self._format in ("openai", "anthropic", "steps"):
@@ -249,13 +249,14 @@ class _Reading:
         if text := provider.text_of(item):
             yield from self._take_text(text)
 
-    def _take_step(self, item: Any) -> Iterator[Found]:
+    def _take_steps(self, item: Any) -> Iterator[Found]:
         self._has_steps = True
         steps = part(item, "steps")
-        if isinstance(steps, (list, tuple)) and not is_step(item):
-            for step in steps:
-                yield from self._take_step(step)
-            return
+        is_plan = isinstance(steps, (list, tuple)) and not is_step(item)
+        for step in steps if is_plan else [item]:
+            yield from self._take_step(step)
+
+    def _take_step(self, item: Any) -> Iterator[Found]:
         if not isinstance(item, Mapping) and hasattr(item, "tool"):
             item = {name: getattr(item, name, None) for name in ("id", *TOOL, *ARGS, *DEPENDS)}
         position = self._number()
@@ -272,8 +273,6 @@ class _Reading:
         """
         if self._is_too_long:
             return
-        if rest := self._decoder.decode(b"", final=True):
-            yield from self._take_text(rest)
         yield from self._calls.finish()
         if not self._calls.found and not self._has_steps:
             yield from self._finish_text()
