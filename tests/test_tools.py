@@ -270,6 +270,21 @@ def test_context_is_not_in_the_schema_and_never_from_a_model() -> None:
         tool.read({"q": "x", "ctx": {}})
 
 
+def test_a_context_that_only_type_checkers_know() -> None:
+    scope: dict[str, Any] = {}
+    exec("def f(q: 'str', ctx: 'Context') -> None: ...", scope)
+    assert list(properties(scope["f"])) == ["q"]
+
+
+def test_a_parameter_with_an_alias_is_not_reached_by_kwargs() -> None:
+    def f(start: Annotated[int, Field(alias="from", ge=0)] = 1, **more: Any) -> None: ...
+
+    tool = Tool(f)
+    assert tool.read({"from": 2, "to": 3}) == {"start": 2, "to": 3}
+    with pytest.raises(ArgumentsInvalid, match="start: is not a parameter"):
+        tool.read({"start": -1})
+
+
 # ---------------------------------------------------------------------- annotations that are texts
 
 

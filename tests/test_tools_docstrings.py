@@ -63,6 +63,11 @@ Returns
 list of str
     Pages.
 
+Raises
+------
+ValueError
+    query is empty.
+
 Notes
 -----
 It is slow.
@@ -96,9 +101,11 @@ def test_three_styles_say_the_same(text: str) -> None:
 
 def test_what_only_one_style_has() -> None:
     google = read_docstring(GOOGLE).parameters
+    assert set(google) == {"query", "limit", "filters", "rest", "empty"}
     assert google["rest"] == "others."
     assert google["empty"] == "on a line of its own."
     numpy = read_docstring(NUMPY).parameters
+    assert set(numpy) == {"query", "limit", "filters", "first", "second"}
     assert numpy["first"] == numpy["second"] == "two at once."
     assert set(read_docstring(SPHINX).parameters) == {"query", "limit", "filters"}
 

@@ -3,6 +3,7 @@ Tools and runnables of other libraries, by shape: classes that look like LangCha
 """
 
 import asyncio
+import copy
 import functools
 from typing import Any
 
@@ -193,13 +194,15 @@ def test_a_given_schema_is_kept_as_it_was_written() -> None:
         """Search."""
         return f"{query} {limit}"
 
-    schema = {**SCHEMA, "title": "kept", "$schema": "http://json-schema.org/draft-07/schema#"}
+    schema: dict[str, Any] = copy.deepcopy({**SCHEMA, "title": "kept"})
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#"
     tool = Tool(f, parameters=schema)
     assert tool.parameters == schema
     assert tool.description == "Search."
     assert run(tool, query="x") == "x 3"
-    schema["properties"] = {}
-    assert tool.parameters["properties"]
+    schema["properties"]["query"]["type"] = "integer"
+    assert tool.parameters["properties"]["query"] == {"type": "string"}
+    assert tool.read({"query": "x"})
 
 
 @pytest.mark.parametrize(
@@ -241,6 +244,19 @@ def test_given_schemas_are_checked(schema: dict[str, Any], right: list[Any], wro
         str(caught.value).encode()
 
 
+def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schema may refer to any address: whoever hands it in must not make us call there."""
+    called: list[object] = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **_: called.append(args))
+
+    def takes(**given: Any) -> None: ...
+
+    schema = {"properties": {"x": {"$ref": "http://169.254.169.254/secret"}, "y": {"$ref": "file:///etc/passwd"}}}
+    with pytest.raises(ArgumentsInvalid, match="could not be checked"):
+        Tool(takes, parameters=schema).read({"x": 1, "y": 1})
+    assert called == []
+
+
 @pytest.mark.parametrize(
     ("schema", "says"),
     [
@@ -272,6 +288,13 @@ def test_a_given_schema_never_lets_through_what_the_function_does_not_take() -> 
         "other: is not a parameter",
         "query: is missing",
     ]
+
+
+def test_openai_wants_properties_even_where_there_are_none() -> None:
+    def f(**given: Any) -> None: ...
+
+    (made,) = Tools(Tool(f, parameters={"type": "object"})).openai()
+    assert made["function"]["parameters"] == {"type": "object", "properties": {}}
 
 
 def test_a_graph_with_a_given_schema() -> None:

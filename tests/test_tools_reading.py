@@ -9,12 +9,12 @@ import time
 import tracemalloc
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AfterValidator, BaseModel, BeforeValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from antichain import ArgumentsInvalid, Retry, Tool
 from antichain.agents.declared import is_declared
@@ -388,6 +388,27 @@ def test_a_great_many_faults_are_counted_not_listed() -> None:
     late = [1] * 1000 + ["x"] * 1000
     assert faults(tool, {"numbers": late}) == ["has 1000 faults in all: only the first are named"]
     assert len(faults(FREE, {"x": [float("nan")] * 100_000})) == MAX_FAULTS
+    assert len(faults(FREE, {"x": [{"\ud800": 1, f"{i}\ud800": 2} for i in range(1000)]})) == MAX_FAULTS
+
+
+def test_what_is_named_of_a_great_many_faults_is_a_fault() -> None:
+    """Only the first items are looked at again: what they lack because of that is no fault."""
+    names = [f"n{i}" for i in range(40)]
+    wide = make_dataclass("Wide", [(name, int) for name in names])
+
+    def f(
+        many: list[int], fine: Annotated[list[int], Field(min_length=30)], each: dict[str, int], one: Any, gone: int
+    ) -> None: ...
+
+    f.__annotations__["one"] = wide
+    given = {"each": dict.fromkeys(names, "x"), "one": dict.fromkeys(names, "x")}
+    said = faults(Tool(f), {**given, "many": ["x"] * 200, "fine": [1] * 50})
+    assert said[-1] == "has 281 faults in all: only the first are named"
+    assert "gone: is missing" in said
+    assert 'each.n0: should be a valid integer (given "x")' in said
+    assert 'one.n0: should be a valid integer (given "x")' in said
+    assert [line for line in said if "is missing" in line] == ["gone: is missing"]
+    assert not [line for line in said if "at least" in line]
 
 
 def test_a_great_many_unknown_names() -> None:

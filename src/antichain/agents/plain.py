@@ -59,20 +59,19 @@ def look(value: Any, at: tuple[object, ...] = ()) -> Look:
                 opened.append(iter(part.items()) if kind is dict else enumerate(part))
                 keys.append(None)
                 is_plain = is_plain and (kind is not dict or all(type(name) is str for name in part))
-                faults += [_fault(at, keys, name) for name in part if kind is dict and is_broken(name)]
+                broken = [name for name in part if is_broken(name)] if kind is dict else []
+                faults += [_fault(at, keys, name) for name in broken[: MAX_FAULTS - len(faults)]]
                 break
             if kind is str or kind is float or kind is int:
                 if is_broken(part):
                     faults.append(_fault(at, keys, part))
                     if len(faults) >= MAX_FAULTS:
-                        break
+                        return Look(is_plain, faults)
             elif part is not None and kind is not bool:
                 is_plain = False
         else:
             opened.pop()
             keys.pop()
-        if len(faults) >= MAX_FAULTS:
-            return Look(is_plain, faults[:MAX_FAULTS])
         if seen > MAX_VALUES:
             problem = f"has more than {MAX_VALUES:,} values"
             return Look(is_plain, [*faults, Found(at, problem)])

@@ -113,6 +113,15 @@ class Generator(GenerateJsonSchema):
         """
         return False
 
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+        """
+        Say that a dataclass refuses other names, which pydantic before 2.13 leaves out.
+        """
+        made = super().dataclass_schema(schema)
+        if schema.get("config", {}).get("extra_fields_behavior") == "forbid":
+            made.setdefault("additionalProperties", False)
+        return made
+
 
 def _field(parameter: Parameter) -> Any:
     """
@@ -262,8 +271,20 @@ def _sampled(adapter: TypeAdapter[Any], asked: dict[str, Any], is_plain: bool) -
     try:
         _validate(adapter, cut, is_plain)
     except ValidationError as error:
-        return _found(error, cut)[:MAX_FAULTS] if error.error_count() <= 100 * MAX_FAULTS else []
+        found = _found(error, cut) if error.error_count() <= 100 * MAX_FAULTS else []
+        return [fault for fault in found if not _is_of_cut(fault.keys, cut, asked)][:MAX_FAULTS]
     return []
+
+
+def _is_of_cut(keys: tuple[object, ...], cut: Any, asked: Any) -> bool:
+    """
+    Say whether a fault may be one of the cut only: of a list that was shortened, of a field that was left out.
+    """
+    for key in keys:
+        if not _has(cut, key):
+            return _has(asked, key)
+        cut, asked = cut[key], asked[key]
+    return type(cut) in (list, dict) and len(cut) < len(asked)
 
 
 def _cut(value: Any) -> Any:
@@ -304,7 +325,7 @@ def _keys(location: Iterable[int | str], asked: Any, is_missing: bool) -> tuple[
     return tuple(keys)
 
 
-def _has(at: Any, key: int | str) -> bool:
+def _has(at: Any, key: object) -> bool:
     if isinstance(at, Mapping):
         return key in at
     return isinstance(at, (list, tuple)) and isinstance(key, int) and 0 <= key < len(at)

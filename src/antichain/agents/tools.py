@@ -229,7 +229,9 @@ class Tools(Mapping[str, Tool]):
         for tool in self._tools.values():
             function: dict[str, Any] = {"name": tool.name, "description": tool.description}
             try:
-                function["parameters"] = strict_schema(tool.parameters, tool.name) if strict else tool.parameters
+                parameters = strict_schema(tool.parameters, tool.name) if strict else tool.parameters
+                # An object without this is refused, though by JSON Schema it may leave it out.
+                function["parameters"] = {**parameters, "properties": parameters.get("properties", {})}
             except GraphError as error:
                 faults.extend(error.faults)
             made.append({"type": "function", "function": {**function, "strict": True} if strict else function})
