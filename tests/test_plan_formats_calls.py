@@ -563,6 +563,38 @@ def test_faults_of_a_message_are_named() -> None:
     assert fault == FormatFault(2, None, 'the provider ended the plan with an error: "Overloaded"')
 
 
+# -- chunks of LangChain
+
+
+def test_chunks_of_langchain_give_calls_and_text() -> None:
+    messages = pytest.importorskip("langchain_core.messages", reason="pip install langchain-core")
+
+    def message_chunk(content: Any = "", *pieces: Any, **metadata: str) -> Any:
+        return messages.AIMessageChunk(content=content, tool_call_chunks=list(pieces), response_metadata=metadata)
+
+    tool_call_chunk = messages.tool.tool_call_chunk
+    chunks = [
+        message_chunk([{"type": "text", "text": "Let me look."}]),
+        message_chunk("", tool_call_chunk(name="search", args="", id="c0", index=0)),
+        message_chunk("", tool_call_chunk(args='{"q": "a', index=0)),
+        message_chunk("", tool_call_chunk(args=' {"}', index=0)),
+        message_chunk("", tool_call_chunk(name="now", args=None, id="c1", index=1)),
+        message_chunk(finish_reason="tool_calls"),
+    ]
+    expected = [
+        {"id": "c0", "tool": "search", "args": {"q": "a {"}, "depends_on": []},
+        {"id": "c1", "tool": "now", "args": {}, "depends_on": []},
+    ]
+    assert read(chunks) == read(chunks, "langchain") == expected
+    for plan in (['[{"tool": ', '"a"}]'], [[{"type": "text", "text": "1. a()"}], ["\n2. join()"]]):
+        assert [step["tool"] for step in read(map(message_chunk, plan))] == ["a"]
+    (fault,) = read([*chunks[:3], message_chunk(stop_reason="max_tokens")])
+    assert (fault.step_id, fault.problem) == (
+        "c0",
+        "the model was stopped (max_tokens) inside the arguments of this call",
+    )
+
+
 # -- events of OpenAI's Responses API
 
 

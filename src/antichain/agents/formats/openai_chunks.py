@@ -34,13 +34,16 @@ def calls_in(chunk: Any, calls: Calls) -> Iterator[Found]:
     """
     for choice in _first_choices(chunk):
         for delta in listed(part(_said_in(choice), "tool_calls")):
-            yield from _take(delta, calls)
+            yield from take_delta(delta, calls)
             if calls.has_ended:
                 return
         yield from calls.stop(part(choice, "finish_reason"))
 
 
-def _take(delta: Any, calls: Calls) -> Iterator[Found]:
+def take_delta(delta: Any, calls: Calls) -> Iterator[Found]:
+    """
+    Take a piece of one call, and give the calls that it makes complete.
+    """
     index, call_id, function = key_of(part(delta, "index")), part(delta, "id"), part(delta, "function")
     name = part(function, "name")
     call = calls.last if index is None else calls.get(index)

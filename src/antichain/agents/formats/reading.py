@@ -19,7 +19,7 @@ from collections.abc import (
 )
 from typing import Any, Final, Literal, Protocol
 
-from antichain.agents.formats import anthropic_events, openai_chunks, openai_events
+from antichain.agents.formats import anthropic_events, langchain_chunks, openai_chunks, openai_events
 from antichain.agents.formats.bounds import ReadingBounds
 from antichain.agents.formats.call_text import CallReader
 from antichain.agents.formats.calls import Calls, part
@@ -29,11 +29,13 @@ from antichain.agents.formats.json_text import JsonReader
 from antichain.agents.formats.step_form import ARGS, DEPENDS, TOOL, Found, is_step, step_of
 from antichain.agents.formats.values import checked
 
-PlanFormat = Literal["auto", "json", "llmcompiler", "openai", "anthropic", "steps"]
+PlanFormat = Literal["auto", "json", "llmcompiler", "openai", "anthropic", "langchain", "steps"]
 
-FORMATS: Final = ("auto", "json", "llmcompiler", "openai", "anthropic", "steps")
+FORMATS: Final = ("auto", "json", "llmcompiler", "openai", "anthropic", "langchain", "steps")
 # A long text is looked at in parts, so that nobody waits for steps that stand at its beginning.
 _PART: Final = 65_536
+# Characters that a piece counts for which is no text, or an empty one.
+_PIECE: Final = 10
 
 # In this file, Any is what a source gives: texts, or objects of a provider's client.
 Source = str | bytes | Iterable[Any] | AsyncIterable[Any]
@@ -49,9 +51,9 @@ async def read_steps(
     Give the steps of a plan while it is written, each as ``{"id", "tool", "args", "depends_on"}``, and a `FormatFault`
     for each thing that cannot be read.
 
-    *source* is a text, or gives pieces of one (texts or UTF-8 bytes), or chunks of an OpenAI chat completion, or events
-    of an Anthropic message, or steps as dicts. `args` are a list where they were written by position. The source is
-    read no further than the next step, and is closed when reading stops.
+    *source* is a text, or gives pieces of one (texts or UTF-8 bytes), or what OpenAI, Anthropic or LangChain stream, or
+    steps as dicts. `args` are a list where they were written by position. The source is read no further than the next
+    step, and is closed when reading stops.
 
     Args:
         format: "auto" finds out; the others refuse or pass over what is of another form.
@@ -178,13 +180,19 @@ class _Reading:
         """
         Give the steps that *item* makes complete.
         """
-        if type(item) is str and self._text is not None and len(item) <= min(self._room, _PART):
+        if type(item) is str and self._text is not None and 0 < len(item) <= min(self._room, _PART):
             # What nearly every piece is: a few characters more of a known form.
             self._room -= len(item)
             return self._text.feed(item)
         return self._take(item)
 
     def _take(self, item: Any) -> Iterator[Found]:
+        if not item or not isinstance(item, (str, bytes, bytearray)):
+            # Whatever is in it, and be it nothing: a source may be endless.
+            self._room -= _PIECE
+            if self._room < 0:
+                yield self._too_long()
+                return
         if isinstance(item, (bytes, bytearray)):
             item = self._decoder.decode(item)
         if isinstance(item, str):
@@ -197,11 +205,13 @@ class _Reading:
             yield from self._take_said(item, "openai", openai_events)
         elif anthropic_events.is_event(item):
             yield from self._take_said(item, "anthropic", anthropic_events)
+        elif langchain_chunks.is_chunk(item):
+            yield from self._take_said(item, "langchain", langchain_chunks)
         elif self._format in ("auto", "steps"):
             yield from self._take_steps(item)
 
     def _take_text(self, text: str) -> Iterator[Found]:
-        if self._calls.found or self._format in ("openai", "anthropic", "steps"):
+        if self._calls.found or self._format in ("openai", "anthropic", "langchain", "steps"):
             # Text beside calls is what the model says about them.
             return
         self._has_text = True
