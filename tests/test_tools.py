@@ -367,6 +367,15 @@ def test_callable_objects_and_classes() -> None:
     assert made.words == ["x"]
 
 
+def test_models_as_tools() -> None:
+    """A class is called with its fields, as any class: a tool that makes a value of that type."""
+    tool = Tool(Address, name="address")
+    assert tool.description == "Where somebody lives."
+    assert run(tool, street="a", number=3) == Address(street="a", number=3)
+    with pytest.raises(ArgumentsInvalid, match="number: should be a valid integer"):
+        tool.read({"street": "a", "number": "3"})
+
+
 def test_partials_hide_what_they_have_bound() -> None:
     def f(query: str, key: str, limit: int = 5) -> tuple[Any, ...]:
         """Search."""

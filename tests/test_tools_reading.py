@@ -239,6 +239,16 @@ def test_python_objects_are_taken_for_what_they_are() -> None:
     ]
 
 
+def test_an_object_for_a_parameter_of_any_type_loosens_no_other() -> None:
+    def f(own, number: int, limited: Any = Field(3, gt=2)) -> None: ...  # type: ignore[no-untyped-def]
+
+    tool = Tool(f)
+    assert faults(tool, {"own": object(), "number": "3", "limited": 1}) == [
+        'number: should be a valid integer (given "3")',
+        "limited: should be greater than 2 (given 1)",
+    ]
+
+
 def test_values_that_come_later_are_not_looked_at() -> None:
     given = {"query": ["$s1"], "limit": "$s2.n", "filters": [{"field": 3, "year": "$s3"}, "$s4"], "sort": "up"}
     later = [("query",), ("limit",), ("filters", 0, "year"), ("filters", 1)]

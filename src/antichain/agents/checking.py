@@ -4,7 +4,7 @@ The form of what checks arguments: one for each kind of schema. Nothing here che
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from antichain.runnable import EMPTY
@@ -42,8 +42,8 @@ class Checker(Protocol):
     # Names that the schema does not have may be given, too.
     takes_more: bool
 
-    def check(self, arguments: Mapping[str, Any], is_plain: bool) -> Checked:
+    def check(self, arguments: Mapping[str, Any], foreign: Collection[str]) -> Checked:
         """
-        Check *arguments*, whose names the schema has; *is_plain* says that all of it is what JSON can hold.
+        Check *arguments*, whose names the schema has; the values of those in *foreign* are not what JSON can hold.
         """
         ...

@@ -7,7 +7,7 @@ The one file that knows jsonschema; it is imported when the first such tool is m
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -56,7 +56,7 @@ class GivenChecker:
         # A registry of its own: a reference to the outside is not followed into the network.
         self._validator = kind(self.schema, registry=Registry())
 
-    def check(self, arguments: Mapping[str, Any], is_plain: bool) -> Checked:
+    def check(self, arguments: Mapping[str, Any], foreign: Collection[str]) -> Checked:
         """
         Check *arguments*; tuples count as lists.
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from antichain.agents.checking import Checked, Checker, Found
@@ -50,19 +50,20 @@ def examined(checker: Checker, names: Names, arguments: object) -> Checked:
     known: dict[str, Any] = {}
     unknown: list[object] = []
     faults: list[Found] = []
-    is_plain = True
+    foreign: list[str] = []
     for name, value in arguments.items():
         if type(name) is not str or not _is_taken(name, checker, names):
             unknown.append(name)
             continue
         seen = look(value, (name,))
-        is_plain = is_plain and seen.is_plain
         faults += seen.faults
+        if not seen.is_plain:
+            foreign.append(name)
         if not seen.faults:
             known[name] = value
     refused = {*arguments} - {*known}
     faults += _unknown(unknown, properties)
-    checked = _checked(checker, known, is_plain)
+    checked = _checked(checker, known, foreign)
     absent = {fault.keys[0] for fault in checked.faults if fault.is_missing}.union(arguments)
     faults += [Found((name,), "is missing", is_missing=True) for name in names.needed if name not in absent]
     # What was given, but wrong in itself, is not missing as well.
@@ -127,21 +128,21 @@ def _folded(name: str) -> str:
 # -- the schema
 
 
-def _checked(checker: Checker, given: dict[str, Any], is_plain: bool) -> Checked:
+def _checked(checker: Checker, given: dict[str, Any], foreign: Collection[str]) -> Checked:
     """
     Check, and take null for left out where it is not allowed, but leaving out is: for fields, not for free names.
     """
-    first = checker.check(given, is_plain)
+    first = checker.check(given, foreign)
     found = {fault.keys: None for fault in first.faults if _is_null(given, fault.keys)}
     nulls = [keys for keys in found if is_declared(checker.schema, keys)]
     if not nulls or len(first.faults) >= MAX_FAULTS:
         return first
-    second = checker.check(_without(given, nulls), is_plain)
+    second = checker.check(_without(given, nulls), foreign)
     needed = {fault.keys for fault in second.faults if fault.is_missing}
     spared = [keys for keys in nulls if keys not in needed]
     if len(spared) == len(nulls):
         return second
-    return checker.check(_without(given, spared), is_plain) if spared else first
+    return checker.check(_without(given, spared), foreign) if spared else first
 
 
 def _is_null(given: Any, keys: tuple[object, ...]) -> bool:

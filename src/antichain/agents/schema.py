@@ -7,7 +7,7 @@ The one file that knows pydantic; it is imported when the first such tool is mad
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Any, Never, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -48,14 +48,14 @@ class ParametersChecker:
     def __init__(self, name: str, taken: Taken) -> None:
         self.takes_more = taken.takes_more
         # Parameters that take anything: their values are passed on as they are, whatever they are.
-        self._free = {each.name for each in taken.parameters if each.annotation in (EMPTY, Any, object)}
+        self._free = {each.name for each in taken.parameters if _takes_anything(each)}
         fields = {each.name: _field(each) for each in taken.parameters}
         if taken.takes_more:
             fields[MORE] = NotRequired[dict[str, _type(taken.more)]]  # type: ignore[misc]  # an annotation is a value
         self._adapter, schema = _adapter(name, fields)
         self.schema = _with_more(schema) if taken.takes_more else schema
 
-    def check(self, arguments: Mapping[str, Any], is_plain: bool) -> Checked:
+    def check(self, arguments: Mapping[str, Any], foreign: Collection[str]) -> Checked:
         """
         Check *arguments* by name.
         """
@@ -64,7 +64,7 @@ class ParametersChecker:
         more = {name: value for name, value in arguments.items() if name not in known}
         held = {name: value for name, value in named.items() if name not in self._free}
         asked = {name: None for name in named if name in self._free} | held | ({MORE: more} if more else {})
-        values, faults = _validated(self._adapter, asked, is_plain)
+        values, faults = _validated(self._adapter, asked, self._free.issuperset(foreign))
         if faults:
             return Checked({}, [_without_more(fault) for fault in faults])
         values.update({name: value for name, value in named.items() if name in self._free})
@@ -83,11 +83,11 @@ class ModelChecker:
         self.takes_more = model.model_config.get("extra") == "allow"
         self._adapter, self.schema = TypeAdapter(model), _tidy(_schema(name, TypeAdapter(model)))
 
-    def check(self, arguments: Mapping[str, Any], is_plain: bool) -> Checked:
+    def check(self, arguments: Mapping[str, Any], foreign: Collection[str]) -> Checked:
         """
         Check *arguments* by the names of the model's fields.
         """
-        return Checked(dict(arguments), _validated(self._adapter, dict(arguments), is_plain)[1])
+        return Checked(dict(arguments), _validated(self._adapter, dict(arguments), not foreign)[1])
 
 
 def is_model(schema: object) -> bool:
@@ -141,6 +141,10 @@ def _field(parameter: Parameter) -> Any:
     if extra:
         annotation = Annotated[annotation, Field(json_schema_extra=extra)]
     return annotation if default is EMPTY and not _has_default(annotation) else NotRequired[annotation]
+
+
+def _takes_anything(parameter: Parameter) -> bool:
+    return parameter.annotation in (EMPTY, Any, object) and not isinstance(parameter.default, FieldInfo)
 
 
 def _type(annotation: Any) -> Any:
