@@ -1,0 +1,45 @@
+"""
+Plans that mean harm: refused in at most 2 seconds and 256 MB each, with nothing run. Each kind has a process of its own.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.hostile_plans import KINDS
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 2.0
+MEGABYTES = 256
+
+
+def outcomes_of(kind: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.hostile_plans", kind],
+        capture_output=True, text=True, timeout=300, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hostile_plans_are_refused_and_nothing_runs(kind: str) -> None:
+    found = outcomes_of(kind)
+    for name, plan in found["plans"].items():
+        assert plan["outcome"] == "refused", (kind, name, plan)
+        assert plan["called"] == [], (kind, name)
+        # Of the processor: the machine may have other things to do.
+        assert plan["seconds"] <= SECONDS, (kind, name, plan)
+        # A model is told all of it, but not at any length.
+        assert plan["told"] < 60_000, (kind, name, plan)
+    # Of the whole process, the plans' own texts included.
+    assert found["peak"] <= MEGABYTES * 1024, (kind, found["before"], found["peak"])
+
+
+def test_there_are_enough_of_them() -> None:
+    counts = {kind: len(plans()) for kind, plans in KINDS.items()}
+    assert sum(counts.values()) >= 200, counts
