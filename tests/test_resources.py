@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from antichain import Graph, GraphError, Retry, RunFailed, RunnerError, RunTimeout
+from antichain import Context, Graph, GraphError, Retry, RunFailed, RunnerError, RunTimeout, value
 from antichain.policies import Backoff
 from antichain.testing import virtual_time
 from tests.support.leftovers import nothing_left, our_threads, run_in_steps, wait_until
@@ -103,6 +103,39 @@ def test_many_nodes_that_wait_for_one_opening_get_the_same() -> None:
         result = clock.run(graph.arun())
     assert len({id(value) for value in result.values()}) == 1
     assert log == ["open", "close"]
+
+
+def test_graphs_inside_each_other_each_open_their_own_once_in_a_run() -> None:
+    """Also where a graph comes many times, by a map or from a body, and where two have one of the same name."""
+    log = Log()
+
+    def graph_of(name: str) -> Graph:
+        graph = Graph(name)
+
+        @graph.resource
+        async def client() -> AsyncIterator[str]:
+            log.append(f"open {name}")
+            yield name
+            log.append(f"close {name}")
+
+        return graph
+
+    inner, outer = graph_of("inner"), graph_of("outer")
+    inner.add("use", lambda client, x: f"{client} {x}")
+    outer.add("own", lambda client: client)
+    outer.add("once", inner, inputs={"x": value(1)}, depends_on=["own"])
+    outer.map("many", inner, over=[2, 3], depends_on=["once"])
+
+    @outer.node(depends_on=["many"])
+    async def loop(ctx: Context) -> list[Any]:
+        return [(await ctx.run(inner, x=number))["use"] for number in (4, 5)]
+
+    with nothing_left():
+        result, error, _, _ = run_in_steps(outer.arun)
+    assert error is None
+    assert result["own"] == "outer"
+    assert [result["once"], *result["many"], *result["loop"]] == [f"inner {x}" for x in range(1, 6)]
+    assert log == ["open outer", "open inner", "close inner", "close outer"]
 
 
 @pytest.mark.parametrize("ending", ["failure", "deadline", "cancel"])

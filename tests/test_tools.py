@@ -4,6 +4,7 @@ Tool and Tools: what may be one, the schema a model is shown, and that a node ca
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field
 
-from antichain import Context, Graph, GraphError, Tool, Tools, value
+from antichain import Context, Graph, GraphError, Tool, Tools, run_tool_calls, value
 from antichain.agents.faults import ArgumentsInvalid
 
 
@@ -490,21 +491,32 @@ def test_a_graph_takes_its_run_inputs() -> None:
     assert run(tool, question="why", sort="b") == "why b 2"
 
 
+def test_a_graph_that_is_a_tool_opens_its_own_resources() -> None:
+    graph, log = Graph("asks"), list[str]()
+
+    @graph.resource
+    def client() -> Iterator[str]:
+        log.append("opened")
+        yield "client"
+        log.append("closed")
+
+    @graph.node
+    def ask(client: str, question: str) -> str:
+        return f"{client}: {question}"
+
+    tool = Tool(graph)
+    assert list(tool.parameters["properties"]) == ["question"]
+    calls = [{"id": str(i), "function": {"name": "asks", "arguments": '{"question": "why"}'}} for i in range(3)]
+    answers = asyncio.run(run_tool_calls(calls, [tool]))
+    assert [each.value for each in answers.results] == ["client: why"] * 3
+    assert log == ["opened", "closed"]
+
+
 def test_a_graph_that_cannot_be_planned_or_nested_is_no_tool() -> None:
     broken = Graph("broken")
     broken.add("a", lambda b: b, depends_on=["b"])
     with pytest.raises(GraphError, match="unknown-upstream"):
         Tool(broken)
-    opens = Graph("opens")
-
-    @opens.resource
-    def client() -> Iterator[str]:
-        yield "client"
-
-    outer = Graph("outer")
-    outer.add("opens", opens)
-    with pytest.raises(GraphError, match="has the resource 'client', but a graph inside a run cannot open its own"):
-        Tool(outer)
     own = Graph("own", deadline=3)
     own.add("a", lambda: 1)
     with pytest.raises(GraphError, match="nested-options"):

@@ -255,7 +255,7 @@ class Driver:
         self._thread_id = threading.get_ident()
         self._base = copy_context()
         self._tasks = Tasks(self.loop, self._base)
-        self.resources = Resources(self.plan.resources, self._tasks.spawn)
+        self.resources = Resources(self._tasks.spawn)
         self._alarm = Alarm(
             self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
         )
@@ -775,7 +775,8 @@ class Driver:
             kwargs[binding.context] = self.context_of(node, attempt)
         for name in binding.resources:
             if name not in kwargs:
-                kwargs[name] = await self.resources.get(name)
+                plan = self.plan if grown is None else grown.plan
+                kwargs[name] = await self.resources.get(name, plan.resources[name])
         return await self._call(node, attempt, binding, args, kwargs)
 
     async def _call(

@@ -28,23 +28,21 @@ class Resources:
     Open the resources of one run before their first use and close them, last opened first, at its end.
     """
 
-    def __init__(self, openers: Mapping[str, Callable[[], Any]], spawn: Spawn) -> None:
-        # By name, with all parameters filled in: each call makes a fresh generator.
-        self._openers = openers
+    def __init__(self, spawn: Spawn) -> None:
         self._spawn = spawn
-        # In the order of opening. Invariant: a resource is here from the moment its opening began until it was closed
-        # or failed to open.
-        self._owners: dict[str, Owner] = {}
+        # By the identity of what opens it, for graphs inside each other may each have one of the same name; in the
+        # order of opening. Invariant: a resource is here from the moment its opening began until it was closed or
+        # failed to open.
+        self._owners: dict[int, Owner] = {}
 
-    async def get(self, name: str) -> Any:
+    async def get(self, name: str, opener: Callable[[], Any]) -> Any:
         """
-        Return the resource, opening it if nobody has. An opening that fails fails this caller; the next one tries
-        again.
+        Return the resource that *opener* yields, opening it if nobody has. An opening that fails fails this caller; the
+        next one tries again.
         """
-        owner = self._owners.get(name)
+        owner = self._owners.get(id(opener))
         if owner is None:
-            generator = self._openers[name]()
-            owner = self._owners[name] = Owner(name, generator)
+            owner = self._owners[id(opener)] = Owner(name, opener)
             owner.task = self._spawn(owner.own())
             owner.task.add_done_callback(owner.ended)
         try:
@@ -53,8 +51,8 @@ class Resources:
         except asyncio.CancelledError:
             raise
         except BaseException:
-            if self._owners.get(name) is owner:
-                del self._owners[name]
+            if self._owners.get(id(opener)) is owner:
+                del self._owners[id(opener)]
             raise
 
     async def close(self, grace: float) -> list[Exception]:
@@ -82,9 +80,11 @@ class Owner:
     # Everyone's, for a virtual clock, which must not jump while a thread opens or closes something.
     everywhere: ClassVar["WeakSet[Owner]"] = WeakSet()
 
-    def __init__(self, name: str, generator: Any) -> None:
+    def __init__(self, name: str, opener: Callable[[], Any]) -> None:
         self.name = name
-        self._generator = generator
+        # Kept: its identity is nobody else's as long as it lives.
+        self._opener = opener
+        self._generator = opener()
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[Any] = loop.create_future()
         # Nobody may be waiting any more when it fails.

@@ -193,11 +193,9 @@ def parameters_of_graph(graph: Graph) -> Taken:
         what = ", ".join(f"{name}=" for name in graph.options)
         why = "but a graph that is a tool is part of the run that calls it"
         raise GraphError(Fault("nested-options", f"graph {graph.name!r} has {what}, {why}: leave it out."), graph.name)
-    if resources := _resources_of(graph):
-        what = f"graph {graph.name!r} has the resource {min(resources)!r}, but a graph inside a run cannot open its own"
-        raise GraphError(Fault("bad-tool", f"{what}: give what it opens to its nodes by hand."), graph.name)
     needed = [_input_of(graph, name, True) for name in plan.inputs]
-    optional = [_input_of(graph, name, False) for name in sorted(plan.optional_inputs)]
+    # A run input may stand in for a resource; what it opens is nothing that a model gives.
+    optional = [_input_of(graph, name, False) for name in sorted(plan.optional_inputs - _resources_of(graph))]
     return Taken("", (*needed, *optional), plan.takes_any_input)
 
 
