@@ -669,6 +669,35 @@ def test_values_inside_a_nested_graph_do_not_outlive_it(listeners: list[Any]) ->
     assert result.nodes["counts[59]/look[9]"].upstream == ("counts[59]/read[9]",)
 
 
+def test_what_a_body_ran_does_not_outlive_its_interest_in_it() -> None:
+    """An agent may loop for as long as it likes."""
+
+    class Page:
+        pass
+
+    pages: weakref.WeakSet[Page] = weakref.WeakSet()
+
+    async def read() -> Page:
+        pages.add(page := Page())
+        return page
+
+    inner = Graph("inner")
+    inner.add("read", read)
+    inner.map("copies", lambda number: read(), over=range(2))
+    graph = Graph("outer")
+
+    @graph.node
+    async def loop(ctx: Context) -> int:
+        for _ in range(20):
+            result = await ctx.run(inner)
+            assert isinstance(result["read"], Page)
+            assert isinstance(await ctx.run(read), Page)
+        gc.collect()
+        return len(pages)
+
+    assert graph.run()["loop"] <= 20  # of 80; what idle workers have seen last is among them
+
+
 # -- stages over stages
 
 

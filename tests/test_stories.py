@@ -24,7 +24,7 @@ from antichain import Context
 from antichain.testing import Failure, FakeProvider, LogEntry
 from tests.support.page import blocks_of, is_as_shown
 
-pytest.importorskip("pydantic")  # comes with the official client
+pytestmark = pytest.mark.slow  # half of them wait for seconds that somebody else takes
 
 ROOT = Path(__file__).resolve().parent.parent
 STORIES = ROOT / "examples" / "stories"

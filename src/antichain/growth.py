@@ -73,6 +73,12 @@ class Grown:
         # The container that starts with it, where that is known before.
         self.opens: Container | None = None
 
+    def let_go(self) -> None:
+        """
+        Drop all values: records of nodes stay for the rest of the run, what they returned must not stay with them.
+        """
+        self.owner, self.values, self.quick, self.output, self.opens = _NOBODY, [], None, None, None
+
 
 class Owner:
     """
@@ -224,9 +230,8 @@ class NestedGraph(Container):
         self.values[grown.local] = value
 
     def archive(self, driver: Driver) -> None:
-        # The records of its nodes stay for the rest of the run; their values do not.
         for grown in filter(None, map(driver.grown.get, self.nodes)):
-            grown.owner, grown.values, grown.quick, grown.output = _NOBODY, [], None, None
+            grown.let_go()
 
     def contents(self) -> Contents:
         """
@@ -325,6 +330,7 @@ class Inside(Owner):
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
         self.has_outcome = True
         self._value = self._result(driver) if self._is_graph else value
+        grown.let_go()
 
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
         self.has_outcome = True
