@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from antichain.binding import MISSING, THREADED, LiteralSource, Source, bind_node, demand_of, flags_of
+from antichain.core.groups import CANCEL
 from antichain.core.scheduler import Kind
 from antichain.core.states import READY
 from antichain.errors import Fault, GraphError, RunFailed, RunnerError, suggestion
@@ -38,7 +39,7 @@ class Refusable:
     A base, not a form: whoever streams steps may have anything called `steps`.
     """
 
-    def steps(self, on_refusal: Callable[[], object]) -> AsyncIterable[Any]:  # Any: what a Feed can read
+    def watched(self, on_refusal: Callable[[], object]) -> AsyncIterable[Any]:  # Any: what a Feed can read
         """
         Return the steps; *on_refusal* is called at most once, and no step is given after that.
         """
@@ -68,6 +69,7 @@ class Feed(Container):
         self._prefix = ""
         self._members: Group
         self._has_finished = False
+        self._is_refused = False
         # Makes a checked node of what the source gives, or raises GraphError.
         self._read = read
         self._queued = Queued()
@@ -103,7 +105,7 @@ class Feed(Container):
             self._members, self._prefix = self.group, f"{driver.name_of(node)}/"
         source = self._source
         if isinstance(source, Refusable):
-            source = source.steps(self._refuse)
+            source = source.watched(self._refuse)
         self._wake_reader = driver.read(source, self._queued, 1, self._on_step, self._fail)
 
     @property
@@ -180,7 +182,9 @@ class Feed(Container):
             return
         self.errors.append(_as_exception(error))
         driver = self._driver
-        driver.core.stop(self.group, driver.clock())
+        # Its own steps, where they are inside, end by the run's `on_error`; those of a plan that was refused end well.
+        is_harsh = not self._is_inside or (self.group.mode == CANCEL and not self._is_refused)
+        driver.core.stop(self.group, driver.clock(), interrupt=is_harsh)
         driver.core.close(self.group)
         driver.turn_soon()
 
@@ -188,6 +192,7 @@ class Feed(Container):
         """
         Let nothing more start: there is a fault in what the steps come from, which is read to its end all the same.
         """
+        self._is_refused = True
         if not self.group.closed:
             driver = self._driver
             driver.core.stop(self._members, driver.clock(), interrupt=False, spare=self._node)

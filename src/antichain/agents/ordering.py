@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from antichain.agents.caps import Caps
-from antichain.agents.steps import Kept, StepReader, Written
+from antichain.agents.steps import Kept, StepReader, Written, as_id
 from antichain.errors import Fault, named, suggestion
 from antichain.executors import PreparedStep
-from antichain.printable import printable
 
 if TYPE_CHECKING:
     from antichain.agents.tools import Tools
@@ -56,7 +55,7 @@ class Ordering:
         self._has_cycle = False
         # Steps that an earlier plan has run already, written again as they were.
         self.reused: list[str] = []
-        # Steps that could not be read, by their position; some may have had an id that nobody knows.
+        # Steps that could not be read, by their position.
         self._unread: set[int] = set()
         # The rest of the plan will not be read, so nothing is known of what is in it.
         self.is_cut = False
@@ -88,7 +87,7 @@ class Ordering:
         """
         Note that a step could not be read.
         """
-        label = f"#{position}" if step_id is None else printable(str(step_id), 64)
+        label = as_id(step_id) or f"#{position}"
         if position not in self._unread:
             self._unread.add(position)
             self._count += 1
@@ -127,7 +126,7 @@ class Ordering:
         among = {name: [each for each in needs if each in self._needs] for name, needs in self._needs.items()}
         for cycle in _cycles(among):
             self.refuse(_cycle_fault(cycle))
-        if self.is_cut or self._unread:
+        if self.is_cut:
             # What is not known may well be in the part that was not read.
             return
         for name, needs in self._needs.items():

@@ -45,7 +45,7 @@ class PlanOptions(ExecutorOptions, total=False):
 Source = Iterable[Any] | AsyncIterable[Any]
 
 
-class PlanStream(Growing):
+class PlanStream(Refusable, Growing):
     """
     Run the steps of a plan while a model writes it: each starts the moment the outputs that it refers to exist.
 
@@ -146,6 +146,12 @@ class PlanStream(Growing):
     def __aiter__(self) -> AsyncIterator[Step]:
         return aiter(self.read())
 
+    def watched(self, on_refusal: Callable[[], object]) -> AsyncIterable[Step]:
+        """
+        Begin to read the plan for a run, which is told of the first fault.
+        """
+        return self.read().watched(on_refusal)
+
     def read(self, inputs: Mapping[str, Any] | None = None) -> Reading:
         """
         Begin to read the plan; an iterator can be read only once.
@@ -199,7 +205,7 @@ class Reading(Refusable, Growing):
     def __aiter__(self) -> AsyncIterator[Step]:
         return self._steps()
 
-    def steps(self, on_refusal: Callable[[], object]) -> AsyncIterable[Step]:
+    def watched(self, on_refusal: Callable[[], object]) -> AsyncIterable[Step]:
         """
         Return the steps; *on_refusal* is called when the first fault is found.
         """

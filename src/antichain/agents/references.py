@@ -91,6 +91,8 @@ class Reference:
         fields = _fields_of(value)
         if isinstance(part, str) and part in fields:
             return getattr(value, part)
+        if fields and isinstance(part, str) and _index(part) is None:
+            raise self._nothing(count, value, f"its fields are {_listed(fields)}")
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray)):
             index = _index(part)
             if index is not None and -len(value) <= index < len(value):

@@ -21,7 +21,7 @@ from antichain.printable import printable
 if TYPE_CHECKING:
     from antichain.agents.tools import Tool, Tools
 
-__all__ = ["Kept", "StepReader", "Written"]
+__all__ = ["Kept", "StepReader", "Written", "as_id"]
 
 FIELDS: Final = ("id", "tool", "args", "depends_on")
 # Fields of a step, ours and others, beyond which it is none.
@@ -109,7 +109,7 @@ class StepReader:
             self.fault("not-a-step", name, f"is {what(raw)}: a step is an object with {', '.join(FIELDS)}")
             return Found(name)
         given: dict[Any, Any] = raw
-        found = self._id(given.get("id"))
+        found = as_id(given.get("id"))
         name = found or name
         if not self._has_room(given, name):
             return Found(name)
@@ -136,11 +136,6 @@ class StepReader:
         """
         self._count += 1
         self._refuse(Fault(code, f"step {step!r} {problem}{'' if problem[-1] in '.?' else '.'}", step, (step,)))
-
-    def _id(self, given: Any) -> str | None:
-        if type(given) is int and 0 <= given < 10**18:
-            return str(given)
-        return given if type(given) is str and STEP_ID.fullmatch(given) else None
 
     def _has_room(self, given: dict[Any, Any], name: str) -> bool:
         """
@@ -211,7 +206,7 @@ class StepReader:
         listed = given if type(given) is list else [given]
         found = []
         for each in listed[: self._caps.max_steps + 1]:
-            before = self._id(each)
+            before = as_id(each)
             if before is None:
                 self.fault("bad-arguments", name, f"has {what(each)} in depends_on: use ids of steps")
                 break
@@ -233,6 +228,15 @@ class StepReader:
         for fault in tool.faults(arguments, later=later)[:MAX_FAULTS]:
             self._count += 1
             self._refuse(_argument_fault(fault, name, tool))
+
+
+def as_id(given: Any) -> str | None:
+    """
+    Return the id that was given as a text or a number, or None if it can be none.
+    """
+    if type(given) is int and 0 <= given < 10**18:
+        return str(given)
+    return given if type(given) is str and STEP_ID.fullmatch(given) else None
 
 
 def _argument_fault(fault: object, name: str, tool: Tool) -> Fault:

@@ -26,7 +26,7 @@ from antichain.agents.formats.calls import Calls, part
 from antichain.agents.formats.detecting import FormDetector
 from antichain.agents.formats.faults import FormatFault, Unreadable, quoted
 from antichain.agents.formats.json_text import JsonReader
-from antichain.agents.formats.step_form import ARGS, DEPENDS, TOOL, Found, is_step, step_of
+from antichain.agents.formats.step_form import ARGS, DEPENDS, TOOL, Found, is_id, is_step, step_of
 from antichain.agents.formats.values import checked
 
 PlanFormat = Literal["auto", "json", "llmcompiler", "openai", "anthropic", "langchain", "steps"]
@@ -273,7 +273,8 @@ class _Reading:
         try:
             value = checked(item, self._bounds)
         except Unreadable as error:
-            yield FormatFault(position, None, str(error))
+            name = item.get("id") if isinstance(item, Mapping) else None
+            yield FormatFault(position, name if is_id(name) else None, str(error))
         else:
             yield from step_of(position, value)
 
