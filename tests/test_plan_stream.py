@@ -7,6 +7,7 @@ import json
 import pickle
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -177,6 +178,42 @@ def test_a_plan_may_be_iterated_over(watched: Watched) -> None:
     assert [(step.id, step.depends) for step in asyncio.run(main())] == [("a", ()), ("b", ("a",))]
 
 
+def test_iterating_gives_nothing_more_once_there_is_a_fault(watched: Watched) -> None:
+    async def main(gap: float) -> list[str]:
+        given = []
+        steps = [work("a"), work("b"), {"id": "x", "tool": "nothing"}, work("c")]
+        try:
+            async for step in PlanStream(arriving(steps, gap), watched.tools):
+                given.append(step.id)
+        except PlanRefused:
+            return given
+        raise AssertionError("the plan was not refused")
+
+    assert virtually(main(0.0)) == []
+    assert virtually(main(1.0)) == ["a", "b"]
+
+
+def test_leaving_the_iteration_closes_the_source(watched: Watched) -> None:
+    closed: list[bool] = []
+
+    async def source() -> AsyncIterator[Any]:
+        try:
+            yield work("a")
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.5)
+            closed.append(True)
+
+    async def main() -> None:
+        async with aclosing(aiter(PlanStream(source(), watched.tools))) as steps:  # type: ignore[type-var]
+            async for _ in steps:
+                break
+        assert closed
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    virtually(main())
+
+
 def test_an_iterator_can_be_read_once_and_a_list_again(watched: Watched) -> None:
     plan = PlanStream(iter([work("a")]), watched.tools)
     virtually(plan.execute())
@@ -236,6 +273,13 @@ def test_nothing_starts_after_the_first_fault_and_what_runs_ends_well(watched: W
     assert dict(error.result) == {"a": {"name": "a", "after": None}}
     assert error.result.nodes["b"].state == "cancelled"
     assert "d" not in error.result.nodes
+
+
+def test_a_cycle_is_found_when_its_last_step_comes(watched: Watched) -> None:
+    steps = [work("a", after="$c"), work("b", after="$a"), work("c", after="$b"), work("late"), work("later")]
+    error = refused(PlanStream(arriving(steps, 1.0), watched.tools))
+    assert [(fault.code, fault.nodes) for fault in error.faults] == [("cycle", ("a", "b", "c"))]
+    assert not watched.started
 
 
 @pytest.mark.parametrize("on_error", ["cancel", "drain", "continue"])
@@ -321,6 +365,7 @@ def test_cancelling_closes_the_source_and_leaves_nothing(watched: Watched) -> No
             yield work("a", 100.0)
             await asyncio.sleep(1000)
         finally:
+            await asyncio.sleep(0.5)
             closed.append(asyncio.get_running_loop().time())
 
     async def main() -> None:
@@ -332,7 +377,7 @@ def test_cancelling_closes_the_source_and_leaves_nothing(watched: Watched) -> No
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     virtually(main())
-    assert (closed, watched.cancelled) == ([1.0], ["a"])
+    assert (closed, watched.cancelled) == ([1.5], ["a"])
 
 
 def test_a_deadline_ends_a_source_that_says_nothing(watched: Watched) -> None:
@@ -527,15 +572,16 @@ def test_a_refused_plan_inside_a_run_leaves_the_run_alone(watched: Watched) -> N
 @pytest.mark.parametrize("on_error", ["cancel", "drain", "continue"])
 def test_a_tool_that_fails_inside_a_run_ends_the_plan_by_its_on_error(watched: Watched, on_error: Any) -> None:
     graph = Graph("agent")
-    closed: list[bool] = []
+    closed: list[float] = []
 
     async def source() -> AsyncIterator[Any]:
         try:
             for step in (work("a", 3.0), {"id": "f", "tool": "fail"}, work("b", after="$f"), work("c")):
                 yield step
                 await asyncio.sleep(0.5)
+            await asyncio.sleep(100)
         finally:
-            closed.append(True)
+            closed.append(asyncio.get_running_loop().time())
 
     @graph.node
     async def agent(ctx: Context) -> Any:
@@ -547,7 +593,8 @@ def test_a_tool_that_fails_inside_a_run_ends_the_plan_by_its_on_error(watched: W
     result = virtually(graph.arun(on_error=on_error))
     finished = {"cancel": [], "drain": ["a"], "continue": ["a", "c"]}[on_error]
     assert result["agent"] == (["the service is down"], finished)
-    assert (watched.cancelled, closed) == (["a"] if on_error == "cancel" else [], [True])
+    assert watched.cancelled == (["a"] if on_error == "cancel" else [])
+    assert closed == [{"cancel": 0.5, "drain": 0.5, "continue": 102.0}[on_error]]
 
 
 def test_a_cancelled_run_ends_the_plan_inside_it(watched: Watched) -> None:

@@ -68,8 +68,8 @@ class Feed(Container):
         # What stands before each id, and the group that the steps are in; both are known once this has begun.
         self._prefix = ""
         self._members: Group
-        self._has_finished = False
         self._is_refused = False
+        self._has_stopped = False
         # Makes a checked node of what the source gives, or raises GraphError.
         self._read = read
         self._queued = Queued()
@@ -108,13 +108,6 @@ class Feed(Container):
             source = source.watched(self._refuse)
         self._wake_reader = driver.read(source, self._queued, 1, self._on_step, self._fail)
 
-    @property
-    def is_complete(self) -> bool:
-        """
-        Tell whether all steps have come.
-        """
-        return self._has_finished or not self._is_inside
-
     def contents(self) -> Contents:
         """
         Tell which nodes came, and their outputs.
@@ -133,7 +126,7 @@ class Feed(Container):
         """
         Stop reading. What has not entered ends with the stream: whether it could have run was not found out.
         """
-        self._queued.close()
+        self._stop_reading()
         if self._is_inside:
             # Its own group has ended, and what waited for a step that never came has never been part of it.
             return
@@ -157,6 +150,12 @@ class Feed(Container):
             self._fail(error)
         self._driver.turn()
         self._read_on()
+
+    def _stop_reading(self) -> None:
+        # Once: a second cancellation would disturb the source while it cleans up.
+        if not self._has_stopped:
+            self._has_stopped = True
+            self._queued.close()
 
     def _read_on(self) -> None:
         """
@@ -212,7 +211,6 @@ class Feed(Container):
                     faults.append(Fault("unknown-upstream", text, name, (name, before)))
         if faults:
             raise GraphError(faults, self._driver.plan.name)
-        self._has_finished = True
         self._driver.core.close(self.group)
 
     # -- entering
@@ -334,6 +332,7 @@ class Feed(Container):
             if self.group.stopping:
                 # By the run's `on_error`: nothing more may enter.
                 driver.core.close(self.group)
+                self._stop_reading()
         self._count_ending()
 
     def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
