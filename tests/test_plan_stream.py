@@ -121,6 +121,24 @@ def test_the_text_form_of_llmcompiler() -> None:
     assert results == {"1": "about tea", "2": "about milk", "3": "compare about tea: about tea, about milk"}
 
 
+def test_calls_of_tools_as_openai_streams_them(watched: Watched) -> None:
+    """A call begins when its arguments are whole; one may refer to the other by its id."""
+
+    def chunk(index: int, **call: Any) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": index, **call}]}, "finish_reason": None}]}
+
+    texts = [json.dumps({"name": "a"}), json.dumps({"name": "b", "after": "${call_0.name}"})]
+    chunks = []
+    for index, text in enumerate(texts):
+        chunks.append(chunk(index, id=f"call_{index}", function={"name": "work", "arguments": ""}))
+        chunks += [chunk(index, function={"arguments": text[at : at + 5]}) for at in range(0, len(text), 5)]
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    results = virtually(PlanStream(arriving(chunks, 0.1), watched.tools).execute())
+    assert results["call_1"] == {"name": "b", "after": "a"}
+    assert watched.started["a"] == pytest.approx(0.1 * -(-len(texts[0]) // 5))
+    assert watched.started["b"] == pytest.approx(max(watched.started["a"] + 1.0, 0.1 * (len(chunks) - 2)))
+
+
 def test_run_inputs_may_be_referred_to(watched: Watched) -> None:
     plan = PlanStream([work("a", after="${question}?")], watched.tools)
     assert virtually(plan.execute({"question": "why"}))["a"]["after"] == "why?"

@@ -62,7 +62,8 @@ class PlanStream(Refusable, Growing):
 
     Args:
         source: steps as dicts, or what a model streams: text deltas, or chunks of OpenAI's or Anthropic's stream; an
-            iterable or an async iterable of them, or one text.
+            iterable or an async iterable of them, or one text. An ordinary iterator that waits for a model holds up the
+            loop, and with it the tools: take the async client of your provider.
         tools: what the plan may use.
         format: how steps are written; found out from what comes first if it is "auto".
         max_steps: most steps of a plan.
@@ -98,7 +99,6 @@ class PlanStream(Refusable, Growing):
         max_depth: int = 25,
         max_bytes: int = 1_000_000,
         max_nesting: int = 32,
-        kept: Mapping[str, Kept] | None = None,
         **options: Unpack[PlanOptions],
     ) -> None:
         given: object = source
@@ -112,7 +112,6 @@ class PlanStream(Refusable, Growing):
         self.caps = Caps(max_steps, max_depth, max_bytes, max_nesting)
         self.format: PlanFormat = format
         self._source = source
-        self._kept = dict(kept or {})
         self.options = options
         self._was_read = False
         # Wrong options are said now.
@@ -152,16 +151,19 @@ class PlanStream(Refusable, Growing):
         """
         return self.read().watched(on_refusal)
 
-    def read(self, inputs: Mapping[str, Any] | None = None) -> Reading:
+    def read(self, inputs: Mapping[str, Any] | None = None, *, kept: Mapping[str, Kept] | None = None) -> Reading:
         """
-        Begin to read the plan; an iterator can be read only once.
+        Begin to read the plan, which may refer to *inputs* and to what earlier plans have *kept*.
+
+        Raises:
+            GraphError: the source is an iterator, and has been read already.
         """
         if self._was_read:
             text = "the source of the plan has been read already, and can be read only once: make a new PlanStream."
             raise GraphError(Fault("used-stream", text), NAME)
         self._was_read = isinstance(self._source, Iterator | AsyncIterator)
-        kept = {name: Kept(value) for name, value in (inputs or {}).items()}
-        return Reading(self, {**kept, **self._kept})
+        given = {name: Kept(value) for name, value in (inputs or {}).items()}
+        return Reading(self, {**given, **(kept or {})})
 
     def written(self) -> AsyncGenerator[dict[str, Any] | FormatFault, None]:
         """

@@ -127,7 +127,7 @@ class _Rounds:
         """
         Run one plan, and return what is to be said about it if it did not come to its end.
         """
-        reading = PlanStream(source, self.tools, kept=self.kept, **options).read()
+        reading = PlanStream(source, self.tools, **options).read(kept=self.kept)
         error: PlanRefused | RunFailed
         try:
             result: Mapping[str, Any] = await (reading.execute({}) if context is None else context.run(reading))
