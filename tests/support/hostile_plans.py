@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
+from tests.support.memory import high_water
+
 Plan = Callable[[], Any]
 
 # What every plan begins with, and may refer to.
@@ -392,9 +394,9 @@ def run(plan: Any) -> dict[str, Any]:
 def main(kind: str) -> None:
     # Memory that cannot be had ends this program, not the machine.
     resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = high_water()
     found = {name: run(plan()) for name, plan in KINDS[kind]().items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = high_water()
     print(json.dumps({"plans": found, "before": before, "peak": peak}))
 
 
