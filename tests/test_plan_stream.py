@@ -443,6 +443,19 @@ def test_outputs_cannot_be_multiplied_without_end(watched: Watched) -> None:
     assert len(error.for_model()) < 10_000
 
 
+def test_lists_of_outputs_cannot_be_multiplied_either() -> None:
+    """Each step gets the one before 300 times in a list: no text, and no copy, but 300^9 values for who looks at it."""
+
+    async def echo(value: Any) -> Any:
+        return value
+
+    steps: list[Any] = [{"id": "e0", "tool": "echo", "args": {"value": [1] * 100}}]
+    steps += [{"id": f"e{i}", "tool": "echo", "args": {"value": [f"$e{i - 1}"] * 300}} for i in range(1, 10)]
+    error = refused(PlanStream(steps, Tools(echo)))
+    assert codes(error) == [("e2", "bad-arguments")]
+    assert len(error.for_model()) < 10_000
+
+
 # -- what is said
 
 
@@ -500,6 +513,8 @@ def test_a_refusal_can_be_pickled(watched: Watched) -> None:
     [
         ({"max_steps": 0}, ["max_steps=0"]),
         ({"max_bytes": "1", "max_depth": True}, ["max_bytes='1'", "max_depth=True"]),
+        ({"max_nesting": 61}, ["max_nesting=61", "60"]),
+        ({"format": "yaml"}, ["format='yaml'", "llmcompiler"]),
         ({"on_error": "explode"}, ["on_error"]),
         ({"colour": 1}, ["colour="]),
     ],

@@ -177,6 +177,12 @@ def test_lists_and_dicts_are_made_anew_for_each_attempt() -> None:
     assert second == template == {"a": [1, {"b": 2}]}
 
 
+def test_half_a_character_in_an_output_is_written_out() -> None:
+    outputs = {"s": {"text": "a\ud83d", "list": ["\ud83d"]}}
+    assert fill(read_text("$s.text", 9), outputs, 99) == "a\\ud83d"
+    assert fill(read_text("<${s.text} ${s.list}>", 9), outputs, 99) == '<a\\ud83d ["\\ud83d"]>'
+
+
 def test_a_text_does_not_become_longer_than_it_may() -> None:
     assert len(filled("${2}" * 100, 300)) == 300
     with pytest.raises(MissingValue, match="longer than 299"):

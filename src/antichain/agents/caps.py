@@ -5,10 +5,14 @@ How large a plan may be: whoever wrote it may not make the program slow, or fill
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 from antichain.errors import Fault, GraphError, shown
 
 __all__ = ["Caps"]
+
+# Tools take no arguments that are nested deeper.
+MOST_NESTING: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class Caps:
     Bound what one plan may hold. What goes beyond is a fault of the plan.
 
     Raises:
-        GraphError: a cap is not a whole number, or less than 1.
+        GraphError: a cap is not a whole number, or less than 1, or `max_nesting` more than 60.
     """
 
     # Steps in all.
@@ -36,5 +40,8 @@ class Caps:
             if type(given) is not int or given < 1:
                 text = f"{field.name}={shown(given)}: must be a whole number, at least 1."
                 faults.append(Fault("bad-policy", text))
+        if not faults and self.max_nesting > MOST_NESTING:
+            text = f"max_nesting={self.max_nesting}: must be at most {MOST_NESTING}; values are not read any deeper."
+            faults.append(Fault("bad-policy", text))
         if faults:
             raise GraphError(faults, "plan")

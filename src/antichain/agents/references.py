@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from antichain.agents.refusal import beginning, written
+from antichain.agents.texts import encodable
 from antichain.errors import named, shown
 from antichain.printable import printable
 
@@ -224,9 +225,11 @@ class _Filler:
 
     def fill(self, template: Any) -> Any:
         if isinstance(template, Reference):
-            return template.find(self._outputs)
+            found = template.find(self._outputs)
+            # Half a character in what a tool returned is not the plan's fault, and nobody could write it down.
+            return encodable(found) if type(found) is str and not found.isascii() else found
         if isinstance(template, Text):
-            return "".join([self._text(part) for part in template.parts])
+            return encodable("".join([self._text(part) for part in template.parts]))
         if isinstance(template, dict):
             return {key: self.fill(part) for key, part in template.items()}
         if isinstance(template, list):
