@@ -1,5 +1,5 @@
 """
-Plans that mean harm: refused in at most 2 seconds and 256 MB each, with nothing run. Each kind has a process of its own.
+Plans that mean harm: refused in at most 2 seconds and 256 MB each, with nothing run. Each kind has its own process.
 """
 
 import json
@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.support.hostile_plans import KINDS
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 2.0

@@ -22,6 +22,8 @@ from tests.support.plans import (
     tools_for,
 )
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = ("nestful", "worfbench", "llm_plans", "llmcompiler", "asynchow")
 MALFORMED = ("malformed_llm_plans", "malformed_nestful", "malformed_worfbench")
 # Seconds between two steps; written at once, faster than tools, slower than tools.
