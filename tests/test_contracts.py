@@ -114,11 +114,11 @@ IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "Random"
 
 # Third-party packages live in the file that bears their name; these files bear it in another form.
 THIRD_PARTY = {
-    "pydantic": {"agents/schema.py"},
-    "pydantic_core": {"agents/schema.py"},
-    "typing_extensions": {"agents/schema.py", "agents/typed_dicts.py"},
-    "jsonschema": {"agents/given_schema.py"},
-    "referencing": {"agents/given_schema.py"},
+    "pydantic": {"agents/tools/schema.py"},
+    "pydantic_core": {"agents/tools/schema.py"},
+    "typing_extensions": {"agents/tools/schema.py", "agents/tools/typed_dicts.py"},
+    "jsonschema": {"agents/tools/given_schema.py"},
+    "referencing": {"agents/tools/given_schema.py"},
     "typer": {"cli/application.py"},
     "opentelemetry": {"telemetry/otel.py"},
     "aiohttp": {"demo/chat.py", "testing/provider/sending.py", "testing/provider/serving.py"},

@@ -187,9 +187,7 @@ class LosesResults(Scheduler):
 class ChangesItsMind(Scheduler):
     """Cancels what had succeeded when the run is stopped."""
 
-    def stop(
-        self, group: Group, now: float, *, reason: int = 8, interrupt: bool = True, spare: int = NOTHING
-    ) -> None:
+    def stop(self, group: Group, now: float, *, reason: int = 8, interrupt: bool = True, spare: int = NOTHING) -> None:
         super().stop(group, now, reason=reason, interrupt=interrupt, spare=spare)
         node = self.state.find(SUCCEEDED)
         if node >= 0:

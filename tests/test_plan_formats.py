@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antichain import GraphError, PlanStream
-from antichain.agents.formats import FormatFault, ReadingBounds, read_steps
+from antichain.agents.plans.formats import FormatFault, ReadingBounds, read_steps
 from tests.support.plan_texts import in_loop, read
 
 PLAN: list[dict[str, Any]] = [

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antichain.agents.formats import FormatFault, ReadingBounds, read_steps
-from antichain.agents.formats.faults import Unreadable
-from antichain.agents.formats.literals import NotLiteral, read_arguments
+from antichain.agents.plans.formats import FormatFault, ReadingBounds, read_steps
+from antichain.agents.plans.formats.faults import Unreadable
+from antichain.agents.plans.formats.literals import NotLiteral, read_arguments
 from antichain.testing import FakeProvider, Reply, ToolCall
 from tests.support.leftovers import nothing_left
 from tests.support.plan_texts import in_loop, read

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from antichain.agents.references import (
+from antichain.agents.plans.references import (
     BadReference,
     MissingValue,
     Reference,

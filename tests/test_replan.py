@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from antichain import Context, Graph, GraphError, PlanRefused, RunFailed, Tools, replan
-from antichain.agents.replan import Feedback
+from antichain.agents.plans.replan import Feedback
 from tests.support.plans import arriving
 from tests.support.probe import virtually
 

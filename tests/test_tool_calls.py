@@ -29,7 +29,7 @@ from antichain import (
     run_tool_calls,
     run_tool_calls_sync,
 )
-from antichain.agents.messages import SHAPES
+from antichain.agents.calls.messages import SHAPES
 from antichain.testing import virtual_time
 
 

@@ -21,7 +21,7 @@ import pytest
 from pydantic import BaseModel
 
 from antichain import GraphError, Sanitizer, Tool, ToolCall, ToolMessages, ToolResult, Tools
-from antichain.agents.results import CODES
+from antichain.agents.calls.results import CODES
 from tests.test_tool_calls import call, codes, run, told, use
 
 

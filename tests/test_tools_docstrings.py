@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antichain import Tool
-from antichain.agents.docstrings import read_docstring
+from antichain.agents.tools.docstrings import read_docstring
 
 GOOGLE = """
 Search the web.

@@ -15,7 +15,7 @@ from pydantic import create_model
 from typing_extensions import TypedDict
 
 from antichain import ArgumentsInvalid, GraphError, Tool, Tools
-from antichain.agents.plain import look
+from antichain.agents.tools.plain import look
 
 
 class Color(Enum):

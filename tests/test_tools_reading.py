@@ -17,9 +17,9 @@ import pytest
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from antichain import ArgumentsInvalid, Retry, Tool
-from antichain.agents.declared import is_declared
-from antichain.agents.faults import MAX_FAULTS, as_path, as_shown
-from antichain.agents.plain import MAX_BITS, MAX_DEPTH, MAX_VALUES, look
+from antichain.agents.tools.declared import is_declared
+from antichain.agents.tools.faults import MAX_FAULTS, as_path, as_shown
+from antichain.agents.tools.plain import MAX_BITS, MAX_DEPTH, MAX_VALUES, look
 
 
 @dataclass
@@ -358,7 +358,7 @@ def test_a_list_in_itself_is_refused() -> None:
 
 
 def test_a_value_shared_too_often_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antichain.agents.plain.MAX_VALUES", 10_000)
+    monkeypatch.setattr("antichain.agents.tools.plain.MAX_VALUES", 10_000)
     doubled: Any = [1]
     for _ in range(MAX_DEPTH - 2):
         doubled = [doubled, doubled]

@@ -14,7 +14,7 @@ from openai.lib._pydantic import to_strict_json_schema
 from pydantic import BaseModel, Field
 
 from antichain import GraphError, Tool, Tools
-from antichain.agents.strict import strict_schema
+from antichain.agents.tools.strict import strict_schema
 
 
 class Color(Enum):

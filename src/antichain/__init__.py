@@ -10,18 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from antichain.agents.calls import run_tool_calls as run_tool_calls
-    from antichain.agents.calls import run_tool_calls_sync as run_tool_calls_sync
-    from antichain.agents.faults import ArgumentsInvalid as ArgumentsInvalid
-    from antichain.agents.messages import ToolCall as ToolCall
-    from antichain.agents.plan_stream import PlanStream as PlanStream
-    from antichain.agents.refusal import PlanRefused as PlanRefused
-    from antichain.agents.replan import replan as replan
-    from antichain.agents.results import ToolMessages as ToolMessages
-    from antichain.agents.results import ToolResult as ToolResult
-    from antichain.agents.sanitize import Sanitizer as Sanitizer
-    from antichain.agents.tools import Tool as Tool
-    from antichain.agents.tools import Tools as Tools
+    from antichain.agents.calls.messages import ToolCall as ToolCall
+    from antichain.agents.calls.results import ToolMessages as ToolMessages
+    from antichain.agents.calls.results import ToolResult as ToolResult
+    from antichain.agents.calls.run_calls import run_tool_calls as run_tool_calls
+    from antichain.agents.calls.run_calls import run_tool_calls_sync as run_tool_calls_sync
+    from antichain.agents.calls.sanitize import Sanitizer as Sanitizer
+    from antichain.agents.plans.plan_stream import PlanStream as PlanStream
+    from antichain.agents.plans.refusal import PlanRefused as PlanRefused
+    from antichain.agents.plans.replan import replan as replan
+    from antichain.agents.tools.faults import ArgumentsInvalid as ArgumentsInvalid
+    from antichain.agents.tools.tool import Tool as Tool
+    from antichain.agents.tools.tool import Tools as Tools
     from antichain.asking import Question as Question
     from antichain.breaker import Breaker as Breaker
     from antichain.breaker import BreakerOpen as BreakerOpen
@@ -67,15 +67,15 @@ if TYPE_CHECKING:
 
 # Where each public name lives; it is imported when it is first used.
 _HOMES = {
-    "agents.calls": ("run_tool_calls", "run_tool_calls_sync"),
-    "agents.faults": ("ArgumentsInvalid",),
-    "agents.messages": ("ToolCall",),
-    "agents.plan_stream": ("PlanStream",),
-    "agents.refusal": ("PlanRefused",),
-    "agents.replan": ("replan",),
-    "agents.results": ("ToolMessages", "ToolResult"),
-    "agents.sanitize": ("Sanitizer",),
-    "agents.tools": ("Tool", "Tools"),
+    "agents.calls.run_calls": ("run_tool_calls", "run_tool_calls_sync"),
+    "agents.tools.faults": ("ArgumentsInvalid",),
+    "agents.calls.messages": ("ToolCall",),
+    "agents.plans.plan_stream": ("PlanStream",),
+    "agents.plans.refusal": ("PlanRefused",),
+    "agents.plans.replan": ("replan",),
+    "agents.calls.results": ("ToolMessages", "ToolResult"),
+    "agents.calls.sanitize": ("Sanitizer",),
+    "agents.tools.tool": ("Tool", "Tools"),
     "asking": ("Question",),
     "breaker": ("Breaker", "BreakerOpen"),
     "context": ("Context",),

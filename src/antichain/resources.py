@@ -9,7 +9,7 @@ they were entered.
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, ClassVar
 from weakref import WeakSet

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from antichain.agents.formats import read_steps
+from antichain.agents.plans.formats import read_steps
 
 
 def read(source: Any, *args: Any, **options: Any) -> list[Any]:
