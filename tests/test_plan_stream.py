@@ -398,6 +398,51 @@ def test_cancelling_closes_the_source_and_leaves_nothing(watched: Watched) -> No
     assert (closed, watched.cancelled) == ([1.5], ["a"])
 
 
+def test_a_source_that_swallows_its_cancellation_is_left_and_named(watched: Watched) -> None:
+    go_on = [True]
+
+    async def stubborn() -> AsyncIterator[Any]:
+        yield work("a")
+        while go_on[0]:
+            try:
+                await asyncio.sleep(50)
+            except asyncio.CancelledError:
+                continue
+
+    told: list[dict[str, Any]] = []
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: told.append(context))
+        began = loop.time()
+        with pytest.raises(RunTimeout) as caught:
+            await PlanStream(stubborn(), watched.tools, deadline=5.0, grace=2.0).execute()
+        assert dict(caught.value.result) == {"a": {"name": "a", "after": None}}
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        ended = loop.time() - began
+        # It was left as it is; let it go, for the test's sake.
+        go_on[0] = False
+        await asyncio.sleep(60)
+        return ended
+
+    assert virtually(main()) < 8
+    assert ["source of a plan did not end" in each["message"] for each in told] == [True]
+
+
+def test_a_source_that_cannot_be_closed_does_not_hide_what_is_wrong_with_the_plan(watched: Watched) -> None:
+    async def source() -> AsyncIterator[Any]:
+        try:
+            for name in "abcdef":
+                yield work(name)
+        finally:
+            raise OSError("the connection cannot be closed")
+
+    error = refused(PlanStream(source(), watched.tools, max_steps=2))
+    assert codes(error) == [("#3", "too-many-steps")]
+    assert isinstance(error.__cause__, OSError)
+    assert error.for_model()
+
+
 def test_a_deadline_ends_a_source_that_says_nothing(watched: Watched) -> None:
     async def source() -> AsyncIterator[Any]:
         yield work("a")

@@ -31,12 +31,13 @@ class Bulky(ValueError):  # noqa: N818  # never leaves the package
         super().__init__(message)
 
 
-def weigh(value: Any, room: int, max_nesting: int) -> int:
+def weigh(value: Any, room: int, max_nesting: int, around: int = 0) -> int:
     """
     Return the characters of all texts in *value*, and one for each value. No recursion, no copy, no repr.
 
     Raises:
-        Bulky: there are more than *room*, or lists and objects are nested deeper than *max_nesting*.
+        Bulky: there are more than *room*, or lists and objects are nested deeper than *max_nesting*, not counting those
+            that are *around* them.
     """
     weight = 0
     opened: list[Iterator[Any]] = [iter((value,))]
@@ -47,7 +48,7 @@ def weigh(value: Any, room: int, max_nesting: int) -> int:
             if kind is str or kind is bytes or kind is bytearray:
                 weight += len(part)
             elif kind is dict or kind is list:
-                if len(opened) > max_nesting:
+                if len(opened) > max_nesting + around:
                     raise Bulky("too-nested", f"is nested deeper than {max_nesting} levels (max_nesting)")
                 opened.append(_parts(part) if kind is dict else iter(part))
                 break

@@ -22,6 +22,7 @@ from antichain.executors import ExecutorOptions, ParallelStepExecutor, PreparedS
 from antichain.feed import Feed, FeedInside, Refusable
 from antichain.graph import Graph
 from antichain.growth import Growing
+from antichain.tasks import disown
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
@@ -232,11 +233,19 @@ class Reading(Refusable, Growing):
         finally:
             if not reading.done():
                 reading.cancel()
-                await asyncio.wait({reading})
+                try:
+                    await asyncio.wait({reading})
+                except BaseException:
+                    # Given up, for the source goes on whatever it is told. Nobody waits for it any more.
+                    disown(reading)
+                    message = "the source of a plan did not end when it was cancelled; it was left as it is"
+                    asyncio.get_running_loop().call_exception_handler({"message": message, "task": reading})
+                    raise
+        if self.ordering.refuses:
+            # Also where the source could not be closed once it was clear that its plan is refused.
+            raise PlanRefused(self.ordering.faults, NAME, self.told(None)) from self._error
         if self._error is not None:
             raise self._error
-        if self.ordering.refuses:
-            raise PlanRefused(self.ordering.faults, NAME, self.told(None))
 
     async def _read(self) -> None:
         try:
@@ -276,7 +285,7 @@ class Reading(Refusable, Growing):
         try:
             return self._in_order(await self.executor().execute(**_chosen(given)))
         except (GraphError, RunFailed) as error:
-            raise self.conclude(error) from None
+            raise self.conclude(error) from self._error
 
     def execute_sync(self, given: PlanOptions) -> dict[str, Any]:
         """
@@ -285,7 +294,7 @@ class Reading(Refusable, Growing):
         try:
             return self._in_order(self.executor().execute_sync(**_chosen(given)))
         except (GraphError, RunFailed) as error:
-            raise self.conclude(error) from None
+            raise self.conclude(error) from self._error
 
     def executor(self) -> ParallelStepExecutor:
         """

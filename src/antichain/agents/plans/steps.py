@@ -14,7 +14,7 @@ from antichain.agents.plans.references import STEP_ID, MissingValue, fill, paths
 from antichain.agents.plans.refusal import PlanRefused
 from antichain.agents.tools.faults import ArgumentsInvalid
 from antichain.binding import Prepared
-from antichain.errors import Fault, suggestion
+from antichain.errors import Fault
 from antichain.executors import PreparedStep
 from antichain.printable import printable
 
@@ -116,7 +116,6 @@ class StepReader:
         if found is None:
             is_there = f"the id {what(given['id'])}" if "id" in given else "no id"
             self.fault("bad-id", name, f"has {is_there}: use a number, or a word of letters, digits, _ and -")
-        self._check_fields(given, name)
         tool = self._tool(given, name)
         arguments = self._arguments(given.get("args"), name, tool)
         depends = self._depends(given.get("depends_on"), name)
@@ -143,7 +142,7 @@ class StepReader:
         """
         try:
             # Its own braces are no nesting of its arguments, nor are those around them.
-            self._room -= weigh(given, self._room, self._caps.max_nesting + 2)
+            self._room -= weigh(given, self._room, self._caps.max_nesting, around=2)
         except Bulky as bulky:
             self.is_full = bulky.code == "too-large"
             if self.is_full:
@@ -155,14 +154,6 @@ class StepReader:
             self.fault("unknown-field", name, f"has {len(given)} fields: a step has {', '.join(FIELDS)}")
             return False
         return True
-
-    def _check_fields(self, given: Mapping[Any, Any], name: str) -> None:
-        for field in given:
-            # A thought, a title: harmless. What was meant to be one of ours is not.
-            if type(field) is str and field not in FIELDS and len(field) < 40:
-                hint = suggestion(field, FIELDS)
-                if hint:
-                    self.fault("unknown-field", name, f"has the field {what(field)}, which means nothing.{hint}")
 
     def _tool(self, given: Mapping[Any, Any], name: str) -> Tool | None:
         wanted = given.get("tool")
