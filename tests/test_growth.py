@@ -633,6 +633,7 @@ def test_memory_of_ended_instances_is_used_again() -> None:
     assert values == list(range(20_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listeners", [[], [repr]], ids=["unseen", "listened to"])
 def test_values_inside_a_nested_graph_do_not_outlive_it(listeners: list[Any]) -> None:
     """10,000 documents in batches need the memory of a few batches."""
