@@ -244,6 +244,11 @@ def test_an_outline_lists_the_planned_nodes_and_what_each_follows() -> None:
     assert [entry.node for entry in outline.entries()] == ["a", "b", "c"]
     assert [entry.upstream for entry in outline.entries()] == [(), ("a",), ("a",)]
     assert [entry.group for entry in outline.entries()] == ["", "", ""]
+    # The same by number, as those have it that are told of every node.
+    assert [list(before) for before in outline.upstream()] == [[], [0], [0]]
+    assert list(outline.awaited()) == [1, 0, 0]
+    assert outline.leaders() == ["a"]
+    assert (outline.EMPTY.upstream(), list(outline.EMPTY.awaited()), outline.EMPTY.leaders()) == ((), [], [])
     assert [entry.uses for entry in outline.entries()] == [(), (("disk", 2), ("thread", 1)), ()]
     assert list(outline.demands()) == [("b", (("disk", 2), ("thread", 1)))]
     assert fold(told).nodes == dict(result.nodes)

@@ -34,7 +34,7 @@ _LITERAL: Final = re.compile(r"""\s*(?:$|["'\[({]|[A-Za-z_]\w*\s*=)""")
 # In a call: what opens, closes or quotes.
 _MARK: Final = re.compile(r'"""|\'\'\'|["\'()\[\]{}]')
 _REST: Final = {
-    quote: re.compile(rf"(?:[^{quote[0]}\\]|\\.{more})*+", re.DOTALL)
+    quote: re.compile(rf"(?:[^{quote[0]}\\]++|\\.{more})*", re.DOTALL)
     for quote, more in {'"': "", "'": "", '"""': '|"(?!"")', "'''": "|'(?!'')"}.items()
 }
 _DOLLAR: Final = re.compile(r"\$\{(\d{1,9})([^{}\n]{0,200})\}|\$(\d{1,9})(?!\d)|\$")

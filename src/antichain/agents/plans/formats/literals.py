@@ -12,21 +12,24 @@ from antichain.agents.plans.formats.bounds import ReadingBounds
 from antichain.agents.plans.formats.faults import SHOWN_CHARACTERS, Unreadable, quoted
 from antichain.agents.plans.formats.values import joined
 
+# Only single characters are repeated possessively (`*+`): until 3.11.5, Python repeats groups of alternatives wrongly
+# (python/cpython#106052).
 _SPACE: Final = re.compile(r"[ \t\r\n]*+")
 _STRING: Final = re.compile(r'([uUrR]?)("""|\'\'\'|"|\')')
 # The rest of a string, up to its quote.
 _REST: Final = {
-    '"': re.compile(r'([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL),
-    "'": re.compile(r"([^'\\]*+(?:\\.[^'\\]*+)*+)'", re.DOTALL),
-    '"""': re.compile(r'((?:[^"\\]|\\.|"(?!""))*+)"""', re.DOTALL),
-    "'''": re.compile(r"((?:[^'\\]|\\.|'(?!''))*+)'''", re.DOTALL),
+    '"': re.compile(r'([^"\\]*+(?:\\.[^"\\]*+)*)"', re.DOTALL),
+    "'": re.compile(r"([^'\\]*+(?:\\.[^'\\]*+)*)'", re.DOTALL),
+    '"""': re.compile(r'((?:[^"\\]++|\\.|"(?!""))*)"""', re.DOTALL),
+    "'''": re.compile(r"((?:[^'\\]++|\\.|'(?!''))*)'''", re.DOTALL),
 }
 _ESCAPE: Final = re.compile(r"\\(\r?\n|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|[\s\S])")
 _ESCAPED: Final = dict(zip("\\'\"abfnrtv", "\\'\"\a\b\f\n\r\t\v", strict=True))
 _NUMBER: Final = re.compile(r"[+-]?(?:(?:\d[\d_]*+)?\.\d[\d_]*+|\d[\d_]*+\.?)(?:[eE][+-]?\d++)?(?![\w.])")
 _WHOLE: Final = re.compile(r"[+-]?\d[\d_]*+")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*+")
-_REFERENCE: Final = re.compile(r"\$(?:\{[^{}\s]{1,200}\}|\d{1,9}(?:\.[A-Za-z_]\w*+|\[\d{1,9}\])*+)(?!\w)")
+# The path is taken whole or not at all.
+_REFERENCE: Final = re.compile(r"\$(?:\{[^{}\s]{1,200}\}|\d{1,9}(?=((?:\.[A-Za-z_]\w*+|\[\d{1,9}\])*))\1)(?!\w)")
 _WORDS: Final = {"None": None, "True": True, "False": False, "null": None, "true": True, "false": False}
 
 # In this file, Any is a JSON value.

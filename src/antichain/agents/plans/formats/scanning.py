@@ -13,7 +13,7 @@ from antichain.agents.plans.formats.faults import quoted
 
 _SPECIAL: Final = re.compile(r'["{}\[\],:]')
 # All of a string up to its quote, a bare line end, or an escape that is cut.
-_STRING: Final = re.compile(r'[^"\\\n]*+(?:\\.[^"\\\n]*+)*+', re.DOTALL)
+_STRING: Final = re.compile(r'[^"\\\n]*+(?:\\.[^"\\\n]*+)*', re.DOTALL)
 _ID: Final = re.compile(r'\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,30}(?![\d.eE]))')
 _CLOSES: Final = {"}": "{", "]": "["}
 
