@@ -35,6 +35,7 @@ RANK = {
     "record": 8,
     "context": 9,
     "simulation": 9,
+    "stores": 9,
     "views": 10,
     "telemetry": 10,
     "runners": 11,
@@ -67,6 +68,7 @@ ONLY = {
     "views": {"errors", "printable", "record", "core.facts"},
     "telemetry": {"errors", "printable", "record", "core.facts"},
     "shape": {"errors", "policies"},
+    "stores": {"errors", "printable"},
 }
 
 # The named look-aheads: (file, what it imports, where).

@@ -14,9 +14,16 @@ __all__ = [
     "NobodyAnswers",
     "NodeFailed",
     "NodeTimeout",
+    "NotStorable",
+    "OwnershipLost",
+    "RunExists",
     "RunFailed",
+    "RunOwned",
     "RunTimeout",
     "RunnerError",
+    "StoreDamaged",
+    "StoreError",
+    "UnknownRun",
 ]
 
 SHOWN_FAULTS = 20
@@ -175,6 +182,56 @@ class RunTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
 class RunnerError(AntichainError):
     """
     Say that the world under a run gave way: no thread is left, a worker died.
+    """
+
+
+class NotStorable(AntichainError, TypeError):  # noqa: N818  # public name
+    """
+    Say that a value cannot be kept in a store; ``.path`` is where in it, ``.problem`` is why.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        self.problem = problem
+        super().__init__(f"{path or 'the value'} cannot be stored: {problem}")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        return type(self), (self.path, self.problem), self.__dict__
+
+
+class StoreError(AntichainError):
+    """
+    Say that a store cannot do what it was asked to; what it had acknowledged before is still there.
+    """
+
+
+class RunExists(StoreError):  # noqa: N818  # public name
+    """
+    Say that a store has a run of that id: resume it, or choose another id.
+    """
+
+
+class UnknownRun(StoreError):  # noqa: N818  # public name
+    """
+    Say that a store has no run of that id.
+    """
+
+
+class RunOwned(StoreError):  # noqa: N818  # public name
+    """
+    Say that a run is held by somebody who is alive.
+    """
+
+
+class OwnershipLost(StoreError):  # noqa: N818  # public name
+    """
+    Say that somebody has taken a run over: whoever had it can add nothing to it any more.
+    """
+
+
+class StoreDamaged(StoreError):  # noqa: N818  # public name
+    """
+    Say that what is in a store cannot be trusted: it is damaged, or was not written by this library.
     """
 
 
