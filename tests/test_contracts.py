@@ -46,6 +46,7 @@ RANK = {
     "alarm": 12,
     "asking": 12,
     "tasks": 12,
+    "questions": 13,
     "hedge": 13,
     "driver": 13,
     "feed": 14,
@@ -76,6 +77,7 @@ LOOK_AHEAD = {
     # The user's door leads to rooms built later.
     ("graph.py", "plan", "function"),
     ("graph.py", "run", "function"),
+    ("graph.py", "questions", "function"),
     ("plan/plan.py", "run", "function"),
     # A result shows itself.
     ("record.py", "views", "function"),

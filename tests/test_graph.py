@@ -178,7 +178,7 @@ def test_lambda_needs_an_id() -> None:
     [
         ({"max_concurency": 3}, "unknown-option"),
         ({"max_concurrent": 0}, "bad-limit"),
-        ({"store": "runs.db"}, "unknown-option"),
+        ({"store": 7}, "bad-policy"),
         ({"defaults": {"retry": 3}}, "bad-policy"),
     ],
 )

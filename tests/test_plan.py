@@ -372,11 +372,11 @@ def test_faults_of_graph_options_and_inputs_come_together() -> None:
     graph = graph_of({"a": "zzz"})
     graph.add("b", lambda q: q)
     with pytest.raises(GraphError) as caught:
-        prepare(graph, {"a": 1}, {"deadline": -1, "x": 3, "store": "runs.db"})
+        prepare(graph, {"a": 1}, {"deadline": -1, "x": 3, "store": 7})
     assert [fault.code for fault in caught.value.faults] == [
         "unknown-upstream",
         "bad-policy",
-        "unknown-option",
+        "bad-policy",
         "input-is-node",
         "unused-input",
         "missing-input",

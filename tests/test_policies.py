@@ -3,16 +3,21 @@
 import asyncio
 import pickle
 import random
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antichain.errors import GraphError
+from antichain.errors import GraphError, shown
+from antichain.graph import Graph
 from antichain.limit import Limit
+from antichain.plan import prepare_plan_resume, prepare_resume
 from antichain.policies import (
+    RESUME_OPTIONS,
     RUN_OPTIONS,
     UNSET,
     Backoff,
@@ -26,6 +31,8 @@ from antichain.policies import (
     as_timeout,
     as_uses,
     check_options,
+    check_resume,
+    check_storing,
     merged,
     policies_of,
     retry_after,
@@ -394,6 +401,13 @@ def test_policies_are_values() -> None:
 # -- run options
 
 
+def nothing(self: object) -> None: ...
+
+
+# Has the methods of a store, and nothing behind them.
+Shelf = type("Shelf", (), dict.fromkeys(("open", "append", "release", "read", "runs", "remove"), nothing))
+
+
 def test_options_are_parted_from_inputs() -> None:
     """Options are a closed list, every other name is an input."""
     assert split_options({"question": "q", "deadline": 3}) == ({"deadline": 3}, {"question": "q"})
@@ -419,7 +433,8 @@ def test_possible_options_have_no_faults() -> None:
         "listeners": [print],
         "progress": True,
         "isolation": "task",
-        "store": None,
+        "store": "runs.db",
+        "durability": "relaxed",
         "tracer": None,
         "ask": input,
     }
@@ -445,7 +460,10 @@ def test_possible_options_have_no_faults() -> None:
         ("listeners", [3], "bad-policy"),
         ("progress", "yes", "bad-policy"),
         ("isolation", "thread", "bad-policy"),
-        ("store", "runs.db", "unknown-option"),
+        ("store", "", "bad-policy"),
+        ("store", 7, "bad-policy"),
+        ("store", Shelf, "bad-policy"),
+        ("durability", "none", "bad-policy"),
         ("tracer", object(), "bad-policy"),
         ("ask", "yes", "bad-policy"),
         ("max_concurency", 3, "unknown-option"),
@@ -458,6 +476,100 @@ def test_impossible_option_is_refused_by_name(name: str, value: Any, code: str) 
     assert name.split("_", maxsplit=1)[0].rstrip("s") in faults[0].message
 
 
-def test_options_of_later_releases_are_not_ignored() -> None:
-    """store= says when it comes."""
-    assert "later release" in check_options({"store": "runs.db"})[0].message
+@pytest.mark.parametrize("store", ["runs.db", Path("runs.db"), Shelf()])
+def test_a_store_is_a_path_or_what_has_its_methods(store: Any) -> None:
+    assert check_options({"store": store}) == []
+
+
+@pytest.mark.parametrize("run_id", ["a", "nightly-7", "2026.01.31_x", "x" * 64])
+def test_a_kept_run_has_an_id_that_can_be_typed(run_id: str) -> None:
+    assert check_storing({"store": "runs.db", "run_id": run_id}, {}) == []
+    assert check_resume(run_id, {"store": "runs.db"}, {}) == []
+
+
+@pytest.mark.parametrize("run_id", ["", "a/b", "a b", "é", "\u0663", "a\n", "x" * 65, 7, None])
+def test_any_other_id_is_refused_where_the_run_is_kept(run_id: Any) -> None:
+    """A run that is not kept may be called anything."""
+    assert [fault.code for fault in check_resume(run_id, {"store": "runs.db"}, {})] == ["bad-policy"]
+    if run_id is not None:
+        assert shown(run_id) in check_storing({"run_id": run_id}, {"store": "runs.db"})[0].message
+        assert check_storing({"run_id": run_id}, {}) == []
+
+
+def test_durability_of_a_run_that_is_not_kept_is_refused_unless_the_graph_says_it() -> None:
+    assert "add store=" in check_storing({"durability": "relaxed"}, {})[0].message
+    assert check_storing({}, {"durability": "relaxed"}) == []
+    assert check_storing({"durability": "relaxed", "store": None}, {"store": "runs.db"}) == []
+
+
+def test_a_wrong_store_is_named_at_the_graph_and_at_the_call() -> None:
+    with pytest.raises(GraphError, match="store=7: use a path"):
+        Graph(store=7)
+    with pytest.raises(GraphError, match="durability='commit' says how a run is kept, but this run is not"):
+        Graph().run(durability="commit")
+    with pytest.raises(GraphError, match="run_id='a b': in a store, use"):
+        Graph(store=Shelf()).plan().run(run_id="a b")
+
+
+# -- resuming
+
+
+def test_possible_options_of_resume_have_no_faults() -> None:
+    """Every run option but the id, and three of its own."""
+    own = {"answers": {"ok": None}, "on_change": "rerun", "take_over": True}
+    assert RUN_OPTIONS | own.keys() == RESUME_OPTIONS
+    assert not RUN_OPTIONS & own.keys(), "inputs may have these names"
+    given = {"store": "runs.db", "max_concurrent": 2, "deadline": None, **own}
+    assert check_resume("nightly-7", given, {}) == []
+    assert check_resume("nightly-7", {"store": None, "answers": None}, {"store": "runs.db"}) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"store": None}, "there is no store to resume 'r' from: use resume\\('r', store='runs.db'\\)"),
+        ({"run_id": "r"}, "run_id= is the first argument"),
+        ({"answers": ["yes"]}, "answers=\\['yes'\\]: use a dict"),
+        ({"answers": {1: "yes"}}, "use a dict from the ids of nodes"),
+        ({"on_change": "ignore"}, "use 'refuse' or 'rerun'"),
+        ({"take_over": 1}, "take_over=1: use True or False"),
+        ({"question": "why?"}, "question= is not an option of resume.*inputs of a run are kept with it"),
+        ({"on_chang": "rerun"}, "Did you mean 'on_change'"),
+        ({"deadline": 0}, "deadline"),
+    ],
+)
+def test_impossible_option_of_resume_is_refused_in_words(options: dict[str, Any], message: str) -> None:
+    (fault,) = check_resume("r", {"store": "runs.db", **options}, {})
+    assert re.search(message, fault.message)
+
+
+def test_what_is_wrong_with_a_resume_is_said_with_what_is_wrong_with_the_graph() -> None:
+    graph = Graph(store=Shelf())
+    graph.add("a", print, depends_on="b")
+    with pytest.raises(GraphError) as caught:
+        prepare_resume(graph, "a b", {"on_change": "no"})
+    assert [fault.code for fault in caught.value.faults] == ["unknown-upstream", "bad-policy", "bad-policy"]
+    good = Graph()
+    good.add("a", print)
+    with pytest.raises(GraphError, match="limits= names 'llm'"):
+        prepare_plan_resume(good.plan(), "r", {"store": Shelf(), "limits": {"llm": 3}})
+    with pytest.raises(GraphError, match="targets= names 'b'"):
+        prepare_plan_resume(good.plan(), "r", {"store": Shelf(), "targets": ["b"]})
+
+
+def test_what_resume_is_told_is_settled_before_anything_is_read() -> None:
+    """The graph's store stands in, targets have been seen to, and what is not said has its default."""
+    store = Shelf()
+    graph = Graph(store=store)
+    graph.add("a", print)
+    graph.add("b", print, depends_on="a")
+    settled = {"answers": {}, "on_change": "refuse", "take_over": False, "store": store}
+    plan, run_id, options = prepare_resume(graph, "r", {"answers": None, "seed": None})
+    assert (plan.ids, run_id, options) == (["a", "b"], "r", settled)
+    for plan, run_id, options in (
+        prepare_resume(graph, "r", {"targets": ["a"], "seed": 3}),
+        prepare_plan_resume(graph.plan(), "r", {"targets": ["a"], "seed": 3}),
+    ):
+        assert (plan.ids, run_id, options) == (["a"], "r", {**settled, "seed": 3})
+    plan, _, options = prepare_plan_resume(graph.plan(["a"]), "r", {"outputs": {"a": 1}})
+    assert (plan.ids, plan.targets, options["outputs"]) == (["a"], ("a",), {"a": 1})

@@ -259,6 +259,17 @@ class _Reader(NamedTuple):
     choices: tuple[Any, ...] | None = None
 
 
+def problem_of(kind: Any) -> str | None:  # Any: whatever is said to be a type
+    """
+    Say why answers of the type *kind* cannot be asked for; None if they can.
+    """
+    try:
+        _reader_of(tuple(kind) if isinstance(kind, list) else kind)
+    except _Unreadable as why:
+        return str(why)
+    return None
+
+
 def _reader_of(kind: Any) -> _Reader:  # Any: whatever the node has said
     if isinstance(kind, type):
         if kind in _READERS:

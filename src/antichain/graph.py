@@ -30,6 +30,7 @@ __all__ = ["Graph", "Mapped", "Node", "Path", "Value", "value"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])  # Any: a user's function
 
 # Distinct sets of policies that a graph remembers, so that nodes with equal policies share one object.
@@ -299,6 +300,82 @@ class Graph:
             Mapped(over, key, max_concurrent, outcomes, window),
         )
         return self._enter(node)
+
+    @overload
+    def ask(
+        self,
+        id: str,
+        text: str,
+        *,
+        depends_on: Iterable[str | Node[..., Any]] | str | Node[..., Any] | None = None,
+        inputs: Any = None,  # Any: a source, or sources by parameter
+        **policies: Unpack[NodePolicies],
+    ) -> Node[..., str]: ...
+
+    @overload
+    def ask(
+        self,
+        id: str,
+        text: str,
+        *,
+        type: type[T] | Sequence[T],
+        depends_on: Iterable[str | Node[..., Any]] | str | Node[..., Any] | None = None,
+        inputs: Any = None,  # Any: a source, or sources by parameter
+        **policies: Unpack[NodePolicies],
+    ) -> Node[..., T]: ...
+
+    @overload
+    def ask(
+        self,
+        id: str,
+        text: str,
+        *,
+        type: Any,  # Any: a Literal
+        depends_on: Iterable[str | Node[..., Any]] | str | Node[..., Any] | None = None,
+        inputs: Any = None,  # Any: a source, or sources by parameter
+        **policies: Unpack[NodePolicies],
+    ) -> Node[..., Any]: ...
+
+    def ask(
+        self,
+        id: str,  # noqa: A002  # the word of the public contract
+        text: str,
+        *,
+        type: Any = str,  # noqa: A002  # the word for it
+        depends_on: Iterable[str | Node[..., Any]] | str | Node[..., Any] | None = None,
+        inputs: Any = None,  # Any: a source, or sources by parameter
+        **policies: Unpack[NodePolicies],
+    ) -> Node[..., Any]:  # Any: of the question's type
+        """
+        Add a node whose output is a person's answer: only what depends on it waits. See ``Context.ask``.
+
+        ``{name}`` in the text is a parameter, filled like those of any node and shown as ``str`` shows it, up to 2,000
+        characters; ``{{`` and ``}}`` are braces. Nothing else may stand in braces.
+
+        The graph's defaults for ``timeout``, ``uses`` and ``runner`` are not for people: they hold only if given here.
+
+        Args:
+            id: any text, as for add().
+            text: what the person reads.
+            type: what the answer has to be: bool, str, int, float, an Enum, a Literal, or a list of choices.
+            depends_on: as for add().
+            inputs: as for add().
+            policies: see NodePolicies. With ``fallback=``, that is the answer if nobody answers.
+
+        Example:
+            >>> graph = Graph("cleanup")
+            >>> ok = graph.ask("ok", "Delete {branches}?", type=bool)
+            >>> graph.run(branches=["old", "tmp"], ask=lambda question: "yes")["ok"]
+            True
+        """
+        from antichain.questions import make_asker
+
+        asker, faults = make_asker(id, text, type)
+        self.faults.extend(faults)
+        # Of a text that cannot be read nobody knows the parameters.
+        inputs = None if faults else inputs
+        settled: NodePolicies = {"timeout": None, "uses": {}, "runner": "loop", **policies}
+        return self.add(id, asker, depends_on=depends_on, inputs=inputs, **settled)
 
     @overload
     def resource(self, function: Function, /) -> Function: ...

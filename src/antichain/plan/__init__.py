@@ -6,9 +6,9 @@ targets), `draft` (one graph: its nodes), `slots` (its values), `checks` (the gr
 """
 
 from antichain.binding import MISSING, REQUIRED, Binding, Bound, MapSpec, Source, bind_step
-from antichain.plan.inputs import check_inputs, prepare_plan
+from antichain.plan.inputs import check_inputs, prepare_plan, prepare_plan_resume
 from antichain.plan.plan import Plan
-from antichain.plan.planner import plan_graph, plan_inside, prepare, prepare_batch
+from antichain.plan.planner import plan_graph, plan_inside, prepare, prepare_batch, prepare_resume
 from antichain.runnable import CallKind
 
 __all__ = [
@@ -27,4 +27,6 @@ __all__ = [
     "prepare",
     "prepare_batch",
     "prepare_plan",
+    "prepare_plan_resume",
+    "prepare_resume",
 ]

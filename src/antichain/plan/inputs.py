@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from antichain.errors import SHOWN_FAULTS, Fault, GraphError, named, shown, suggestion
-from antichain.policies import RUN_OPTIONS, check_options, split_options
+from antichain.policies import RUN_OPTIONS, check_options, check_resume, check_storing, split_options
 
 if TYPE_CHECKING:
     from antichain.plan.plan import Plan
 
-__all__ = ["check_inputs", "prepare_plan", "read_call"]
+__all__ = ["check_inputs", "prepare_plan", "prepare_plan_resume", "read_call", "read_resume"]
 
 
 def prepare_plan(
@@ -28,6 +28,8 @@ def prepare_plan(
     options, values, faults = read_call(inputs, given)
     outputs = options.get("outputs") or {}
     targets = options.pop("targets", None)
+    if not faults:
+        faults += check_storing(options, plan.options)
     if not faults and targets is not None:
         plan = plan.pruned(targets, outputs)
     limits = options.get("limits") or {}
@@ -37,6 +39,36 @@ def prepare_plan(
     if faults:
         raise GraphError(faults, plan.name)
     return plan, values, options
+
+
+def prepare_plan_resume(plan: Plan, run_id: str, given: Mapping[str, Any]) -> tuple[Plan, str, dict[str, Any]]:
+    """
+    Settle the options of going on with the run *run_id*, and narrow the plan to what they ask for.
+
+    Raises:
+        GraphError: everything that is wrong with the options, at once.
+    """
+    options, faults = read_resume(run_id, given, plan.options)
+    targets, outputs = options.pop("targets", None), options.get("outputs") or {}
+    if not faults and (targets is not None or outputs):
+        plan = plan.pruned(plan.targets if targets is None else targets, outputs)
+    if not faults:
+        faults = plan.check_limits(options.get("limits") or {})
+    if faults:
+        raise GraphError(faults, plan.name)
+    return plan, run_id, options
+
+
+def read_resume(
+    run_id: object, given: Mapping[str, Any], standing: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Fault]]:
+    """
+    Return the options of going on with a run, where the graph's are *standing*, and what is wrong with them.
+    """
+    options = {name: value for name, value in given.items() if value is not None}
+    if standing.get("store") is not None:
+        options.setdefault("store", standing["store"])
+    return {"answers": {}, "on_change": "refuse", "take_over": False, **options}, check_resume(run_id, given, standing)
 
 
 def read_call(

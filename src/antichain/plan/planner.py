@@ -12,12 +12,12 @@ from antichain.errors import Fault, GraphError
 from antichain.graph import Graph, Node
 from antichain.plan.blueprint import Blueprint
 from antichain.plan.draft import Draft
-from antichain.plan.inputs import check_inputs, read_call
+from antichain.plan.inputs import check_inputs, read_call, read_resume
 from antichain.plan.plan import Plan
-from antichain.policies import SharedLimit, check_options, split_options
+from antichain.policies import SharedLimit, check_options, check_storing, split_options
 from antichain.shape import with_start_edges
 
-__all__ = ["plan_graph", "plan_inside", "prepare", "prepare_batch"]
+__all__ = ["plan_graph", "plan_inside", "prepare", "prepare_batch", "prepare_resume"]
 
 
 def plan_graph(graph: Graph, targets: Iterable[str | Node[..., Any]] | None = None) -> Plan:
@@ -58,6 +58,7 @@ def prepare(
         GraphError: everything that is wrong with the graph, the options and the inputs, at once.
     """
     options, values, faults = read_call(inputs, given)
+    faults += check_storing(options, graph.options) if not faults else []
     chosen = {**graph.options, **options} if not faults else {}
     outputs = chosen.get("outputs") or {}
     plan, more = _plan_all(graph, chosen.get("targets"), outputs, chosen.get("limits") or {})
@@ -66,6 +67,23 @@ def prepare(
         raise GraphError(faults, graph.name)
     options.pop("targets", None)  # done
     return plan, values, options
+
+
+def prepare_resume(graph: Graph, run_id: str, options: Mapping[str, Any]) -> tuple[Plan, str, dict[str, Any]]:
+    """
+    Plan *graph* to go on with the run *run_id*, and settle the options, among them where it is kept.
+
+    Raises:
+        GraphError: everything that is wrong with the graph and the options, at once.
+    """
+    settled, faults = read_resume(run_id, options, graph.options)
+    chosen = {**graph.options, **settled} if not faults else {}
+    targets, outputs = chosen.get("targets"), chosen.get("outputs") or {}
+    plan, more = _plan_all(graph, targets, outputs, chosen.get("limits") or {})
+    if more or faults:
+        raise GraphError([*more, *faults], graph.name)
+    settled.pop("targets", None)  # done
+    return plan, run_id, settled
 
 
 def prepare_batch(
@@ -80,6 +98,7 @@ def prepare_batch(
     known, unknown = split_options(options)
     rows = [dict(row) for row in inputs]
     faults = check_options({**known, **unknown})
+    faults += check_storing(known, graph.options) if not faults else []
     chosen = {**graph.options, **known} if not faults else {}
     outputs = chosen.get("outputs") or {}
     plan, more = _plan_all(graph, chosen.get("targets"), outputs, chosen.get("limits") or {})

@@ -17,20 +17,36 @@ from antichain.policies.node import (
     policies_of,
     settled,
 )
-from antichain.policies.options import RUN_OPTIONS, GraphOptions, RunOptions, check_options, split_options
+from antichain.policies.options import (
+    RESUME_OPTIONS,
+    RUN_OPTIONS,
+    Durability,
+    GraphOptions,
+    OnChange,
+    ResumeOptions,
+    RunOptions,
+    check_options,
+    check_resume,
+    check_storing,
+    split_options,
+)
 from antichain.policies.retry import Backoff, Retry, as_retry, retry_after
 from antichain.policies.timeout import Timeout, as_timeout
 
 __all__ = [
     "NODE_POLICIES",
+    "RESUME_OPTIONS",
     "RUN_OPTIONS",
     "UNSET",
     "Backoff",
+    "Durability",
     "GraphOptions",
     "Join",
     "NodePolicies",
+    "OnChange",
     "OnError",
     "Policies",
+    "ResumeOptions",
     "Retry",
     "RunOptions",
     "Settled",
@@ -44,6 +60,8 @@ __all__ = [
     "as_timeout",
     "as_uses",
     "check_options",
+    "check_resume",
+    "check_storing",
     "merged",
     "policies_of",
     "retry_after",

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
-from typing import Any, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, get_args
 
 from antichain.errors import Fault, GraphError, shown, suggestion
 from antichain.policies.failure import OnError, as_on_error
 from antichain.policies.limits import SharedLimit, as_size
 from antichain.policies.timeout import seconds
 
-__all__ = ["RUN_OPTIONS", "GraphOptions", "RunOptions", "check_options", "split_options"]
+__all__ = [
+    "RESUME_OPTIONS",
+    "RUN_OPTIONS",
+    "Durability",
+    "GraphOptions",
+    "OnChange",
+    "ResumeOptions",
+    "RunOptions",
+    "check_options",
+    "check_resume",
+    "check_storing",
+    "split_options",
+]
+
+Durability = Literal["commit", "relaxed"]
+OnChange = Literal["refuse", "rerun"]
 
 
 class GraphOptions(TypedDict, total=False):
@@ -25,7 +40,8 @@ class GraphOptions(TypedDict, total=False):
     grace: float
     targets: Iterable[Any] | None  # Any: node ids, or nodes, which live further down the road
     outputs: Mapping[str, Any] | None  # Any: the user's values
-    store: Any  # Any: comes with a later release
+    store: Any  # Any: a path, or a Store, which lives further down the road
+    durability: Durability
     run_id: str | None
     seed: int | None
     listeners: Iterable[Callable[[Any], object]] | None  # Any: an event
@@ -43,10 +59,24 @@ class RunOptions(GraphOptions, total=False):
     limits: Mapping[str, int | SharedLimit] | None
 
 
+class ResumeOptions(RunOptions, total=False):
+    """
+    What ``resume`` and ``aresume`` take; the inputs are kept with the run.
+    """
+
+    answers: Mapping[str, Any] | None  # Any: whatever answers the question of a node
+    on_change: OnChange
+    take_over: bool
+
+
 RUN_OPTIONS: frozenset[str] = frozenset({*GraphOptions.__annotations__, *RunOptions.__annotations__})
-LATER = {
-    "store": "durable runs come with a later release; run without it",
-}
+RESUME_OPTIONS: frozenset[str] = frozenset(ResumeOptions.__annotations__)
+
+# Of the id of a run that is kept, which is typed at a prompt and may be part of a file's name.
+_ID_AT_MOST: Final = 64
+_ID_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+# What an object must have to be a store; see stores/protocol.py.
+_STORE_METHODS: Final = ("open", "append", "release", "read", "runs", "remove")
 
 
 def split_options(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -71,11 +101,49 @@ def check_options(options: Mapping[str, Any]) -> list[Fault]:
             faults.append(Fault("unknown-option", f"{name}= is not a run option.{hint}"))
         elif value is None:
             continue
-        elif name in LATER:
-            faults.append(Fault("unknown-option", f"{name}={shown(value)}: {LATER[name]}."))
         else:
             faults.extend(_value_faults(name, value))
     return faults
+
+
+def check_storing(call: Mapping[str, Any], standing: Mapping[str, Any]) -> list[Fault]:
+    """
+    Say what of the options of a *call*, each possible as such, does not go with keeping the run or with not keeping
+    it, where the options of the graph are *standing*.
+    """
+    chosen = {**standing, **{name: value for name, value in call.items() if value is not None}}
+    if chosen.get("store") is not None:
+        return [] if chosen.get("run_id") is None else _id_faults(chosen["run_id"])
+    if call.get("durability") is None:
+        return []
+    why = "but this run is not kept: add store=, or remove it"
+    return [Fault("bad-policy", f"durability={shown(call['durability'])} says how a run is kept, {why}.")]
+
+
+def check_resume(run_id: object, options: Mapping[str, Any], standing: Mapping[str, Any]) -> list[Fault]:
+    """
+    Say what is wrong with a call of ``resume``, where the options of the graph are *standing*.
+    """
+    faults = _id_faults(run_id)
+    if options.get("run_id") is not None:
+        faults.append(Fault("bad-policy", "run_id= is the first argument of resume(): remove it from the options."))
+    if options.get("store") is None and standing.get("store") is None:
+        text = f"there is no store to resume {shown(run_id)} from: use resume({shown(run_id)}, store='runs.db')."
+        faults.append(Fault("bad-policy", text))
+    for name, value in options.items():
+        if name not in RESUME_OPTIONS:
+            hint = suggestion(name, RESUME_OPTIONS) or " The inputs of a run are kept with it: resume() takes none."
+            faults.append(Fault("unknown-option", f"{name}= is not an option of resume().{hint}"))
+        elif value is not None and name != "run_id":
+            faults.extend(_value_faults(name, value))
+    return faults
+
+
+def _id_faults(run_id: object) -> list[Fault]:
+    if isinstance(run_id, str) and 0 < len(run_id) <= _ID_AT_MOST and _ID_CHARACTERS.issuperset(run_id):
+        return []
+    form = "in a store, use 1 to 64 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
+    return [Fault("bad-policy", f"run_id={shown(run_id)}: {form}.")]
 
 
 def _value_faults(name: str, value: Any) -> list[Fault]:  # Any: a user's value, not yet checked
@@ -130,7 +198,24 @@ _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "isolation": (lambda v: v in ("context", "task"), "use 'context' or 'task'"),
     "ask": (callable, "use a function that takes a question and returns the answer"),
+    "store": (
+        lambda v: (isinstance(v, str) and v != "") or hasattr(v, "__fspath__") or _is_store(v),
+        f"use a path, e.g. 'runs.db', or an object with the methods of a Store: {', '.join(_STORE_METHODS)}",
+    ),
+    "durability": (lambda v: v in get_args(Durability), "use 'commit' or 'relaxed'"),
 }
+_RESUME_FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "answers": (
+        lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v),
+        "use a dict from the ids of nodes that ask to answers",
+    ),
+    "on_change": (lambda v: v in get_args(OnChange), "use 'refuse' or 'rerun'"),
+    "take_over": (lambda v: isinstance(v, bool), "use True or False"),
+}
+
+
+def _is_store(value: object) -> bool:
+    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in _STORE_METHODS)
 
 
 def _sized(value: Iterable[Any]) -> Iterable[Any]:
@@ -139,6 +224,6 @@ def _sized(value: Iterable[Any]) -> Iterable[Any]:
 
 
 def _check_form(name: str, value: object) -> None:
-    is_right, form = _FORMS[name]
+    is_right, form = _FORMS.get(name) or _RESUME_FORMS[name]
     if not is_right(value):
         raise GraphError(Fault("bad-policy", f"{name}={shown(value)}: {form}."))
