@@ -1,0 +1,99 @@
+"""
+What a killed process cannot take back: a log of what its nodes did and of what it told, and the judge who reads it.
+
+Each line is one write to a file opened for appending, so it survives `kill -9`, and it is in order.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class Witness:
+    """The log, as a subject writes it."""
+
+    def __init__(self, file: Path, process: int) -> None:
+        self._fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._say("process", process)
+
+    def _say(self, *words: object) -> None:
+        os.write(self._fd, (" ".join(map(str, words)) + "\n").encode())
+
+    def found(self, nodes: Iterable[str]) -> None:
+        """Before this process does anything: the nodes that the store says have ended."""
+        self._say("found", *nodes)
+
+    def began(self, node: str, attempt: int) -> None:
+        """By the node's body, first thing."""
+        self._say("began", node, attempt)
+
+    def told(self, node: str) -> None:
+        """Somebody was told that the node has ended: this acknowledges it."""
+        self._say("told", node)
+
+    def told_again(self, node: str, attempt: int) -> None:
+        """Somebody was told that this attempt has failed and another one follows."""
+        self._say("again", node, attempt)
+
+    def returned(self, value: object) -> None:
+        """The run has given its value to whoever called it."""
+        self._say("returned", value)
+
+
+@dataclass
+class Verdict:
+    """What a log says."""
+
+    # Nodes that were acknowledged before, and that a later process did not find in its store.
+    lost: list[str] = field(default_factory=list)
+    # Nodes whose body began after they had been acknowledged, and attempts that did after their failure had been told.
+    begun_again: list[str] = field(default_factory=list)
+    acknowledged: set[str] = field(default_factory=set)
+    processes: int = 0
+    # Lines "began" and "told" of each process: what shows that it was at work.
+    work: list[int] = field(default_factory=list)
+    value: str | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.lost and not self.begun_again
+
+
+# What a node waits for, by its name. An instance "pages[3]" or an inner node "agent/look" waits for what its head does.
+Upstream = Mapping[str, Sequence[str]]
+
+
+def head_of(node: str) -> str:
+    return node.partition("/")[0].partition("[")[0]
+
+
+def judge(text: str, upstream: Upstream) -> Verdict:
+    """Read a log. A node is acknowledged once its end was told, or one that waits for it began, or the run returned."""
+    verdict, again = Verdict(), set()
+    acknowledged = verdict.acknowledged
+    for line in text.splitlines():
+        word, *rest = line.split(" ")
+        if word == "process":
+            verdict.processes += 1
+            verdict.work.append(0)
+        elif word == "found":
+            verdict.lost += sorted(acknowledged.difference(rest))
+        elif word == "began":
+            node, attempt = rest
+            verdict.work[-1] += 1
+            if node in acknowledged:
+                verdict.begun_again.append(node)
+            elif (node, attempt) in again:
+                verdict.begun_again.append(f"{node} attempt {attempt}")
+            acknowledged.update(upstream.get(head_of(node), ()))
+        elif word == "told":
+            verdict.work[-1] += 1
+            acknowledged.add(rest[0])
+        elif word == "again":
+            again.add((rest[0], rest[1]))
+        else:
+            assert word == "returned", line
+            verdict.value = " ".join(rest)
+            acknowledged.update(upstream)
+    return verdict
