@@ -36,6 +36,7 @@ RANK = {
     "context": 9,
     "simulation": 9,
     "stores": 9,
+    "resuming": 10,
     "views": 10,
     "telemetry": 10,
     "runners": 11,

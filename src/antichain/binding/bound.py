@@ -54,6 +54,7 @@ class Binding:
         "function",
         "keywords",
         "map",
+        "names",
         "positional",
         "resources",
         "style",
@@ -68,6 +69,8 @@ class Binding:
         self.positional: list[Source] = []
         # What a positional argument is if its source is missing.
         self.defaults: list[Any] = []
+        # The parameters that receive them, where they have names.
+        self.names: list[str] = []
         self.keywords: dict[str, Source] = {}
         # The parameter that receives the run's Context.
         self.context: str | None = None
@@ -79,12 +82,13 @@ class Binding:
         self.subplan: Plan | None = None
         self.map: MapSpec | None = None
 
-    def pass_by_position(self, source: Source, default: Any = MISSING) -> None:
+    def pass_by_position(self, source: Source, default: Any = MISSING, name: str = "") -> None:
         """
         Add a positional argument, and what it is if *source* is missing.
         """
         self.positional.append(source)
         self.defaults.append(default)
+        self.names.append(name)
 
     def arguments(self, values: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """
@@ -120,14 +124,15 @@ class PreparedBinding(Binding):
     A node whose arguments a function makes, all at once.
     """
 
-    __slots__ = ("_is_invoked", "_outputs", "_prepared")
+    __slots__ = ("_is_invoked", "_prepared", "outputs")
 
     def __init__(
         self, style: Style, function: Any, prepared: Prepared, outputs: DictSource, *, is_invoked: bool = False
     ) -> None:
         super().__init__(style, function)
         self._prepared = prepared
-        self._outputs = outputs
+        # Of all that the node depends on, by id.
+        self.outputs = outputs
         # What is invoked takes the dict itself.
         self._is_invoked = is_invoked
 
@@ -135,7 +140,7 @@ class PreparedBinding(Binding):
         """
         Let the function make the arguments.
         """
-        made = self._prepared.make(self._outputs.get(values))
+        made = self._prepared.make(self.outputs.get(values))
         return ((made,), {}) if self._is_invoked else ((), made)
 
     def slots(self) -> tuple[int, ...] | None:

@@ -111,7 +111,7 @@ class Filling:
         if by_name:
             binding.keywords[parameter.name] = source
         else:
-            binding.pass_by_position(source, MISSING if is_needed else parameter.default)
+            binding.pass_by_position(source, MISSING if is_needed else parameter.default, parameter.name)
 
     # -- one parameter
 

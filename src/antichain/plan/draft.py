@@ -329,6 +329,7 @@ class Draft:
         self.slots.write(plan)
         plan.resources = dict(blueprint.resources)
         plan.targets = None
+        plan._wired = None
         plan.options = {name: value for name, value in blueprint.options.items() if name != "targets"}
         plan.limits = {**self.limits, **blueprint.limits}
         plan.uses = {demand: tuple(nodes) for demand, nodes in self.uses.items() if nodes}

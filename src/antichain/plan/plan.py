@@ -35,6 +35,7 @@ class Plan:
         "_input_slots_of",
         "_redraw",
         "_whole_slot",
+        "_wired",
         "accepted",
         "arguments",
         "blank",
@@ -86,6 +87,8 @@ class Plan:
     _whole_slot: int | None
     # Plans the same graph for targets, with nodes that outputs replace.
     _redraw: Callable[[Iterable[str | Node[..., Any]] | None, Collection[str]], tuple[Plan, list[Fault]]]
+    # How each node is wired, as `resuming` tells it, once somebody has asked: as unchanging as the rest.
+    _wired: list[str] | None
     # Each distinct demand of this plan and of the graphs inside it, with some nodes that have it.
     uses: dict[tuple[tuple[str, int], ...], tuple[str, ...]]
 
@@ -206,6 +209,28 @@ class Plan:
         return estimate_plan(self, durations, **options)
 
     # -- looking at it
+
+    def with_costs(self, durations: Mapping[str, float]) -> Plan:
+        """
+        Return the same plan with expected seconds for nodes that have no ``cost=``: what is on the longest path by them
+        starts first, and estimates count with them.
+
+        Args:
+            durations: seconds by node id; nodes of a nested graph are ``outer/inner``, and what is given for a map
+                holds for each of its instances. Ids that the plan does not have are passed over.
+
+        Example:
+            >>> graph = Graph()
+            >>> _ = graph.add("slow", lambda: 1), graph.add("quick", lambda: 2)
+            >>> graph.plan().with_costs({"slow": 30.0, "quick": 0.1}).critical_path
+            ('slow',)
+
+        Raises:
+            GraphError: a duration is no number of seconds.
+        """
+        from antichain.plan.costs import with_costs
+
+        return with_costs(self, durations)
 
     @property
     def width(self) -> int:

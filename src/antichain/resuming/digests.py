@@ -1,0 +1,45 @@
+"""
+A few characters that stand for a value or for how something is wired: the same in every process and every Python.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any
+
+from antichain.errors import NotStorable
+
+__all__ = ["DIGEST_CHARACTERS", "hashed", "value_digest"]
+
+DIGEST_CHARACTERS = 12
+
+
+def hashed(parts: Any) -> str:  # Any: texts, numbers and lists of them
+    """
+    Return the digest of lists of texts and numbers: 12 hexadecimal characters.
+    """
+    text = json.dumps(parts, separators=(",", ":"), allow_nan=False)
+    return blake2b(text.encode(), digest_size=DIGEST_CHARACTERS // 2).hexdigest()
+
+
+def digest(value: object) -> str:
+    """
+    Return the digest of a value of JSON; equal values have equal ones.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise NotStorable("", str(error)) from error
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def value_digest(value: object) -> str:
+    """
+    Return the digest of a user's value; what no store takes counts by the name of its type, and by nothing else.
+    """
+    try:
+        return digest(value)
+    except NotStorable:
+        kind = type(value)
+        return f"{kind.__module__}.{kind.__qualname__}"
