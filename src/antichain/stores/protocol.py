@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
-__all__ = ["Fact", "FactKind", "Header", "Journal", "Ownership", "RunLine", "Store"]
+__all__ = ["AppendsNow", "Fact", "FactKind", "Header", "Journal", "Ownership", "RunLine", "Store"]
 
 
 class FactKind(IntEnum):
@@ -154,9 +154,9 @@ class Store(Protocol):
         """
         Add facts to a run, all or none, in the order of the calls; returns before they are durable.
 
-        *done* is called once, in any thread: with None when they would survive a power cut, else with what went wrong
-        (OwnershipLost if somebody has taken the run over). After a failure nothing of this ownership is accepted any
-        more.
+        *done* is called once, in any thread (also in this one, before append returns): with None when they would
+        survive a power cut, else with what went wrong (OwnershipLost if somebody has taken the run over). After a
+        failure nothing of this ownership is accepted any more. *done* must not wait for the store, and not release.
         """
         ...
 
@@ -187,5 +187,24 @@ class Store(Protocol):
 
         Raises:
             UnknownRun: there is no run of that id. RunOwned: somebody who is alive holds it.
+        """
+        ...
+
+
+class AppendsNow(Protocol):
+    """
+    What a store may offer besides: to commit in the caller's own thread, which saves two changes of threads.
+
+    Whoever uses it looks for the attribute: `getattr(store, "append_now", None)`.
+    """
+
+    def append_now(self, ownership: Ownership, facts: Sequence[Fact]) -> bool:
+        """
+        Add facts as `Store.append` does, and return True when they are durable; takes as long as a write to the disk.
+
+        False if somebody else is writing just now, or facts appended before wait: nothing was done, use `append`.
+
+        Raises:
+            StoreError: as `append` would have told its *done*; nothing of this ownership is accepted any more.
         """
         ...

@@ -1,0 +1,197 @@
+"""
+Connections to a store's file, hardened before the first byte of it is looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Literal
+
+from antichain.errors import StoreError
+from antichain.stores.limits import MAX_PAYLOAD_BYTES
+from antichain.stores.sqlite.schema import VERSION, create, format_of, is_empty, migrate
+from antichain.stores.sqlite.words import damaged, store_error
+
+__all__ = ["Guarded", "connect_to_read", "connect_to_write", "make_file"]
+
+# Before this release, two connections that write or checkpoint at once may damage a file (sqlite.org/wal.html):
+# `writing` lets only one do so at a time.
+SAFE_SQLITE = (3, 51, 3)
+# The folder that is made when it is missing: the one that the commands use without being told.
+OWN_FOLDER = ".antichain"
+# The watch looks after so many instructions of SQLite's machine, and ends a statement that was seen so often without
+# a new row: some seconds.
+INSTRUCTIONS = 100_000
+MOST_LOOKS = 2_000
+# Bytes of the -wal file that are kept after a checkpoint.
+KEPT_WAL_BYTES = 16 * 1024 * 1024
+
+log = logging.getLogger("antichain.stores")
+
+
+class Guarded(sqlite3.Connection):
+    """
+    A connection on which no statement runs for ever.
+    """
+
+    # How often the watch has looked since somebody said that things go on.
+    looks = 0
+
+    def goes_on(self) -> None:
+        """
+        Tell the watch that there is progress: a row has come, a statement begins.
+        """
+        self.looks = 0
+
+    def look(self) -> bool:
+        """
+        Count, and say whether the statement is to be ended.
+        """
+        self.looks += 1
+        return self.looks > MOST_LOOKS
+
+
+def connect_to_read(path: str, timeout: float) -> Guarded:
+    """
+    Open a file that is there; never writes to it, and never makes a checkpoint.
+
+    Raises:
+        StoreDamaged: it is no store of ours. StoreError: it cannot be opened.
+    """
+    refuse_empty(path)
+    connection = connect(path, "ro", timeout)
+    try:
+        if format_of(connection, path) == VERSION:
+            return connection
+    except Exception as error:
+        connection.close()
+        raise store_error(path, error) from error
+    # An older format: bring it up to date, then look again.
+    connection.close()
+    connect_to_write(path, timeout, "full").close()
+    return connect_to_read(path, timeout)
+
+
+def connect_to_write(
+    path: str, timeout: float, synchronous: Literal["full", "normal"], *, new: bool = False
+) -> Guarded:
+    """
+    Open a file that is there, of our own or, with *new*, an empty one, whose tables are then made.
+
+    Raises:
+        StoreDamaged: it is no store of ours. StoreError: it cannot be opened.
+    """
+    if not new:
+        refuse_empty(path)
+    connection = connect(path, "rw", timeout)
+    try:
+        prepare(connection, path, synchronous, new)
+    except Exception as error:
+        connection.close()
+        raise store_error(path, error) from error
+    return connection
+
+
+def prepare(connection: Guarded, path: str, synchronous: Literal["full", "normal"], new: bool) -> None:
+    empty = new and is_empty(connection)
+    version = 0 if empty else format_of(connection, path)
+    connection.execute("PRAGMA query_only = OFF")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreError(f"store {path!r}: its file system has no write-ahead log (mode {mode}); use a local disk")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}")
+    connection.execute(f"PRAGMA journal_size_limit = {KEPT_WAL_BYTES:d}")
+    if version < VERSION:
+        bring_up_to_date(connection, path)
+    # From now on whoever waits does it in Python, where it can be told how long.
+    connection.execute("PRAGMA busy_timeout = 0")
+
+
+def bring_up_to_date(connection: Guarded, path: str) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Somebody else may have been faster.
+        if is_empty(connection):
+            create(connection)
+        else:
+            migrate(connection, format_of(connection, path))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def connect(path: str, mode: Literal["ro", "rw"], timeout: float) -> Guarded:
+    if sqlite3.sqlite_version_info < SAFE_SQLITE:
+        log.debug("SQLite %s: one writer at a time, by a lock of our own", sqlite3.sqlite_version)
+    try:
+        connection = sqlite3.connect(
+            f"{Path(path).as_uri()}?mode={mode}",
+            uri=True,
+            timeout=timeout,
+            isolation_level=None,
+            # One at a time uses it: whoever holds the lock of the writer, or the one call that reads.
+            check_same_thread=False,
+            factory=Guarded,
+        )
+    except (sqlite3.Error, OSError) as error:
+        raise store_error(path, error) from error
+    try:
+        harden(connection)
+    except sqlite3.Error as error:
+        connection.close()
+        raise store_error(path, error) from error
+    return connection
+
+
+def harden(connection: Guarded) -> None:
+    """
+    Let nothing that is written in a file run, grow without bound, or reach another file.
+    """
+    connection.set_progress_handler(connection.look, INSTRUCTIONS)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_PAYLOAD_BYTES + 65_536)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 65_536)
+    # Python 3.11 cannot switch these; there the comparison of the schema stands alone.
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+        for switch in ("TRIGGER", "VIEW", "FKEY", "LOAD_EXTENSION"):
+            connection.setconfig(getattr(sqlite3, f"SQLITE_DBCONFIG_ENABLE_{switch}"), False)
+    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "query_only = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def make_file(path: str) -> None:
+    """
+    Make an empty file that only this user can read, where there is none.
+
+    Raises:
+        StoreError: its folder does not exist, or does not let it.
+    """
+    folder = Path(path).parent
+    try:
+        if folder.name == OWN_FOLDER:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"store {path!r}: there is no folder {str(folder)!r}; make it, or choose another path"
+        ) from error
+    except IsADirectoryError as error:
+        raise StoreError(f"store {path!r} is a folder: add the name of a file, as runs.db") from error
+    except OSError as error:
+        raise StoreError(f"store {path!r} cannot be made: {error.strerror or error}") from error
+
+
+def refuse_empty(path: str) -> None:
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise StoreError(f"store {path!r} cannot be opened: {error.strerror or error}") from error
+    if not size:
+        raise damaged(path, "the file is empty")
