@@ -67,10 +67,10 @@ RANK = {
 ONLY = {
     "core": {"errors", "policies", "shape"},
     "record": {"errors", "core.facts", "core.states"},
-    "views": {"errors", "printable", "record", "core.facts"},
+    "views": {"errors", "printable", "record", "core.facts", "stores.protocol", "stores.record"},
     "telemetry": {"errors", "printable", "record", "core.facts"},
     "shape": {"errors", "policies"},
-    "stores": {"errors", "printable"},
+    "stores": {"errors", "printable", "record"},
 }
 
 # The named look-aheads: (file, what it imports, where).

@@ -1,0 +1,335 @@
+"""
+A stored run as a record: what its journal says of every node, folded, for whoever looks at it. Nothing here runs or
+resumes anything, and nothing is believed that is not in the journal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from antichain.errors import StoreDamaged
+from antichain.record import NodeRecord, RunRecord
+from antichain.stores.codec import decode, decode_error
+from antichain.stores.protocol import Fact, FactKind, Journal
+
+__all__ = ["StoredQuestion", "StoredRun", "record_of", "stored_run"]
+
+# The last second that a date can have.
+LATEST: Final = 253_402_300_799.0
+KINDS: Final = frozenset({"bool", "str", "int", "float", "choice"})
+# Nodes that a header may tell of, however often its graphs are nested in each other.
+MOST_NODES: Final = 500_000
+# States of nodes that will not run again unless somebody edits them.
+DONE: Final = frozenset({"succeeded", "skipped"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQuestion:
+    """
+    A question of a node, as it was put.
+    """
+
+    node: str
+    # Counts the questions of the node, from 1; 0 asks what to do about an attempt of which nobody knows what became.
+    number: int
+    # Nobody has made it safe to print.
+    text: str
+    # bool, str, int, float or choice; empty if what is stored cannot be read.
+    kind: str = "str"
+    choices: tuple[str, ...] = ()
+    asked_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """
+    What a store knows of a run.
+    """
+
+    record: RunRecord
+    # How it stands: running, interrupted, or how it ended.
+    status: str
+    target: str = ""
+    created_at: float | None = None
+    # When the last fact was committed.
+    updated_at: float | None = None
+    # Somebody who is alive holds it.
+    is_owned: bool = False
+    # That nobody has answered, and those that have an answer which no owner has used yet.
+    questions: tuple[StoredQuestion, ...] = ()
+    answered: tuple[StoredQuestion, ...] = ()
+    # Wall-clock seconds before which the next attempt of a node does not start.
+    until: Mapping[str, float] = field(default_factory=dict)
+    # Nodes of which it is known that an attempt began, and not how it ended.
+    in_doubt: tuple[str, ...] = ()
+    # Nodes that will wait for each other, where it is known.
+    upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def waits_for(self, node: NodeRecord) -> list[str]:
+        """
+        List what a node waits for, as far as it has not ended well.
+        """
+        return [name for name in node.upstream if self._state_of(name) not in DONE]
+
+    def _state_of(self, name: str) -> str:
+        node = self.record.nodes.get(name)
+        return "" if node is None else node.state
+
+    def counts(self) -> dict[str, int]:
+        """
+        Count the nodes by state.
+        """
+        found: dict[str, int] = {}
+        for node in self.record.nodes.values():
+            found[node.state] = found.get(node.state, 0) + 1
+        return found
+
+
+def record_of(journal: Journal) -> RunRecord:
+    """
+    Fold the facts of a stored run into a record; its times are wall-clock seconds since 1970.
+
+    A node that has no fact is pending if the run's header names it, and unknown otherwise. A node that waits for its
+    next attempt is "backing off", one that waits for a person is "asking". What failed before the run was last resumed
+    is pending again, with the error it had.
+    """
+    return stored_run(journal).record
+
+
+def stored_run(journal: Journal) -> StoredRun:
+    """
+    Fold a journal into all that can be said of the run without running it.
+    """
+    fold = _Fold(_upstream_of(journal.header.wiring))
+    for fact in journal.facts:
+        fold.add(fact)
+    return fold.run(journal)
+
+
+class _Fold:
+    """
+    Read facts in the order in which they were committed.
+    """
+
+    def __init__(self, upstream: dict[str, tuple[str, ...]]) -> None:
+        self.upstream = upstream
+        self.nodes = {name: NodeRecord(name, upstream=before) for name, before in upstream.items()}
+        # By node and number; those of a node that has ended since are dropped.
+        self.questions: dict[tuple[str, int], StoredQuestion] = {}
+        self.answered: dict[tuple[str, int], StoredQuestion] = {}
+        self.until: dict[str, float] = {}
+        self.in_doubt: dict[str, None] = {}
+        self.status: str | None = None
+        self.ended_at: float | None = None
+        self.last_at: float | None = None
+        self.count = 0
+
+    def add(self, fact: Fact) -> None:
+        self.count += 1
+        at = _instant(fact.at)
+        if at is not None:
+            self.last_at = at
+        match fact.kind:
+            case FactKind.RESUMED:
+                self._resume()
+            case FactKind.ENDED:
+                self.status, self.ended_at = fact.reason or "cancelled", at
+            case FactKind.FORGOTTEN:
+                self._forget(fact.node)
+            case FactKind.ASKED:
+                self._ask(fact, at)
+            case FactKind.ANSWERED:
+                question = self.questions.pop((fact.node, fact.attempt), None)
+                if question is not None:
+                    self.answered[fact.node, fact.attempt] = question
+                    if not any(node == fact.node for node, _ in self.questions):
+                        self._put(fact.node, state="pending")
+            case FactKind.STARTED:
+                # It begins at its top: what it asked, it asks again.
+                self._settle(fact.node)
+                self.in_doubt[fact.node] = None
+                self._put(fact.node, state="running", attempts=_count(fact.attempt), started_at=at)
+            case FactKind.SUCCEEDED | FactKind.FAILED | FactKind.SKIPPED | FactKind.RETRYING:
+                self._ended(fact, at)
+
+    def _put(self, name: str, **changes: Any) -> None:  # Any: fields of a record
+        node = self.nodes.get(name) or NodeRecord(name)
+        self.nodes[name] = replace(node, **changes)
+
+    def _ended(self, fact: Fact, at: float | None) -> None:
+        """
+        See the end of an attempt, or of a node.
+        """
+        self._settle(fact.node)
+        known = self.nodes.get(fact.node)
+        seconds = fact.seconds if math.isfinite(fact.seconds) and fact.seconds >= 0 else 0.0
+        began = None if at is None or not fact.attempt else at - seconds
+        first = known.started_at if known is not None and known.started_at is not None else began
+        attempts = _count(fact.attempt)
+        match fact.kind:
+            case FactKind.SUCCEEDED:
+                self._put(
+                    fact.node, state="succeeded", reason=fact.reason or "output", attempts=attempts, error=None,
+                    started_at=first, ended_at=at,
+                )  # fmt: skip
+            case FactKind.SKIPPED:
+                self._put(fact.node, state="skipped", reason=fact.reason or "condition", error=None, ended_at=at)
+            case FactKind.FAILED:
+                self._put(
+                    fact.node, state="failed", reason=fact.reason or "error", attempts=attempts, started_at=first,
+                    ended_at=at, error=_error(fact.payload),
+                )  # fmt: skip
+            case _:
+                self.until[fact.node] = _instant(fact.until) or 0.0
+                self._put(
+                    fact.node, state="backing off", attempts=attempts, started_at=first, error=_error(fact.payload)
+                )
+
+    def _settle(self, name: str) -> None:
+        """
+        Drop what was only so until the node's attempt ended.
+        """
+        self.in_doubt.pop(name, None)
+        self.until.pop(name, None)
+        for questions in (self.questions, self.answered):
+            for key in [key for key in questions if key[0] == name]:
+                del questions[key]
+
+    def _ask(self, fact: Fact, at: float | None) -> None:
+        self.questions[fact.node, fact.attempt] = _question(fact, at)
+        self.answered.pop((fact.node, fact.attempt), None)
+        self._put(fact.node, state="asking")
+
+    def _resume(self) -> None:
+        self.status, self.ended_at = None, None
+        for name, node in self.nodes.items():
+            if node.state == "failed":
+                self.nodes[name] = replace(node, state="pending", reason="", ended_at=None)
+
+    def _forget(self, name: str) -> None:
+        """
+        Drop all that is known of a node, and the nodes that only it has brought into the run.
+        """
+        inside = (f"{name}/", f"{name}[")
+        for each in [each for each in self.nodes if each == name or each.startswith(inside)]:
+            self._settle(each)
+            if each in self.upstream:
+                self.nodes[each] = NodeRecord(each, upstream=self.upstream[each])
+            else:
+                del self.nodes[each]
+
+    def run(self, journal: Journal) -> StoredRun:
+        header = journal.header
+        record = RunRecord(
+            run_id=header.run_id,
+            name=header.graph,
+            status=self.status,
+            started_at=_instant(header.created_at),
+            ended_at=self.ended_at,
+            nodes=self.nodes,
+            seq=self.count,
+        )
+        return StoredRun(
+            record=record,
+            status=self.status or ("running" if journal.is_owned else "interrupted"),
+            target=header.target,
+            created_at=record.started_at,
+            updated_at=self.last_at if self.last_at is not None else record.started_at,
+            is_owned=journal.is_owned,
+            questions=tuple(self.questions.values()),
+            answered=tuple(self.answered.values()),
+            until=self.until,
+            in_doubt=tuple(self.in_doubt),
+            upstream=self.upstream,
+        )
+
+
+# -- what is read is not believed until it has been looked at
+
+
+def _instant(at: float) -> float | None:
+    """
+    Return a time that a date can show, or None.
+    """
+    return at if 0 < at <= LATEST else None
+
+
+def _count(attempt: int) -> int:
+    return max(0, attempt)
+
+
+def _error(payload: bytes | None) -> BaseException:
+    """
+    Read the error of a failed attempt; one that cannot be read is said to be so, and hides nothing else of the run.
+    """
+    if payload is None:
+        return StoreDamaged("what was raised is not in the store")
+    try:
+        return decode_error(payload)
+    except StoreDamaged as problem:
+        return StoreDamaged(f"what was raised cannot be read: {problem}")
+
+
+def _question(fact: Fact, at: float | None) -> StoredQuestion:
+    try:
+        data = None if fact.payload is None else decode(fact.payload)
+    except StoreDamaged:
+        data = None
+    match data:
+        case {"text": str(text), "kind": str(kind), **more} if kind in KINDS:
+            choices = _texts(more.get("choices"))
+            if kind != "choice" or choices:
+                return StoredQuestion(fact.node, fact.attempt, text, kind, choices, at)
+    return StoredQuestion(fact.node, fact.attempt, "a question that cannot be read", "", (), at)
+
+
+def _texts(data: object) -> tuple[str, ...]:
+    if not isinstance(data, (list, tuple)):
+        return ()
+    return tuple(each for each in data if isinstance(each, str))
+
+
+def _upstream_of(wiring: bytes) -> dict[str, tuple[str, ...]]:
+    """
+    Read which node waits for which, as far as the header tells; empty if it does not, or not in a form that is known.
+    """
+    try:
+        data = decode(wiring) if wiring else None
+    except StoreDamaged:
+        return {}
+    graphs = data.get("graphs") if isinstance(data, dict) else None
+    found: dict[str, tuple[str, ...]] = {}
+    # Graphs by number, each with what stands before the ids of its nodes. A graph may be nested in several places.
+    left = [("", 0)]
+    while left and len(found) < MOST_NODES:
+        prefix, number = left.pop()
+        for name, before, inside in _nodes_of(graphs, number):
+            found[prefix + name] = tuple(prefix + each for each in before)
+            # It has a greater number than the graph that it is in, so that this ends.
+            if inside > number:
+                left.append((f"{prefix}{name}/", inside))
+    return found
+
+
+def _nodes_of(graphs: object, number: int) -> Iterator[tuple[str, list[str], int]]:
+    """
+    List the nodes of one graph of a header: id, what it waits for, and the number of the graph inside or -1.
+    """
+    if not isinstance(graphs, list) or not 0 <= number < len(graphs):
+        return
+    match graphs[number]:
+        case [list(ids), list(before), str(kinds), _, list(special)] if len(ids) == len(before) == len(kinds):
+            inside = {
+                each[0]: each[4]
+                for each in special
+                if isinstance(each, list) and len(each) == 5 and type(each[0]) is int
+            }
+            for node, (name, numbers) in enumerate(zip(ids, before, strict=True)):
+                if not isinstance(name, str) or not isinstance(numbers, list):
+                    return
+                waits = [ids[each] for each in numbers if type(each) is int and 0 <= each < len(ids)]
+                graph = inside.get(node) if kinds[node] == "g" else None
+                yield name, [each for each in waits if isinstance(each, str)], graph if type(graph) is int else -1

@@ -1,0 +1,201 @@
+"""
+What is told of a stored run: facts folded into a record, also facts that nobody of good will has written.
+"""
+
+import math
+import random
+
+import pytest
+
+from antichain.stores.codec import StoredError, encode
+from antichain.stores.protocol import Fact, FactKind
+from antichain.stores.record import record_of, stored_run
+from antichain.views.stored import ago, question_text, size_text, stored_text, why_text
+from tests.support.journals import NOON, asked, ended, failed, journal, retrying, succeeded
+
+
+def states(*facts: Fact) -> dict[str, tuple[str, str]]:
+    return {name: (node.state, node.reason) for name, node in record_of(journal(*facts)).nodes.items()}
+
+
+def test_ends_of_nodes_are_their_states() -> None:
+    record = record_of(
+        journal(
+            succeeded("a", 1, attempt=2, seconds=1.5),
+            succeeded("b", reason="fallback"),
+            Fact(FactKind.SKIPPED, "c", reason="condition", at=NOON),
+            failed("d", ValueError("no"), attempt=3),
+            ended("failed"),
+        )
+    )
+    a = record.nodes["a"]
+    assert (a.state, a.attempts, a.started_at, a.ended_at) == ("succeeded", 2, NOON - 1.5, NOON)
+    assert record.nodes["b"].reason == "fallback"
+    assert record.nodes["c"].state == "skipped"
+    assert record.nodes["d"].attempts == 3
+    assert isinstance(record.nodes["d"].error, StoredError)
+    assert (record.run_id, record.name, record.status, record.ended_at) == ("nightly-7", "report", "failed", NOON + 1)
+    assert record.started_at == NOON - 10
+
+
+def test_what_the_error_was_is_known_and_nothing_of_it_runs() -> None:
+    error = record_of(journal(failed("d", ValueError("no")))).nodes["d"].error
+    assert error is not None
+    assert "ValueError" in error.type_name  # type: ignore[attr-defined]
+    assert error.message == "no"  # type: ignore[attr-defined]
+
+
+def test_a_retry_waits_until_its_time() -> None:
+    run = stored_run(journal(retrying("a", OSError("gone"), until=NOON + 30)))
+    assert run.record.nodes["a"].state == "backing off"
+    assert run.until == {"a": NOON + 30}
+    assert "again at" in stored_text(run, NOON, 100)
+    assert "not before" in why_text(run, run.record.nodes["a"], NOON)
+    run = stored_run(journal(retrying("a", OSError("gone"), until=NOON + 30), succeeded("a", attempt=2)))
+    assert run.until == {}
+    assert run.record.nodes["a"].error is None
+
+
+def test_what_failed_before_a_resume_is_pending_again() -> None:
+    run = stored_run(
+        journal(succeeded("a"), failed("b", ValueError("no")), ended("failed"), Fact(FactKind.RESUMED, at=NOON + 9))
+    )
+    assert {name: node.state for name, node in run.record.nodes.items()} == {"a": "succeeded", "b": "pending"}
+    assert (run.status, run.record.status, run.updated_at) == ("interrupted", None, NOON + 9)
+    assert "failed before the run was resumed: ValueError: no" in why_text(run, run.record.nodes["b"], NOON)
+
+
+def test_what_is_forgotten_takes_what_it_brought_along() -> None:
+    facts = [succeeded(name) for name in ("a", "a/x", "a[3]", "ab", "b/a")]
+    assert set(states(*facts, Fact(FactKind.FORGOTTEN, "a"))) == {"ab", "b/a"}
+    assert set(states(*facts, Fact(FactKind.FORGOTTEN, "a"), succeeded("a"))) == {"ab", "b/a", "a"}
+
+
+def test_questions_wait_until_they_are_answered() -> None:
+    first, second = asked("ok", "Delete?"), asked("ok", "Really?", number=2)
+    run = stored_run(journal(first, second, asked("size", "Which?", "choice", ["small", "large"]), ended("paused")))
+    assert [(each.node, each.number) for each in run.questions] == [("ok", 1), ("ok", 2), ("size", 1)]
+    assert run.record.nodes["ok"].state == "asking"
+    assert question_text(run.questions[2]) == "Which? (small or large)"
+    answered = Fact(FactKind.ANSWERED, "ok", 1, at=NOON, payload=encode(True))
+    run = stored_run(journal(first, second, answered))
+    assert [each.number for each in run.questions] == [2]
+    assert [each.number for each in run.answered] == [1]
+    assert run.record.nodes["ok"].state == "asking"
+    run = stored_run(journal(first, answered))
+    assert run.record.nodes["ok"].state == "pending"
+    assert "has the answer" in why_text(run, run.record.nodes["ok"], NOON)
+    run = stored_run(journal(first, answered, succeeded("ok", True)))
+    assert run.questions == run.answered == ()
+
+
+def test_an_attempt_that_began_is_in_doubt_until_it_ends() -> None:
+    began = Fact(FactKind.STARTED, "pay", 1, at=NOON)
+    run = stored_run(journal(began))
+    assert run.in_doubt == ("pay",)
+    assert "How it ended is not known" in why_text(run, run.record.nodes["pay"], NOON)
+    assert stored_run(journal(began, succeeded("pay"))).in_doubt == ()
+
+
+# -- facts of ill will
+
+
+@pytest.mark.parametrize("at", [math.nan, math.inf, -1.0, 1e300, 0.0])
+def test_times_that_no_clock_shows_are_none(at: float) -> None:
+    run = stored_run(journal(Fact(FactKind.SUCCEEDED, "a", 1, at=at, seconds=at), ended("succeeded", at)))
+    node = run.record.nodes["a"]
+    assert node.ended_at is None
+    assert node.started_at is None
+    text = stored_text(run, NOON, 80) + why_text(run, node, NOON)
+    assert "nan" not in text
+    assert "inf" not in text
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [None, b"", b"\x80\x04N.", b"\xff" * 40, encode(3), encode({"text": 1}), encode({"text": "a", "kind": "choice"})],
+)
+def test_payloads_that_cannot_be_read_hide_nothing_else(payload: bytes | None) -> None:
+    facts = [
+        Fact(FactKind.FAILED, "a", 1, at=NOON, payload=payload),
+        Fact(FactKind.ASKED, "b", 1, at=NOON, payload=payload),
+        succeeded("c"),
+    ]
+    run = stored_run(journal(*facts, wiring=payload or b""))
+    assert run.record.nodes["c"].state == "succeeded"
+    assert run.record.nodes["a"].error is not None
+    assert run.questions[0].kind == ""
+    assert "cannot be read" in stored_text(run, NOON, 80)
+
+
+def test_foreign_text_never_drives_the_terminal() -> None:
+    evil = "\x1b[2J\u202e\r\n\x9b\x07"
+    run = stored_run(
+        journal(
+            failed(f"a{evil}", ValueError(evil)),
+            succeeded("b", reason=evil),
+            asked(f"c{evil}", evil, "choice", [evil]),
+            retrying(f"d{evil}", ValueError(evil), NOON),
+            Fact(FactKind.SKIPPED, "e", reason=evil, at=NOON),
+            ended(evil),
+            target=evil,
+        )
+    )
+    shown = stored_text(run, NOON, 80) + "".join(why_text(run, each, NOON) for each in run.record.nodes.values())
+    assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+def test_random_facts_fold_and_show() -> None:
+    """Whatever order they come in: nothing is raised, and every node has one state that is known."""
+    chance = random.Random(5)
+    kinds = list(FactKind)
+    known = {"succeeded", "failed", "skipped", "pending", "running", "backing off", "asking"}
+    for _ in range(200):
+        facts = [
+            Fact(
+                chance.choice(kinds),
+                chance.choice(["", "a", "a/b", "a[0]", "c"]),
+                chance.randrange(4),
+                chance.choice(["", "output", "paused"]),
+                at=chance.choice([NOON, math.nan, -1.0]),
+                seconds=chance.choice([0.0, math.inf]),
+                until=chance.choice([0.0, math.nan, NOON]),
+                payload=chance.choice([None, b"", encode(1), encode({"text": "t", "kind": "str", "choices": []})]),
+            )
+            for _ in range(chance.randrange(12))
+        ]
+        run = stored_run(journal(*facts))
+        assert {node.state for node in run.record.nodes.values()} <= known
+        stored_text(run, NOON, 80)
+        for node in run.record.nodes.values():
+            assert why_text(run, node, NOON)
+        asking = {each.node for each in run.questions}
+        assert all(run.record.nodes[name].state == "asking" for name in asking)
+
+
+# -- how it looks
+
+
+def test_many_nodes_are_cut_and_what_matters_stays() -> None:
+    facts = [succeeded(f"pages[{number}]") for number in range(500)]
+    facts.insert(400, failed("broken", ValueError("no")))
+    text = stored_text(stored_run(journal(*facts)), NOON, 80)
+    assert len(text.splitlines()) < 50
+    assert "broken" in text
+    assert "… and 461 more: 461 succeeded" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_nothing_is_wider_than_the_terminal(width: int) -> None:
+    facts = [failed("n" * 300, ValueError("x" * 300)), asked("m" * 60, "y" * 500), succeeded("深" * 60)]
+    text = stored_text(stored_run(journal(*facts, target="/very/long" * 30)), NOON, width)
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_words() -> None:
+    assert [ago(NOON - each, NOON) for each in (-5, 3, 65, 3_600, 200_000)] == [
+        "just now", "just now", "1 minute ago", "1 hour ago", "2 days ago",
+    ]  # fmt: skip
+    assert [size_text(each) for each in (0, 999, 1_500, 15_000, 2_500_000, 10**13)] == [
+        "0 B", "999 B", "1.5 kB", "15 kB", "2.5 MB", "10.0 TB",
+    ]  # fmt: skip
