@@ -5,6 +5,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 real_home=${HOME:-}
 started=$SECONDS
 ran=()
+# Steps that were begun beside others: their names, limits and process ids.
+beside_names=() beside_limits=() beside_pids=()
 
 die() {
     printf '\n.ci: %s\n' "$*" >&2
@@ -18,7 +20,8 @@ python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is
 python3 -c 'import ensurepip, venv' 2>/dev/null || die "python3 has no venv; on Debian: apt-get install python3-venv"
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck disable=SC2046  # one word for each process
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
 clone=$work/clone
 tools=$work/tools/bin
 # Nothing of the machine's user leaks in: no pip cache, no git or pip settings.
@@ -35,13 +38,44 @@ step() {
     shift 2
     printf '\n== %s\n' "$name"
     (cd "$clone" && timeout --kill-after=10 "$limit" "$@") || code=$?
+    judge "$name" "$limit" "$code" $((SECONDS - from))
+}
+
+judge() {
+    local name=$1 limit=$2 code=$3 took=$4
     if ((code == 124 || code == 137)); then
         die "step '$name' was ended after its limit of $limit s"
     elif ((code)); then
-        die "step '$name' failed with exit code $code after $((SECONDS - from)) s"
+        die "step '$name' failed with exit code $code after $took s"
     fi
-    printf -- '-- %s: %d s\n' "$name" $((SECONDS - from))
+    printf -- '-- %s: %d s\n' "$name" "$took"
     ran+=("$name")
+}
+
+# beside NAME SECONDS COMMAND...: begin a step that uses one core at most, beside others of that kind. `together` waits.
+beside() {
+    beside_names+=("$1") beside_limits+=("$2")
+    local log=$work/beside.${#beside_names[@]}
+    shift 2
+    (cd "$clone" && exec timeout --kill-after=10 "${beside_limits[-1]}" "$@") >"$log" 2>&1 &
+    beside_pids+=($!)
+}
+
+# together: wait for all steps begun beside each other, show what each of them printed, end everything if one has failed.
+together() {
+    local place codes=() from=$SECONDS
+    for place in "${!beside_pids[@]}"; do
+        codes[place]=0
+        wait "${beside_pids[place]}" || codes[place]=$?
+    done
+    for place in "${!beside_pids[@]}"; do
+        printf '\n== %s\n' "${beside_names[place]}"
+        cat "$work/beside.$((place + 1))"
+    done
+    for place in "${!beside_pids[@]}"; do
+        judge "${beside_names[place]}" "${beside_limits[place]}" "${codes[place]}" $((SECONDS - from))
+    done
+    beside_names=() beside_limits=() beside_pids=()
 }
 
 # The commit, not the work tree: what is not committed is not tested, and is said so.
@@ -69,12 +103,13 @@ install() {
 }
 export -f install
 
+# make_tools EXTRAS: what is needed, and compiled only where it is imported.
 make_tools() {
     python3 -m venv "$work/tools"
-    step "install the tools" 400 bash -c 'install "$0" -m pip install -q -e ".[test,dev,docs]"' "$tools/python"
+    step "install the tools" 400 bash -c 'install "$0" -m pip install -q --no-compile -e ".[$1]"' "$tools/python" "$1"
     local tool
     for tool in ruff mypy pyright pytest zensical; do
-        [ -x "$tools/$tool" ] || die "'$tool' was not installed; see the dev extra in pyproject.toml"
+        [ -x "$tools/$tool" ] || die "'$tool' was not installed; see the check extra in pyproject.toml"
     done
 }
 
