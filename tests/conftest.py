@@ -22,6 +22,15 @@ settings.register_profile("full", parent=settings.get_profile("default"), max_ex
 settings.load_profile("full" if FULL else "default")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One more than there are cores: a third of the time, a test waits for a process, a terminal or a clock."""
+    if FULL or "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # at full size a test keeps its core busy; or somebody has said how many
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if FULL:  # full size takes its time; .ci/full limits the whole
         for item in items:

@@ -327,15 +327,15 @@ def test_every_text_of_an_error_can_be_written() -> None:
 
 
 @pytest.mark.parametrize("tool", [FREE, FREE_GIVEN, SEARCH, Tool(tree)], ids=["signature", "schema", "typed", "tree"])
-@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 5_000, 200_000])
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 5_000, 50_000])
 def test_deep_nesting_is_refused(tool: Tool, levels: int) -> None:
     for name in ("x", "query", "root"):
         if name in tool.parameters.get("properties", {}) or tool is FREE_GIVEN:
             assert f"{name}: is nested deeper than {MAX_DEPTH} levels" in faults(tool, {name: nested(levels)})
-    objects: Any = {}
-    for _ in range(levels):
-        objects = {"children": [objects]}
     if tool.name == "tree":
+        objects: Any = {}
+        for _ in range(levels):
+            objects = {"children": [objects]}
         assert faults(tool, {"root": objects}) == [f"root: is nested deeper than {MAX_DEPTH} levels"]
 
 
