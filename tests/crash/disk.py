@@ -128,7 +128,7 @@ class Disk:
         if call.result.startswith("-"):
             return
         if call.name in ("openat", "unlink", "unlinkat"):
-            name = self._inside(decoded(TEXT.findall(call.arguments)[0]).decode())
+            name = self._inside(text_of(call))
             if name in NAMES:
                 self._rename(call, name)
             return
@@ -139,7 +139,7 @@ class Disk:
         name = self._inside(path)
         if name == LOG:
             self._said_at.append(call.began)
-            self._said.append(decoded(TEXT.findall(call.arguments)[0]).decode())
+            self._said.append(text_of(call))
         elif name in NAMES:
             self._change(call, self._now[name])
 
@@ -218,6 +218,11 @@ def file_of(call: Call) -> str:
     found = FILE.match(call.arguments)
     assert found is not None, call
     return decoded(found[1]).decode()
+
+
+def text_of(call: Call) -> str:
+    """What a call writes, or the path that it is given."""
+    return decoded(TEXT.findall(call.arguments)[0]).decode()
 
 
 def decoded(text: str) -> bytes:

@@ -1,8 +1,9 @@
 """
 A kill at every system call that writes or syncs: the process dies on entering the k-th one, for every k.
 
-strace counts the calls of each thread by itself, so each file and kind of call is taken by itself, and which point was
-hit is read from the trace: its number among the calls of that kind.
+strace counts the calls of each thread by itself, and the first thread to make its k-th call is killed. To reach the
+calls of all of them, each file and kind of call is taken by itself, and the run is traced from its beginning, from its
+first node, and from its last. Which point was hit is told by its number among the calls of that kind.
 """
 
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.children import NoEnd, finish, rehearse
-from tests.crash.disk import calls_of, file_of
+from tests.crash.disk import Call, calls_of, file_of, text_of
 from tests.crash.subjects import Case
 from tests.crash.traced import CALLS, run_traced
 
@@ -27,9 +28,9 @@ class Points:
     """What the crash points have shown."""
 
     case: str
-    # Calls of a whole run on the store's files and the log.
+    # Calls of a whole run on the store's files.
     calls: int = 0
-    # Runs that were killed at a call, and how many different calls those were, by their number in the run.
+    # Runs that were killed at a call, also at one on the log; how many different calls on the store's files those were.
     crashes: int = 0
     points: int = 0
     lost: int = 0
@@ -41,10 +42,14 @@ class Points:
 Kind = tuple[Path, str]
 
 
-def kinds_in(log: Path) -> Counter[Kind]:
-    """The calls of a trace, counted by kind."""
-    calls = calls_of(log.read_text().splitlines(), 0)
-    return Counter((Path(file_of(call)), call.name) for call in calls)
+def kinds_around(since: str, calls: list[Call]) -> tuple[Counter[Kind], Counter[Kind]]:
+    """The calls of a trace, counted by kind: those before a line of the log, and those from then on."""
+    counts: tuple[Counter[Kind], Counter[Kind]] = Counter(), Counter()
+    has_come = False
+    for call in calls:
+        has_come = has_come or (call.name == "write" and text_of(call).startswith(since))
+        counts[has_come][Path(file_of(call)), call.name] += 1
+    return counts
 
 
 def crash_everywhere(name: str, most: int) -> dict[str, Any]:
@@ -57,25 +62,27 @@ def crash_everywhere(name: str, most: int) -> dict[str, Any]:
         case = Case(name, own)
         own.mkdir()
         assert run_traced(case, log, TELL_FILES, case.files()) == 0
-        kinds = kinds_in(log)
-        told.calls = kinds.total()
-        for kind, times in kinds.items():
-            for which in range(1, times + 1, max(1, told.calls // most)):
-                shutil.rmtree(own)
-                own.mkdir()
-                if not crash_at(case, kind, which, log, told):
-                    break
-                points.add((kind, sum(kinds_in(log).values())))
-    told.points = len(points)
+        calls = list(calls_of(log.read_text().splitlines(), 0))
+        told.calls = sum(call.name != "write" for call in calls)
+        for since in ("process", "began", f"told {case.last}"):
+            before, kinds = kinds_around(since, calls)
+            for kind, times in kinds.items():
+                for which in range(1, times + 1, max(1, told.calls // most)):
+                    shutil.rmtree(own)
+                    own.mkdir()
+                    if not crash_at(case, kind, which, log, told, since):
+                        break
+                    points.add((kind, before[kind] + len(list(calls_of(log.read_text().splitlines(), 0)))))
+    told.points = sum(call != "write" for (_, call), _ in points)
     told.problems = told.problems[:3]
     return asdict(told)
 
 
-def crash_at(case: Case, kind: Kind, which: int, log: Path, told: Points) -> bool:
+def crash_at(case: Case, kind: Kind, which: int, log: Path, told: Points, since: str) -> bool:
     """Kill a run at a thread's k-th call of a kind, and judge; False if the run ended before that came."""
     file, call = kind
     options = ["-y", "-xx", "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={which}"]
-    status = run_traced(case, log, options, [file])
+    status = run_traced(case, log, options, [file], since=since)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
         return False
     assert os.WIFSIGNALED(status), f"ended with {status}: {case.text()}"
@@ -91,5 +98,5 @@ def crash_at(case: Case, kind: Kind, which: int, log: Path, told: Points) -> boo
     told.lost += len(verdict.lost)
     told.begun_again += len(verdict.begun_again)
     if problem:
-        told.problems.append(f"killed at {call} {which} of {file.name}: {problem}\n{case.text()}")
+        told.problems.append(f"killed at {call} {which} of {file.name} since {since!r}: {problem}\n{case.text()}")
     return True

@@ -35,7 +35,7 @@ def open_named(name: str, file: Path) -> Store:
     else:
         from antichain.stores import SqliteStore
 
-        store = SqliteStore(file, durability="normal" if kind == "sqlite-normal" else "full")
+        store = SqliteStore(file, synchronous="normal" if kind == "sqlite-normal" else "full")
     return AcknowledgesFirst(store) if name.endswith("-first") else store
 
 
@@ -49,6 +49,11 @@ class Case:
     @property
     def subject(self) -> str:
         return self.name.partition(":")[0]
+
+    @property
+    def last(self) -> str:
+        """The node that ends last."""
+        return list(UPSTREAM[self.subject])[-1]
 
     @property
     def database(self) -> Path:

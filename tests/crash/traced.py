@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.crash.children import fork
 from tests.crash.subjects import Case
+from tests.crash.witness import Witness
 
 # What changes a file or makes a change durable.
 CALLS = ("pwrite64", "write", "fdatasync", "fsync", "ftruncate")
@@ -24,17 +25,32 @@ def may_be_traced() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_long(PR_SET_PTRACER_ANY), 0, 0, 0)
 
 
-def run_traced(case: Case, log: Path, options: Iterable[str], paths: Iterable[Path], process: int = 1) -> int:
-    """Run a case in a fork that strace has got hold of before it begins; return how it ended, as waitpid tells it."""
+def run_traced(
+    case: Case, log: Path, options: Iterable[str], paths: Iterable[Path], process: int = 1, since: str = "process"
+) -> int:
+    """
+    Run a case in a fork that strace has got hold of; return how it ended, as waitpid tells it.
+
+    It is traced from the first line on that begins with *since*, before it is written to the log.
+    """
     gate, key = os.pipe()
 
+    ready, here = os.pipe()
+
     def wait() -> None:
-        may_be_traced()
-        os.close(key)
+        os.write(here, b"!")
         os.read(gate, 1)
 
-    child = fork(case, process, before=wait)
+    def begin() -> None:
+        may_be_traced()
+        os.close(key)
+        Witness.gate = since, wait
+
+    child = fork(case, process, before=begin)
     os.close(gate)
+    os.close(here)
+    os.read(ready, 1)
+    os.close(ready)
     filters = [word for path in paths for word in ("-P", str(path))]
     command = ["strace", "-f", "-p", str(child), "-o", str(log), *options, *filters]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:

@@ -5,20 +5,29 @@ Each line is one write to a file opened for appending, so it survives `kill -9`,
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 
 class Witness:
     """The log, as a subject writes it."""
+
+    # What a line begins with, and what is called before the first such line is written.
+    gate: ClassVar[tuple[str, Callable[[], object]] | None] = None
 
     def __init__(self, file: Path, process: int) -> None:
         self._fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._say("process", process)
 
     def _say(self, *words: object) -> None:
-        os.write(self._fd, (" ".join(map(str, words)) + "\n").encode())
+        line = " ".join(map(str, words)) + "\n"
+        if self.gate is not None and line.startswith(self.gate[0]):
+            _, wait = self.gate
+            Witness.gate = None
+            wait()
+        os.write(self._fd, line.encode())
 
     def found(self, nodes: Iterable[str]) -> None:
         """Before this process does anything: the nodes that the store says have ended."""
