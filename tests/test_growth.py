@@ -633,7 +633,17 @@ def test_memory_of_ended_instances_is_used_again() -> None:
     assert values == list(range(20_000))
 
 
+@pytest.fixture
+def only_what_is_new_is_collected() -> Iterator[None]:
+    """gc.collect() looks at what this test made, not at all that a process of many tests holds."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("only_what_is_new_is_collected")
 @pytest.mark.parametrize("listeners", [[], [repr]], ids=["unseen", "listened to"])
 def test_values_inside_a_nested_graph_do_not_outlive_it(listeners: list[Any]) -> None:
     """10,000 documents in batches need the memory of a few batches."""
