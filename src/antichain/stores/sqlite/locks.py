@@ -30,7 +30,11 @@ class LockFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError:
+            # Enough to ask.
+            self._file = os.open(path, os.O_RDONLY)
 
     def take(self, place: int) -> bool:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -190,7 +190,8 @@ class SqliteStore:
             if writer is None:
                 writer = writers[self.path] = Writer(self.path, self.timeout, self.synchronous)
             writer.users += 1
-            return writer
+        writer.be_as(self.timeout, self.synchronous)
+        return writer
 
     def _refuse_missing(self, run_id: str) -> None:
         if not os.path.exists(self.path):
@@ -214,14 +215,26 @@ def holder_of(ownership: Ownership) -> Holder:
     return holder
 
 
-def after_fork() -> None:
-    global _guard
-    _guard = Lock()
+def before_fork() -> None:
+    # In the middle of a write SQLite holds locks of its own, which a child would never see released.
+    _guard.acquire()
+    for writer in writers.values():
+        writer.pause()
+
+
+def after_fork_in_parent() -> None:
+    for writer in writers.values():
+        writer.go_on()
+    _guard.release()
+
+
+def after_fork_in_child() -> None:
     for writer in writers.values():
         writer.abandon()
         _inherited.append(writer)
     writers.clear()
+    _guard.release()
 
 
-with suppress(AttributeError):  # not on Windows
-    os.register_at_fork(after_in_child=after_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=before_fork, after_in_parent=after_fork_in_parent, after_in_child=after_fork_in_child)

@@ -62,7 +62,7 @@ def store_error(path: str, error: Exception) -> StoreError:
         if code in CAUSES:
             return StoreError(f"store {path!r}: {CAUSES[code]} ({said_by(error)})")
         if is_busy(error):
-            return Locked(f"store {path!r} is locked by another process ({said_by(error)}): end it, then resume")
+            return StoreError(f"store {path!r} is locked by another process ({said_by(error)}): end it, then resume")
         if isinstance(error, sqlite3.ProgrammingError):
             return StoreError(f"store {path!r}: the connection cannot be used ({error})")
         return damaged(path, f"{DAMAGES.get(code, 'SQLite gave it up')} ({said_by(error)})")

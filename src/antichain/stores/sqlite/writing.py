@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import zip_longest
 from queue import SimpleQueue
 from threading import Lock, RLock, Thread, current_thread
 from time import monotonic, sleep
@@ -111,6 +112,8 @@ class Writer:
         # One True for the thread when _entries is not empty any more; False ends it.
         self._wake: SimpleQueue[bool] = SimpleQueue()
         self._thread: Thread | None = None
+        # Nothing is appended any more. Guarded by _mutex.
+        self._is_closed = False
         self._connection: Guarded | None = None
         # Device and inode of the file and of its log, to notice when they are deleted or replaced.
         self._identity: tuple[int, int] | None = None
@@ -126,8 +129,6 @@ class Writer:
         Become the owner of a run, see `Store.open`.
         """
         with self._busy:
-            if header is not None:
-                make_file(self.path)
             place = None
             try:
                 with self._transaction(self.timeout, new=header is not None) as connection:
@@ -249,13 +250,17 @@ class Writer:
         Let the thread of this writer commit *facts* with all others that wait.
         """
         with self._mutex:
-            self._entries.append((holder, facts, done))
-            is_first = len(self._entries) == 1
-            if self._thread is None:
-                self._thread = Thread(target=self._work, name="antichain-store", daemon=True)
-                self._thread.start()
-        if is_first:
-            self._wake.put(True)
+            is_late = self._is_closed or holder.released
+            if not is_late:
+                self._entries.append((holder, facts, done))
+                is_first = len(self._entries) == 1
+                if self._thread is None:
+                    self._thread = Thread(target=self._work, name="antichain-store", daemon=True)
+                    self._thread.start()
+                if is_first:
+                    self._wake.put(True)
+        if is_late:
+            tell(done, refuse(holder, released(holder)))
 
     def append_now(self, holder: Holder, facts: Sequence[Fact]) -> bool:
         """
@@ -264,6 +269,8 @@ class Writer:
         if not self._busy.acquire(blocking=False):
             return False
         try:
+            if holder.released:
+                raise refuse(holder, released(holder))
             if self._entries:
                 return False
             try:
@@ -288,17 +295,17 @@ class Writer:
         if not entries:
             return
         batch = [(holder, facts) for holder, facts, _ in entries]
+        failures: Sequence[StoreError | None] = []
         try:
             failures = self._write(batch, self.timeout)
         except Locked as error:
             failures = [refuse(holder, error) for holder, _ in batch]
-        for (_, _, done), failure in zip(entries, failures, strict=True):
-            try:
-                done(failure)
-            except Exception:  # foreign code; the facts of others must not wait for ever
-                log.exception("a done() of a store raised")
+        finally:
+            # Also after Ctrl-C in `release`, which has refused everything of this batch.
+            for (holder, _, done), failure in zip_longest(entries, failures):
+                tell(done, holder.failure if not failures else failure)
 
-    def _write(self, batch: Sequence[tuple[Holder, Sequence[Fact]]], patience: float) -> list[StoreError | None]:
+    def _write(self, batch: Sequence[tuple[Holder, Sequence[Fact]]], patience: float) -> Sequence[StoreError | None]:
         """
         Commit *batch* in one transaction, and say for each of its members what went wrong with it.
 
@@ -314,17 +321,19 @@ class Writer:
             raise
         except StoreError as error:
             return [failure or refuse(holder, error) for failure, (holder, _) in zip(failures, batch, strict=True)]
-        except BaseException:
-            # Ctrl-C in append_now: nobody knows whether it is committed, so nothing more may follow.
-            for holder, _ in batch:
-                refuse(holder, StoreError(f"run {holder.run_id!r}: a write was interrupted; resume the run"))
-            raise
+        except BaseException as error:
+            # Ctrl-C, or no memory: whether it is committed can only be read, so nothing more may follow.
+            failure = StoreError(f"store {self.path!r}: a write was interrupted by {error!r}; resume the run")
+            told = [refuse(holder, failure) for holder, _ in batch]
+            if not isinstance(error, Exception):
+                raise
+            return told
         return failures
 
     def _add_facts(self, connection: Guarded, holder: Holder, facts: Sequence[Fact]) -> StoreError | None:
         try:
             if holder.released:
-                raise OwnershipLost(f"run {holder.run_id!r} was released by owner {holder.epoch}: open it again")
+                raise released(holder)
             for fact in facts:
                 check_fact(fact)
             if holder.facts.next_number + len(facts) > MAX_FACTS:
@@ -349,11 +358,7 @@ class Writer:
         """
         Begin, hand the connection over, commit; on any failure nothing of it was done, and a StoreError says why.
         """
-        try:
-            connection = self._connected(new)
-            self._begin(connection, patience)
-        except (sqlite3.Error, OSError) as error:
-            raise self._given_up(error) from error
+        connection = self._begin(patience, new)
         try:
             yield connection
             connection.execute("COMMIT")
@@ -367,15 +372,7 @@ class Writer:
         finally:
             self._lock_file().free(WRITING)
 
-    def _connected(self, new: bool) -> Guarded:
-        if self._connection is None:
-            self._connection = connect_to_write(self.path, self.timeout, self.synchronous, new=new)
-            self._identity = identity_of(self.path)
-            self._log_identity = None
-        self._connection.goes_on()
-        return self._connection
-
-    def _begin(self, connection: Guarded, patience: float) -> None:
+    def _begin(self, patience: float, new: bool) -> Guarded:
         """
         Become the one that writes, of all processes.
 
@@ -388,12 +385,18 @@ class Writer:
         while True:
             if locks.take(WRITING):
                 try:
+                    connection = self._connected(new)
                     connection.execute("BEGIN IMMEDIATE")
-                    return
-                except BaseException as error:
-                    locks.free(WRITING)
+                    return connection
+                except (sqlite3.Error, OSError) as error:
                     if not (isinstance(error, sqlite3.Error) and is_busy(error)):
-                        raise
+                        locks.free(WRITING)
+                        raise self._given_up(error) from error
+                except BaseException:
+                    self._roll_back()
+                    locks.free(WRITING)
+                    raise
+                locks.free(WRITING)
             if not patience or monotonic() >= until:
                 raise Locked(
                     f"store {self.path!r} is locked: another process has been writing to it for {patience:g} s."
@@ -402,6 +405,18 @@ class Writer:
             sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    def _connected(self, new: bool) -> Guarded:
+        if self._connection is None:
+            if self._identity is None and new:
+                make_file(self.path)
+            elif self._identity not in (None, identity_of(self.path)):
+                raise self._gone()
+            self._connection = connect_to_write(self.path, self.timeout, self.synchronous, new=new)
+            self._identity = identity_of(self.path)
+            self._log_identity = None
+        self._connection.goes_on()
+        return self._connection
+
     def _see_files(self) -> None:
         """
         Notice that the file, or the log beside it, is not where it was.
@@ -409,12 +424,16 @@ class Writer:
         log_identity = identity_of(self.path + "-wal")
         if self._log_identity is None:
             self._log_identity = log_identity
-        if identity_of(self.path) != self._identity or log_identity != self._log_identity:
+        if log_identity is None or log_identity != self._log_identity or identity_of(self.path) != self._identity:
+            # SQLite sees that the file is not there any more, and leaves alone what has its name now.
             self._close_connection()
-            raise StoreError(
-                f"store {self.path!r} was deleted or replaced while it was used: nothing more is written to it."
-                " Put it back from a copy, or begin a new run"
-            )
+            raise self._gone()
+
+    def _gone(self) -> StoreError:
+        return StoreError(
+            f"store {self.path!r} was deleted or replaced while it was used: nothing more is written to it."
+            " Put it back from a copy and resume, or begin a new run"
+        )
 
     def _given_up(self, error: Exception) -> StoreError:
         self._roll_back()
@@ -440,12 +459,26 @@ class Writer:
 
     # -- the end
 
+    def be_as(self, timeout: float, synchronous: Synchronous) -> None:
+        """
+        Be as patient and as durable as whoever comes now wants, and all before.
+        """
+        with self._busy:
+            self.timeout = max(self.timeout, timeout)
+            if synchronous == "full" and self.synchronous == "normal":
+                self.synchronous = synchronous
+                # It is set when the file is opened, next.
+                self._close_connection()
+
     def close(self) -> None:
         """
         End the thread and let go of the file; nobody uses this writer any more.
         """
-        thread = self._thread
+        with self._mutex:
+            self._is_closed = True
+            thread = self._thread
         if thread is not None:
+            # Comes after the sign that is there if something still waits.
             self._wake.put(False)
             if thread is not current_thread():
                 thread.join()
@@ -459,12 +492,35 @@ class Writer:
                 self._locks.close()
                 self._locks = None
 
+    def pause(self) -> None:
+        """
+        Before a fork: nobody is in the middle of a write.
+        """
+        self._busy.acquire()
+
+    def go_on(self) -> None:
+        """
+        After a fork, in the parent.
+        """
+        self._busy.release()
+
     def abandon(self) -> None:
         """
-        In a forked child: forget what belongs to the parent, whose locks stay.
+        After a fork, in the child: forget what belongs to the parent, whose locks stay.
         """
         if self._locks is not None:
             self._locks.close()
+
+
+def tell(done: Done, failure: StoreError | None) -> None:
+    try:
+        done(failure)
+    except Exception:  # foreign code; the facts of others must not wait for ever
+        log.exception("a done() of a store raised")
+
+
+def released(holder: Holder) -> OwnershipLost:
+    return OwnershipLost(f"run {holder.run_id!r} was released by owner {holder.epoch}: open it again to add to it")
 
 
 def refuse(holder: Holder, error: StoreError) -> StoreError:
