@@ -4,12 +4,14 @@ Every decision of the core, one by one: signals in, decisions out. All laws are 
 
 import math
 import random
+from typing import Any
 
 import pytest
 
 from antichain.core.capacity import SharedSlots, Slots
 from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN
-from antichain.core.scheduler import FALLING_BACK, FINAL, LAST_CHANCE, LATE, NOTHING, RETRYING, Kind, Scheduler
+from antichain.core.laws import LawfulScheduler
+from antichain.core.scheduler import FALLING_BACK, FINAL, LAST_CHANCE, LATE, NOTHING, RETRYING, Kind, Past, Scheduler
 from antichain.core.signals import (
     AttemptCancelled,
     AttemptFailed,
@@ -26,7 +28,22 @@ from antichain.core.signals import (
     SlotsWanted,
     TimePassed,
 )
-from antichain.core.states import DEADLINE, FALLBACK, RUN
+from antichain.core.states import (
+    BACKING_OFF,
+    CANCELLED,
+    CHECKPOINT,
+    CONDITION,
+    DEADLINE,
+    FAILED,
+    FALLBACK,
+    OUTPUT,
+    PAUSED,
+    PENDING,
+    RUN,
+    SKIPPED,
+    SUCCEEDED,
+    UPSTREAM,
+)
 from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, Timers
 from antichain.errors import InternalError
 from antichain.limit import Limit
@@ -2585,3 +2602,221 @@ def test_node_of_the_root_that_fails_later_fails_the_run() -> None:
     s.taken()
     s.handle(AttemptFailed(grown, 1))
     assert s.core.root.failed
+
+
+# ---------------------------------------------------------------------- runs that are kept
+
+
+def lawful(
+    upstream: list[list[int]],
+    *,
+    timeouts: dict[int, Timeout] | None = None,
+    flags: dict[int, Flag] | None = None,
+    joins: dict[int, Join] | None = None,
+    followers: dict[int, list[int]] | None = None,
+    **options: Any,
+) -> LawfulScheduler:
+    nodes = range(len(upstream))
+    of_all = {**dict.fromkeys(timeouts or {}, Flag.TIMED), **(flags or {})}
+    shape = shape_of(
+        upstream,
+        join=[int((joins or {}).get(node, Join.ALL)) for node in nodes],
+        flags=[int(of_all.get(node, 0)) for node in nodes],
+        timeout=timeouts,
+        followers=followers,
+    )
+    return LawfulScheduler(shape, **options)
+
+
+def test_what_has_settled_cannot_be_timed_out_or_interrupted() -> None:
+    """Between the completion of an attempt and its end, its time does not run out and nobody asks it to end."""
+    s = lawful([[], [0]], timeouts={0: Timeout(attempt=1.0)})
+    s.start(0.0)
+    assert s.take(0.0) == 0
+    s.arm(0, 1)
+    assert s.settle(0, 1, 0.5)
+    assert s.next_at() is None
+    assert s.tick(5.0) == []
+    s.cancel(6.0)
+    assert s.interrupts == []
+    assert s.ended(0, 1, 7.0)
+    assert (s.state[0], s.reason[0], s.ended_at[0]) == (SUCCEEDED, OUTPUT, 7.0)
+    assert s.state[1] == CANCELLED
+
+
+def test_settled_attempt_keeps_its_slots_until_it_has_ended() -> None:
+    """What is being made durable still counts: nothing starts in its place."""
+    s = lawful([[], []], max_concurrent=1)
+    s.start(0.0)
+    assert s.take(0.0) == 0
+    assert s.settle(0, 1, 1.0)
+    assert s.take(1.0) == NOTHING
+    assert s.ended(0, 1, 2.0)
+    assert s.take(2.0) == 1
+
+
+def test_grace_of_an_attempt_that_completes_in_it_is_over_once_it_settles() -> None:
+    """A body that was asked to end and completes all the same is not given up while its output is written."""
+    s = lawful([[]], grace=1.0)
+    s.start(0.0)
+    s.take(0.0)
+    s.cancel(1.0)
+    assert s.settle(0, 1, 1.5)
+    assert s.tick(9.0) == []
+    assert s.ended(0, 1, 9.0)
+    assert s.state[0] == SUCCEEDED
+
+
+def test_late_attempts_do_not_settle() -> None:
+    """An attempt that is not current, or whose time was up, does not become durable."""
+    s = lawful([[]], timeouts={0: Timeout(attempt=1.0)})
+    s.start(0.0)
+    assert not s.settle(0, 0, 0.0)
+    s.take(0.0)
+    s.arm(0, 1)
+    assert not s.settle(0, 2, 0.5)
+    s.tick(1.0)
+    assert not s.settle(0, 1, 1.0)
+    assert s.failed(0, 1, 1.0) == FINAL
+
+
+def test_output_that_cannot_be_made_durable_fails_its_node() -> None:
+    """After `settle`, `failed` is a way on too, and nothing is tried again."""
+    s = lawful([[], [0]], on_error="continue")
+    s.start(0.0)
+    s.take(0.0)
+    assert s.settle(0, 1, 1.0)
+    assert s.failed(0, 1, 2.0, final=True) == FINAL
+    assert list(s.state) == [FAILED, SKIPPED]
+    assert not s.settle(0, 1, 3.0)
+
+
+def test_what_completed_before_is_not_started_again() -> None:
+    """A run that goes on begins behind what has its output.
+
+    0 ── 1 ── 2
+    """
+    s = lawful([[], [0], [1]])
+    s.start(5.0, past={0: Past(CHECKPOINT), 1: Past(CHECKPOINT)})
+    assert [s.reason[node] for node in (0, 1)] == [CHECKPOINT, CHECKPOINT]
+    assert s.take(5.0) == 2
+    assert s.attempts[:2] == [0, 0]
+
+
+def test_what_was_not_taken_before_is_skipped_without_being_judged() -> None:
+    """The verdict of a condition holds when the run goes on, and travels."""
+    s = lawful([[], [0]], flags={0: Flag.WHEN})
+    s.start(0.0, past={0: Past(CONDITION)})
+    assert (s.state[0], s.reason[0]) == (SKIPPED, CONDITION)
+    assert (s.state[1], s.reason[1]) == (SKIPPED, UPSTREAM)
+    assert s.next_to_judge() == NOTHING
+    assert s.has_ended
+
+
+def test_backoff_goes_on_where_it_was() -> None:
+    """A node that was backing off waits for what is left, and its next attempt has the next number."""
+    s = lawful([[]], flags={0: Flag.WHEN}, rng=random.Random(1))
+    s.start(10.0, past={0: Past(attempts=2, at=13.0)})
+    assert (s.state[0], s.next_at()) == (BACKING_OFF, 13.0)
+    assert s.take(12.0) == NOTHING
+    s.tick(13.0)
+    # Its condition held when it first ran.
+    assert s.next_to_judge() == NOTHING
+    assert s.take(13.0) == 0
+    assert s.attempts[0] == 3
+    assert s.started_at[0] == 10.0
+
+
+def test_backoff_that_is_over_does_not_delay() -> None:
+    """Only the number of the attempt is left of a backoff that has passed."""
+    s = lawful([[]])
+    s.start(10.0, past={0: Past(attempts=2, at=9.0)})
+    assert s.take(10.0) == 0
+    assert s.attempts[0] == 3
+
+
+def test_seconds_from_before_count_for_the_total() -> None:
+    """A total timeout covers the attempts and backoffs of all the times that a run went on."""
+    s = lawful([[]], timeouts={0: Timeout(total=10.0)})
+    s.start(0.0, past={0: Past(attempts=1, spent=7.0)})
+    s.take(0.0)
+    assert s.attempt_limit(0) == 3.0
+
+
+def test_attempts_of_containers_begin_anew() -> None:
+    """What a container has brought is known by itself; its own attempts are not."""
+    s = lawful([[]], flags={0: Flag.CONTAINER})
+    s.start(0.0, past={0: Past(attempts=2, at=50.0)})
+    assert s.take(0.0) == 0
+    assert s.attempts[0] == 1
+
+
+def test_node_that_enters_with_its_output_has_ended() -> None:
+    """What grows while a run goes on may have its output from before; who comes behind it need not wait."""
+    s = lawful([[]])
+    s.start(0.0)
+    s.take(0.0)
+    group = s.open(0, 1, CONTINUE)
+    first = s.enter(group, Kind(), 1.0, past=Past(CHECKPOINT))
+    second = s.enter(group, Kind(), 1.0, upstream=[first])
+    third = s.enter(group, Kind(), 1.0, past=Past(attempts=1, at=4.0))
+    assert (s.state[first], s.reason[first]) == (SUCCEEDED, CHECKPOINT)
+    assert s.take(1.0) == second
+    assert (s.state[third], s.next_at()) == (BACKING_OFF, 4.0)
+    assert list(group.live) == [second, third]
+
+
+def test_question_pauses_what_needs_its_answer_and_nothing_else() -> None:
+    """Behind a question everything waits for another day, whatever its join; beside it the run goes on.
+
+    0 ─┬─ 2 (all)       1 ── 5
+       ├─ 3 (all_done)
+       └─ 4 (any, also behind 1)
+    """
+    s = lawful([[], [], [0], [0], [0, 1], [1]], joins={3: Join.ALL_DONE, 4: Join.ANY})
+    s.start(0.0)
+    s.take(0.0)
+    s.take(0.0)
+    assert s.paused(0, 1, 1.0)
+    assert [(s.state[node], s.reason[node]) for node in (0, 2, 3)] == [(CANCELLED, PAUSED)] * 3
+    assert s.state[4] == PENDING
+    assert s.root.paused
+    assert not s.root.cancelled
+    assert s.ended(1, 1, 2.0)
+    assert {s.take(2.0), s.take(2.0)} == {4, 5}
+
+
+def test_join_any_waits_for_the_answer_once_nobody_else_can_help() -> None:
+    """Where all other upstream nodes are lost, the one that waits for an answer is still hope, for another day."""
+    s = lawful([[], [], [0, 1]], joins={2: Join.ANY}, on_error="continue")
+    s.start(0.0)
+    s.take(0.0)
+    s.take(0.0)
+    s.paused(0, 1, 1.0)
+    s.failed(1, 1, 2.0)
+    assert (s.state[2], s.reason[2]) == (CANCELLED, PAUSED)
+
+
+def test_late_pause_changes_nothing() -> None:
+    """Only the current attempt can wait for an answer."""
+    s = lawful([[]])
+    s.start(0.0)
+    assert not s.paused(0, 1, 0.0)
+    s.take(0.0)
+    assert not s.paused(0, 2, 0.0)
+    assert s.ended(0, 1, 1.0)
+    assert not s.paused(0, 1, 2.0)
+
+
+def test_stage_that_pauses_pauses_the_stage_that_it_feeds() -> None:
+    """A mapped stage behind one that waits for an answer waits too: what of it runs is asked to end."""
+    s = lawful([[], []], flags={0: Flag.CONTAINER, 1: Flag.CONTAINER}, followers={0: [1]})
+    s.start(0.0)
+    assert s.take(0.0) == 0
+    assert s.take(0.0) == 1
+    group = s.open(1, 1, CONTINUE)
+    s.paused(0, 1, 1.0)
+    assert s.was_interrupted(1, 1)
+    assert group.closed
+    s.cancelled(1, 1, 1.0)
+    assert (s.state[1], s.reason[1]) == (CANCELLED, PAUSED)

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import combinations
 from multiprocessing import get_context
@@ -18,8 +18,18 @@ import pytest
 
 from antichain.core.groups import Group
 from antichain.core.laws import LawfulScheduler, check
-from antichain.core.scheduler import NOTHING, Scheduler
-from antichain.core.states import BACKING_OFF, CANCELLED, FIRST_TERMINAL, NO_REASON, OUTPUT, READY, SUCCEEDED
+from antichain.core.scheduler import NO_PAST, NOTHING, Past, Scheduler
+from antichain.core.states import (
+    BACKING_OFF,
+    CANCELLED,
+    FIRST_TERMINAL,
+    NO_REASON,
+    OUTPUT,
+    READY,
+    SKIPPED,
+    SUCCEEDED,
+    UPSTREAM,
+)
 from antichain.errors import InternalError, RunnerError
 from antichain.shape import shape_of
 from tests.support.random_runs import FEATURES, MORE, play
@@ -82,6 +92,7 @@ def digest_of(seeds: Iterable[int]) -> str:
     return hashlib.sha256(repr(decisions).encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_same_seed_same_decisions_under_any_hash_seed() -> None:
     """Law 6, across interpreters that order their sets and strings differently."""
     code = "from tests.test_laws import digest_of; print(digest_of(range(150)))"
@@ -111,11 +122,11 @@ def test_checking_does_not_change_decisions() -> None:
 class StartsEarly(Scheduler):
     """Counts one ending too few for nodes with two upstream nodes."""
 
-    def start(self, now: float, given: Iterable[int] = ()) -> None:
+    def start(self, now: float, given: Iterable[int] = (), past: Mapping[int, Past] = NO_PAST) -> None:
         for node, upstream in enumerate(self.upstream):
             if len(upstream) > 1 and self.waiting[node] > 1:
                 self.waiting[node] -= 1
-        super().start(now, given)
+        super().start(now, given, past)
 
 
 class KeepsSlots(Scheduler):
@@ -275,7 +286,33 @@ class UsesIndicesTwice(Scheduler):
         return super().open(owner, attempt, mode)
 
 
+class TimesOutWhatHasCompleted(Scheduler):
+    """Watches the time of attempts that have completed, and whose end is still to be said."""
+
+    def settle(self, node: int, attempt: int, now: float) -> bool:
+        settles = super().settle(node, attempt, now)
+        self._settling.discard(node)
+        return settles
+
+
+class SkipsBehindQuestions(Scheduler):
+    """Takes what waits for somebody's answer for lost."""
+
+    def _lose(self, node: int, now: float) -> None:
+        self._finish(node, SKIPPED, UPSTREAM, now)
+
+
+class RunsAgain(Scheduler):
+    """Does not believe that nodes have completed before."""
+
+    def _recall(self, node: int, past: Past, now: float) -> bool:
+        return bool(node % 3) and super()._recall(node, past, now)
+
+
 FAULTS: dict[type[Scheduler], str] = {
+    TimesOutWhatHasCompleted: "law 4",
+    SkipsBehindQuestions: "law 5",
+    RunsAgain: "law 4",
     StartsEarly: "law 1",
     KeepsSlots: "law 2",
     LeavesAbandonedUncharged: "law 2",

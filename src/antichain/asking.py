@@ -122,7 +122,7 @@ class Asking:
         Make the next question.
 
         Raises:
-            GraphError: it cannot be asked. NobodyAnswers: the run has no handler.
+            GraphError: it cannot be asked.
         """
         if not isinstance(text, str) or len(text) > TEXT_AT_MOST:
             fault = f"node {node!r} asks {shown(text)}: use a text of at most {TEXT_AT_MOST:,} characters."
@@ -133,16 +133,27 @@ class Asking:
         except _Unreadable as why:
             fault = f"node {node!r} asks {shown(text)} with type={shown(kind)}: {why}."
             raise GraphError(Fault("bad-question", fault, node, (node,))) from None
-        number = self._count + 1
-        question = Question(self._run_id, node, _for_people(text), kind, number)
-        if self._handler is None:
-            raise NobodyAnswers(
-                f"node {node!r} asks {shown(question.text)}, but this run has nobody who answers. Pass ask=, a function"
-                " that takes the question and returns the answer: graph.run(ask=lambda question: input(question.text))",
-                question,
-            )
-        self._count = number
-        return question
+        self._count += 1
+        return Question(self._run_id, node, _for_people(text), kind, self._count)
+
+    def nobody(self, question: Question) -> NobodyAnswers:
+        """
+        Make the error of a question in a run that has no handler and cannot wait for one.
+        """
+        return NobodyAnswers(
+            f"node {question.node!r} asks {shown(question.text)}, but this run has nobody who answers. Pass ask=, a"
+            " function that takes the question and returns the answer:"
+            " graph.run(ask=lambda question: input(question.text)); or keep the run (store='runs.db'), so that somebody"
+            " may answer another day",
+            question,
+        )
+
+    @property
+    def has_handler(self) -> bool:
+        """
+        Tell whether this run has somebody who answers.
+        """
+        return self._handler is not None
 
     async def answer(
         self, question: Question, is_over: Callable[[], bool], on_abandoned: Callable[[], object]
@@ -257,6 +268,63 @@ class _Reader(NamedTuple):
     # Returns the answer in the type that was asked for, or raises _Unreadable. Any: whatever the handler gave.
     read: Callable[[Any], Any]
     choices: tuple[Any, ...] | None = None
+
+
+# What a question of one of these types is called where it is kept.
+_NAMES: Final[dict[type, str]] = {bool: "bool", str: "str", int: "int", float: "float"}
+
+
+def describe_question(question: Question) -> dict[str, Any]:  # Any: plain data
+    """
+    Return what has to be kept of a question for somebody to answer it another day.
+    """
+    kind = _NAMES.get(question.type) if isinstance(question.type, type) else None
+    choices = None if kind is not None else _texts_of(question.choices or ())
+    return {"text": question.text, "kind": kind or "choice", "choices": choices}
+
+
+def _texts_of(choices: Sequence[Any]) -> list[str]:
+    return [choice.name if isinstance(choice, Enum) else str(choice) for choice in choices]
+
+
+def question_of(run_id: str, node: str, number: int, described: Any) -> Question:  # Any: what was kept
+    """
+    Make a question of what was kept of it; members of an Enum are its choices as texts.
+
+    Raises:
+        ValueError: that is no question.
+    """
+    match described:
+        case {"text": str(text), "kind": "choice", "choices": [*choices]} if all(isinstance(c, str) for c in choices):
+            return Question(run_id, node, _for_people(text), tuple(choices), number)
+        case {"text": str(text), "kind": str(name)} if name in _NAMES.values():
+            kind = next(kind for kind, known in _NAMES.items() if known == name)
+            return Question(run_id, node, _for_people(text), kind, number)
+        case _:
+            raise ValueError(f"{shown(described)} is no question")
+
+
+def plain_answer(kind: Any, answer: Any) -> bool | int | float | str:  # Any: a type, and an answer of it
+    """
+    Return an answer as plain data: of choices, its text.
+    """
+    if isinstance(kind, type) and kind in _NAMES:
+        return answer  # type: ignore[no-any-return]
+    return _texts_of([answer])[0]
+
+
+def read_answer(kind: Any, given: Any) -> Any:  # Any: a type, whatever was given, and an answer of the type
+    """
+    Return what was given as an answer of the type *kind*.
+
+    Raises:
+        ValueError: it does not fit; the message says what would.
+    """
+    reader = _reader_of(tuple(kind) if isinstance(kind, list) else kind)
+    try:
+        return reader.read(given)
+    except _Unreadable:
+        raise ValueError(f"{shown(given)} is not {reader.title}") from None
 
 
 def problem_of(kind: Any) -> str | None:  # Any: whatever is said to be a type

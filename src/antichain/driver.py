@@ -18,9 +18,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CoroutineType
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from antichain.alarm import Alarm
 from antichain.asking import Asked, Asking, Question
@@ -42,9 +42,15 @@ from antichain.runnable import CallKind
 from antichain.runners.threads import RETURNED, YIELDED, Call, Threads
 from antichain.shape import Flag
 from antichain.stages import MappedStage, open_container
-from antichain.tasks import GivenUp, Tasks, undisturbed
+from antichain.tasks import GivenUp, Tasks, in_thread, undisturbed
+
+if TYPE_CHECKING:
+    from antichain.keeping import Keeping
 
 T = TypeVar("T")
+
+# What somebody may say of an attempt of which nobody knows what became; see `journal`.
+GIVE_UP: Final = "fail"
 
 # A run of bodies that do not suspend gives the loop a turn after so many nodes, or seconds.
 SLICE_NODES: Final = 256
@@ -63,6 +69,8 @@ _GENERAL: Final = int(CallKind.GENERAL)
 _ITEM: Final = _GENERAL + 1
 # Whatever it is, amid its surroundings.
 _AROUND: Final = _GENERAL + 2
+# Whatever it is, in a run that is kept.
+_KEPT: Final = _GENERAL + 3
 _TIMED: Final = int(Flag.TIMED)
 _CONTAINER: Final = int(Flag.CONTAINER)
 # What no task of the loop is in the body of.
@@ -90,6 +98,10 @@ class Settings:
     # One of the listeners.
     progress: "Progress | None" = None
     surroundings: "Surroundings | None" = None
+    # Where the run is kept, and what is known of it from before.
+    keeping: "Keeping | None" = None
+    # Whether the loop is ours: nobody else waits while this run waits for a disk.
+    owns_loop: bool = False
     # Whether the result tells what became of each instance of a mapped stage.
     keeps_instances: bool = True
     # Whether the laws of the core are checked after every signal.
@@ -205,6 +217,11 @@ class Driver:
         self.interrupt: str | None = None
         # What went wrong while resources were closed.
         self.resource_errors: list[Exception] = []
+        # Writes down what happens, where the run is kept; and why that cannot be done any more.
+        self.keeping = settings.keeping
+        self.store_error: BaseException | None = None
+        # Attempts that end because they wait for somebody's answer.
+        self._pausing: set[tuple[int, int]] = set()
         self._threads: Threads | None = None
         self._thread_id = 0
         # Nodes by upstream, where outputs are dropped after their last reader.
@@ -260,8 +277,9 @@ class Driver:
             self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
         )
         core, plan = self.core, self.plan
-        # Where something surrounds every body, all are awaited in one way.
-        is_bare = self.settings.surroundings is None
+        # Where something surrounds every body, or its outcome is written down, all are awaited in one way.
+        is_bare = self.settings.surroundings is None and self.keeping is None
+        other = _AROUND if self.keeping is None else _KEPT
         self._kit = (
             core,
             core.take,
@@ -269,9 +287,9 @@ class Driver:
             core.can_start,
             core.attempts,
             core.planned,
-            plan.kinds if is_bare else bytes([_AROUND]) * core.planned,
-            _GENERAL if is_bare else _AROUND,
-            _ITEM if is_bare else _AROUND,
+            plan.kinds if is_bare else bytes([other]) * core.planned,
+            _GENERAL if is_bare else other,
+            _ITEM if is_bare else other,
             plan.functions,
             plan.arguments,
             self.values,
@@ -286,7 +304,10 @@ class Driver:
         now = self.started_at = self.clock()
         self._open_facts(now)
         given = self._give_outputs()
-        self.core.start(now, given)
+        if self.keeping is None:
+            self.core.start(now, given)
+        else:
+            self.core.start(now, given, self.keeping.begin(self, self.settings.outputs or {}))
         if self._on_begin is not None:
             self._on_begin(self)
         self._has_begun = True
@@ -408,6 +429,8 @@ class Driver:
         await self._tasks.sweep(self._grace, self._note_cancellation)
         if self._asking is not None:
             self._asking.close()
+        if self.keeping is not None:
+            await undisturbed(self._close_journal, self._note_cancellation)
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
         if self._threads is not None:
             # A limit that other runs share stays charged until the thread is back.
@@ -422,6 +445,23 @@ class Driver:
 
     def _note_cancellation(self) -> None:
         self.was_cancelled = True
+
+    async def _close_journal(self) -> None:
+        """
+        Wait until all that has happened is durable, and let others have the run.
+        """
+        assert self.keeping is not None
+        done: asyncio.Future[None] = self.loop.create_future()
+
+        def end(error: BaseException | None) -> None:
+            self.store_error = self.store_error or error
+            if not done.done():
+                done.set_result(None)
+
+        if self.store_error is None:
+            self.keeping.conclude(self.status if self._crash is None else "cancelled", end)
+            await done
+        await in_thread(self.loop, self.keeping.journal.release)
 
     @property
     def status(self) -> str:
@@ -455,6 +495,7 @@ class Driver:
             shown=self.shown if self._on_begin is None else [name for name in self.shown if name in index],
             more=self.archives,
             groups=self.groups,
+            questions=() if self.keeping is None else self.keeping.open_questions,
         )
 
     # ------------------------------------------------------------------ workers
@@ -581,6 +622,8 @@ class Driver:
                                 value = await value
                         finally:
                             surroundings.leave(token)  # type: ignore[union-attr]
+                    elif kind == _KEPT:
+                        value = await self._await_kept(node, attempt)
                     else:
                         if kind == _INLINE0:
                             value = functions[node]()
@@ -702,6 +745,8 @@ class Driver:
                 self._child_failed(node)
             else:
                 self.core.judged(node, verdict, self.clock())
+                if not verdict and self.keeping is not None:
+                    self.keeping.note_skip(node)
         if self.core.completed or self.core.interrupts:
             # A verdict may end a group, or stop one; the caller may be about to await a body.
             self._turn()
@@ -735,8 +780,53 @@ class Driver:
         """
         Await the body of a node, whatever it is.
         """
+        if self.keeping is not None and self.keeping.is_guarded(node):
+            await self._announce(node, attempt)
         value = self._begun(node, attempt)
         return await value if value.__class__ is CoroutineType else value
+
+    async def _await_kept(self, node: int, attempt: int) -> Any:
+        """
+        Await the body of a node in a run that is kept; how it ended is said once that is durable.
+        """
+        surroundings = self.settings.surroundings
+        token = None if surroundings is None else surroundings.enter(self.name_of(node), attempt)
+        try:
+            value = await self._body(node, attempt)
+        finally:
+            if surroundings is not None:
+                surroundings.leave(token)
+        if value is not _LAUNCHED:
+            self._note_suspension()
+            self._succeeded(node, attempt, value, self.clock())
+        return _LAUNCHED
+
+    async def _announce(self, node: int, attempt: int) -> None:
+        """
+        Make sure that it is known that an attempt has started, before it has.
+        """
+        keeping = self.keeping
+        assert keeping is not None
+        verdict = keeping.verdict(node)
+        if verdict is None:
+            keeping.doubt(node)
+            self._pausing.add((node, attempt))
+            raise asyncio.CancelledError
+        if verdict == GIVE_UP:
+            raise keeping.given_up(node)
+        known: asyncio.Future[None] = self.loop.create_future()
+
+        def tell(error: BaseException | None) -> None:
+            if error is not None:
+                self.store_failed(error)
+            if not known.done():
+                if error is None:
+                    known.set_result(None)
+                else:
+                    known.set_exception(error)
+
+        keeping.announce(node, attempt, tell)
+        await known
 
     def _begun(self, node: int, attempt: int) -> Any:
         """
@@ -893,6 +983,15 @@ class Driver:
     # ------------------------------------------------------------------ endings
 
     def _succeeded(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
+        if self.keeping is not None and self.keeping.has_to_keep(node, reason):
+            self.keeping.keep(node, attempt, value, now, reason)
+        else:
+            self.end_well(node, attempt, value, now, reason)
+
+    def end_well(self, node: int, attempt: int, value: Any, now: float, reason: int | None) -> None:
+        """
+        Let a node end with its output; in a run that is kept, once that is durable.
+        """
         if node >= self.core.planned:
             self._grown_ended(node, attempt, value, now, reason)
             return
@@ -928,6 +1027,53 @@ class Driver:
             self._attempt_failed(node, attempt, TimeoutError())
         self._turn()
 
+    def on_durable(self) -> None:
+        """
+        Hear what the store has decided.
+        """
+        assert self.keeping is not None
+        if self._crash is None:
+            self._note_suspension()
+            self.keeping.deliver()
+            self._turn()
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """
+        Have the loop call something, from any thread.
+        """
+        try:
+            self.loop.call_soon_threadsafe(self._guarded, callback)
+        except RuntimeError:
+            # The loop is closed: the run is long over.
+            return
+
+    def store_failed(self, error: BaseException) -> None:
+        """
+        What happens cannot be written down any more, so nothing more may happen.
+        """
+        if self.store_error is None:
+            self.store_error = error
+            self.core.cancel(self.clock())
+
+    def attempt_failed(self, node: int, attempt: int, error: BaseException, *, is_fallback: bool) -> None:
+        """
+        Take the failure of an attempt that had come to its end.
+        """
+        self._attempt_failed(node, attempt, error, is_fallback=is_fallback)
+
+    def _pauses(self, node: int, attempt: int) -> bool:
+        return (node, attempt) in self._pausing and not self.core.has_expired(node, attempt)
+
+    def _pause(self, node: int, attempt: int) -> None:
+        """
+        An attempt has ended because it, or something in it, waits for somebody's answer.
+        """
+        self._pausing.discard((node, attempt))
+        self.core.paused(node, attempt, self.clock())
+        if node >= self.core.planned:
+            grown = self.grown[node]
+            grown.owner.child_cancelled(self, node, grown)
+
     def _attempt_failed(self, node: int, attempt: int, error: BaseException, *, is_fallback: bool = False) -> None:
         """
         Let the core decide what the failure of an attempt means, and make the fallback's value if that is what it says.
@@ -938,6 +1084,9 @@ class Driver:
             return
         if isinstance(error, asyncio.CancelledError) and core.was_interrupted(node, attempt):
             self._cancelled(node, attempt)
+            return
+        if isinstance(error, asyncio.CancelledError) and self._pauses(node, attempt):
+            self._pause(node, attempt)
             return
         error = self._note_error(node, attempt, error)
         retry = core.retry.get(node)
@@ -955,6 +1104,8 @@ class Driver:
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
         if verdict == RETRYING:
             self._set_alarm()
+            if self.keeping is not None:
+                self.keeping.note_retry(node, attempt, core.delay, error)
         elif verdict == FALLING_BACK:
             self._fall_back(node, attempt, error)
         elif verdict == FINAL:
@@ -1045,6 +1196,8 @@ class Driver:
         return self.plan.arguments[node].fallback if node < self.core.planned else self.grown[node].fallback
 
     def _child_failed(self, node: int) -> None:
+        if self.keeping is not None:
+            self.keeping.note_end(node, self.core.attempts[node], self.errors[node])
         if node >= self.core.planned:
             grown = self.grown[node]
             grown.owner.child_failed(self, node, grown, self.errors[node])
@@ -1085,6 +1238,8 @@ class Driver:
             self._attempt_failed(node, attempt, TimeoutError())
         elif (error := container.error()) is not None:
             self._attempt_failed(node, attempt, error)
+        elif group.paused:
+            self._pause(node, attempt)
         elif group.cancelled or (group.stopping and not container.is_complete):
             self._cancelled(node, attempt)
         else:
@@ -1128,7 +1283,14 @@ class Driver:
         if self.facts is not None:
             before = (*upstream, *leaders)
             self._tell_entry(node, group.owner, kind.demand, tuple([self.names[each] for each in before]), now)
-        return self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
+        if self.keeping is None:
+            return self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
+        past, value = self.keeping.past_of(node, self.name_of(node), grown.owner.kept(self.keeping, grown))
+        grown.output = value
+        self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order, past=past)
+        if past is not None and self.core.state[node] == SUCCEEDED:
+            grown.owner.child_succeeded(self, node, grown, value)
+        return node
 
     def renew(self, node: int, key: str, position: int) -> None:
         """
@@ -1276,6 +1438,8 @@ class Driver:
                 core.stop(group, self.clock())
                 self._turn()
         was_cancelled |= await self._take_slots_back(node, attempt)
+        if inside.has_paused(self):
+            self._pausing.add((node, attempt))
         if was_cancelled or not inside.has_outcome or not self._is_current(node, attempt):
             raise asyncio.CancelledError
         return inside.outcome()
@@ -1316,7 +1480,6 @@ class Driver:
         return self._ask_inside(node, attempt, text, kind)
 
     async def _ask_inside(self, node: int, attempt: int, text: str, kind: Any) -> Any:
-        core = self.core
         if not self._is_current(node, attempt):
             raise RunnerError(f"attempt {attempt} of node {self.name_of(node)!r} is over: it cannot ask anything more.")
         if self._asking is None:
@@ -1326,6 +1489,27 @@ class Driver:
         if self._is_ending(node, attempt):
             # It is cleaning up.
             raise asyncio.CancelledError
+        if self.keeping is None:
+            if not self._asking.has_handler:
+                raise self._asking.nobody(question)
+            return await self._put_question(node, attempt, question)
+        kept = replace(question, number=self.keeping.next_number(node, attempt))
+        is_answered, answer = self.keeping.answer_to(kept)
+        if not is_answered and not self._asking.has_handler:
+            # Somebody may answer another day; then the node starts again from its top.
+            self.keeping.ask(kept)
+            self._pausing.add((node, attempt))
+            raise asyncio.CancelledError
+        if not is_answered:
+            answer = await self._put_question(node, attempt, question)
+            self.keeping.note_answer(kept, answer)
+        return answer
+
+    async def _put_question(self, node: int, attempt: int, question: Question) -> Any:
+        """
+        Wait for the answer of whoever answers in this run.
+        """
+        core = self.core
         # Nothing is in it: it ends with the attempt, whoever of the body's tasks has asked.
         group = core.open(node, attempt, COLLECT)
         asked = Asked()

@@ -15,7 +15,7 @@ from antichain.core.scheduler import Kind
 from antichain.core.states import READY
 from antichain.errors import Fault, GraphError, RunFailed, RunnerError, suggestion
 from antichain.graph import Graph, Node
-from antichain.growth import Container, Contents, Grown, Inside, Owner, limit_faults
+from antichain.growth import Container, Contents, Grown, Inside, Kept, Owner, limit_faults
 from antichain.items import Queued
 from antichain.plan import Plan, plan_inside
 from antichain.runnable import EMPTY, describe
@@ -25,6 +25,7 @@ from antichain.stages import OPEN_WINDOW
 if TYPE_CHECKING:
     from antichain.core.groups import Group
     from antichain.driver import Driver
+    from antichain.keeping import Keeping
 
 # The node that stands for the stream itself: it runs as long as there may be further steps.
 STREAM: Final = "(steps)"
@@ -70,6 +71,8 @@ class Feed(Container):
         self._members: Group
         self._is_refused = False
         self._has_stopped = False
+        # The step that is about to enter.
+        self._entering: _Held
         # Makes a checked node of what the source gives, or raises GraphError.
         self._read = read
         self._queued = Queued()
@@ -279,6 +282,7 @@ class Feed(Container):
 
     def _place(self, held: _Held, kind: Kind, grown: Grown, upstream: list[int]) -> None:
         driver, node = self._driver, held.node
+        self._entering = held
         del self._held[node.id]
         slot = self._names.add(node.id, driver.core.next_node)
         if not self._is_inside:
@@ -313,6 +317,14 @@ class Feed(Container):
                     reached.append(before)
 
     # -- endings
+
+    def kept(self, keeping: Keeping, grown: Grown) -> Kept:
+        """
+        Return what has to be known of the step that enters.
+        """
+        node = self._entering.node
+        function = None if grown.binding is None else grown.binding.function
+        return keeping.step(self._node, node.id, self._entering.needs, node.inputs, node.policies, function)
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
         """

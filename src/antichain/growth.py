@@ -12,7 +12,7 @@ from antichain.binding import MISSING, Binding
 from antichain.core.capacity import SharedSlots
 from antichain.core.groups import Group
 from antichain.core.scheduler import Kind
-from antichain.core.states import FAILED
+from antichain.core.states import FAILED, PAUSED
 from antichain.errors import Fault, GraphError, RunFailed, suggestion
 from antichain.graph import Graph
 from antichain.plan import Plan, check_inputs, plan_inside
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from antichain.driver import Driver
+    from antichain.keeping import Keeping
 
 _CONTAINER: Final = int(Flag.CONTAINER)
 
@@ -80,6 +81,19 @@ class Grown:
         self.owner, self.values, self.quick, self.output, self.opens = _NOBODY, [], None, None, None
 
 
+class Kept(NamedTuple):
+    """
+    What has to be known of a node to keep its output, and to know it again.
+    """
+
+    fingerprint: str
+    # Whether its output is kept, and what may become of an attempt of which nobody knows how it ended.
+    persist: bool = True
+    repeat: str | None = None
+    # What says which type it returns.
+    function: Any = None
+
+
 class Owner:
     """
     Whoever brought nodes into the run, and wants to know how each of them ended.
@@ -99,6 +113,12 @@ class Owner:
         Name what an instance of a mapped stage was made from.
         """
         return ()
+
+    def kept(self, keeping: Keeping, grown: Grown) -> Kept:
+        """
+        Return what has to be known of a node of its own to keep its output; asked before the node enters.
+        """
+        raise NotImplementedError
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None: ...
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None: ...
@@ -190,9 +210,19 @@ class NestedGraph(Container):
         self.values = plan.fill(inputs)
         # Nodes of the run by index in the plan.
         self.nodes: list[int] = []
+        # Where the run is kept.
+        self._fingerprints: Sequence[str] = ()
+
+    def kept(self, keeping: Keeping, grown: Grown) -> Kept:
+        plan, local = self.plan, grown.local
+        policies = plan.nodes[local].policies
+        function = plan.functions[local] if grown.binding is None else grown.binding.function
+        return Kept(self._fingerprints[local], policies.persist, policies.repeat, function)
 
     def open(self, driver: Driver, node: int) -> None:
         core, shape, plan, group = driver.core, self.plan.shape, self.plan, self.group
+        if driver.keeping is not None:
+            self._fingerprints = driver.keeping.inside(plan, node)
         prefix, now = driver.name_of(node), driver.clock()
         after = remaining_after(driver, node)
         self.nodes = [-1] * shape.count
@@ -310,6 +340,9 @@ class Inside(Owner):
         self._plan = plan
         self._is_graph = is_graph
         self._container: Container | None = None
+        self._inputs: Mapping[str, Any] = {}
+        # The node of the container.
+        self._entered = node
 
     def enter(self, driver: Driver, group: Group, inputs: Mapping[str, Any]) -> None:
         """
@@ -317,9 +350,19 @@ class Inside(Owner):
         """
         core = driver.core
         kind = Kind(flags=_CONTAINER, priority=core.priority[self._node], remaining=remaining_after(driver, self._node))
+        self._inputs = inputs
         grown = Grown(self, self._plan, 0, [])
         grown.opens = self._container = self.make_container(inputs)
-        driver.enter(group, kind, self.path, grown, now=driver.clock())
+        self._entered = driver.enter(group, kind, self.path, grown, now=driver.clock())
+
+    def kept(self, keeping: Keeping, grown: Grown) -> Kept:
+        return keeping.asked_for(self._node, self._inputs, self._plan)
+
+    def has_paused(self, driver: Driver) -> bool:
+        """
+        Tell whether something of it waits for somebody's answer.
+        """
+        return driver.core.reason[self._entered] == PAUSED
 
     def make_container(self, inputs: Mapping[str, Any]) -> Container:
         """

@@ -170,6 +170,8 @@ class Verdict(Protocol):
     # Whether one of its members ended so.
     failed: bool
     cancelled: bool
+    # Whether one of them waits for somebody's answer.
+    paused: bool
 
 
 class Standing(Protocol):
@@ -205,17 +207,19 @@ class Standing(Protocol):
 
 def status_of(scheduler: Standing) -> str:
     """
-    Say how a run ended: succeeded, partial, failed or cancelled.
+    Say how a run ended: succeeded, partial, failed, cancelled or paused.
 
     What stopped it first counts: a node that fails because it was cancelled does not make a cancelled run a failed one.
     A run that passed its deadline has failed. A run that was stopped while its last nodes completed all the same has
-    lost nothing, and succeeded.
+    lost nothing, and succeeded. One in which some node waits for somebody's answer has paused, whatever else failed.
     """
     root, why = scheduler.root, scheduler.status_reason
     if why == ERROR:
         return "failed"
     if why and (root.cancelled or root.failed):
         return "failed" if why == DEADLINE else "cancelled"
+    if root.paused:
+        return "paused"
     return "partial" if root.failed else "succeeded"
 
 
@@ -255,6 +259,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         "_values",
         "ended_at",
         "name",
+        "questions",
         "run_id",
         "started_at",
         "status",
@@ -280,6 +285,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         shown: Sequence[str],
         more: Sequence[Mapping[str, NodeRecord]] = (),
         groups: Mapping[int, str] = MappingProxyType({}),
+        questions: Sequence[Any] = (),  # Any: Questions, which live further down the road
     ) -> None:
         self.run_id = run_id
         self.name = name
@@ -296,6 +302,8 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         self._more = more
         # Who brought the nodes that came while the run went on.
         self._groups = groups
+        # What somebody has to answer before a run that has paused can go on.
+        self.questions = tuple(questions)
         self._outputs = None
         self._nodes = None
         self._critical_path = None

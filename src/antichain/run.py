@@ -23,8 +23,10 @@ from antichain.graph import Graph
 from antichain.limit import Limit
 from antichain.plan import Plan
 from antichain.record import RunResult
+from antichain.tasks import in_thread, undisturbed
 
 if TYPE_CHECKING:
+    from antichain.keeping import Keeping
     from antichain.telemetry.otel import Tracing
 
 # Who wants to see what the library says sets up a handler of their own.
@@ -42,16 +44,22 @@ LOOP_HINT: Final = (
 # ---------------------------------------------------------------------- options
 
 
-def settle(plan: Plan, options: Mapping[str, Any], *, keeps_instances: bool = True) -> Settings:
+def settle(
+    plan: Plan,
+    options: Mapping[str, Any],
+    *,
+    keeps_instances: bool = True,
+    keeping: "Keeping | None" = None,
+) -> Settings:
     """
     Settle the options of a run: what the call says, else the graph, else what holds without a word.
     """
-    chosen = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
+    chosen = _chosen(plan, options)
     tracing, progress = _tracing(chosen.get("tracer")), _progress(chosen.get("progress"))
     # A trace comes first: nobody else is to see an attempt that has no span yet.
     watching = [each for each in (tracing, progress, *_watchers()) if each is not None]
     return Settings(
-        run_id=chosen.get("run_id") or uuid.uuid4().hex[:16],
+        run_id=chosen.get("run_id") or _new_run_id(),
         max_concurrent=chosen.get("max_concurrent"),
         limits={"thread": default_threads(), **plan.limits_with(chosen.get("limits") or {})},
         deadline=chosen.get("deadline"),
@@ -64,10 +72,19 @@ def settle(plan: Plan, options: Mapping[str, Any], *, keeps_instances: bool = Tr
         ask=chosen.get("ask"),
         progress=progress,
         surroundings=tracing,
+        keeping=keeping,
         keeps_instances=keeps_instances,
         # Slow: for those who change the engine, or suspect it.
         debug=os.environ.get("ANTICHAIN_DEBUG", "0") not in ("", "0"),
     )
+
+
+def _chosen(plan: Plan, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**plan.options, **{name: value for name, value in options.items() if value is not None}}
+
+
+def _new_run_id() -> str:
+    return uuid.uuid4().hex[:16]
 
 
 # What is off is not even imported.
@@ -127,7 +144,82 @@ async def arun_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str,
     """
     Run *plan* in the running loop.
     """
-    return await drive(Driver(plan, settle(plan, options), inputs))
+    if _store_of(plan, options) is None:
+        return await drive(Driver(plan, settle(plan, options), inputs))
+    return await drive(await _aopen(lambda: _kept_driver(plan, inputs, options)))
+
+
+async def aresume_plan(plan: Plan, run_id: str, options: Mapping[str, Any]) -> RunResult:
+    """
+    Go on with the run *run_id*, which a store keeps, in the running loop.
+    """
+    return await drive(await _aopen(lambda: _resumed_driver(plan, run_id, options)))
+
+
+def resume_plan(plan: Plan, run_id: str, options: Mapping[str, Any]) -> RunResult:
+    """
+    Go on with the run *run_id*, which a store keeps, from ordinary code.
+    """
+    return run_driver(_resumed_driver(plan, run_id, options))
+
+
+def _store_of(plan: Plan, options: Mapping[str, Any]) -> Any:
+    """
+    Return where the run is to be kept; None if nowhere.
+    """
+    return options.get("store") or plan.options.get("store")
+
+
+def _new_driver(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Driver:
+    if _store_of(plan, options) is None:
+        return Driver(plan, settle(plan, options), inputs)
+    return _kept_driver(plan, inputs, options)
+
+
+def _kept_driver(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Driver:
+    """
+    Begin the journal of a run, and make its driver.
+    """
+    from antichain.keeping import open_run
+
+    chosen = _chosen(plan, options)
+    run_id = chosen["run_id"] = chosen.get("run_id") or _new_run_id()
+    keeping = open_run(plan, run_id, inputs, chosen)
+    return _with_keeping(plan, inputs, chosen, keeping)
+
+
+def _resumed_driver(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Driver:
+    """
+    Go on with the journal of a run, and make its driver.
+    """
+    from antichain.keeping import reopen_run
+
+    chosen = {**_chosen(plan, options), "run_id": run_id}
+    keeping, inputs, chosen["outputs"] = reopen_run(plan, run_id, chosen)
+    return _with_keeping(plan, inputs, chosen, keeping)
+
+
+def _with_keeping(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any], keeping: "Keeping") -> Driver:
+    try:
+        return Driver(plan, settle(plan, options, keeping=keeping), inputs)
+    except BaseException:
+        keeping.journal.release()
+        raise
+
+
+async def _aopen(make: Callable[[], Driver]) -> Driver:
+    """
+    Make the driver of a run that is kept, which waits for a disk: not in the loop's thread.
+    """
+    cancelled: list[None] = []
+    loop = asyncio.get_running_loop()
+    context = copy_context()
+    driver = await undisturbed(lambda: in_thread(loop, lambda: context.run(make)), lambda: cancelled.append(None))
+    if cancelled:
+        assert driver.keeping is not None
+        await undisturbed(lambda: in_thread(loop, driver.keeping.journal.release), lambda: None)  # type: ignore[union-attr]
+        raise asyncio.CancelledError
+    return driver
 
 
 async def drive(driver: Driver) -> RunResult:
@@ -136,12 +228,15 @@ async def drive(driver: Driver) -> RunResult:
 
     Raises:
         RunFailed: a node failed. RunTimeout: the run's deadline passed. Both keep everything that completed in
-        ``.result``. CancelledError: the caller was cancelled; it carries ``.result`` too.
+        ``.result``. CancelledError: the caller was cancelled; it carries ``.result`` too. StoreError: what happened
+        could not be kept any more; what ``.result`` has of it was.
     """
     await driver.run()
     result = driver.result()
     if driver.settings.progress is not None:
         driver.settings.progress.conclude(result)
+    if driver.store_error is not None:
+        raise _with_result(driver.store_error, result)
     if driver.was_cancelled:
         raise _with_result(asyncio.CancelledError(), result)
     return conclude(driver, result)
@@ -183,7 +278,7 @@ def run_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) 
     """
     Run *plan* to its end from ordinary code; inside a running loop it runs on a loop of its own, in a helper thread.
     """
-    return run_driver(Driver(plan, settle(plan, options), inputs))
+    return run_driver(_new_driver(plan, inputs, options))
 
 
 def run_driver(driver: Driver) -> RunResult:
@@ -191,8 +286,13 @@ def run_driver(driver: Driver) -> RunResult:
     Execute a run on a fresh event loop.
     """
     run = _Run(driver)
-    # Not by get_running_loop, whose RuntimeError would be the context of everything that the run raises.
-    return run.here() if asyncio._get_running_loop() is None else run.in_thread()
+    try:
+        # Not by get_running_loop, whose RuntimeError would be the context of everything that the run raises.
+        return run.here() if asyncio._get_running_loop() is None else run.in_thread()
+    finally:
+        if driver.keeping is not None:
+            # Of a run that never began.
+            driver.keeping.journal.release()
 
 
 class _Run:
@@ -407,7 +507,7 @@ def stream_plan(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any
 
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     listeners = [*(options.get("listeners") or ()), events.put]
-    driver = Driver(plan, settle(plan, {**options, "listeners": listeners}), inputs)
+    driver = _new_driver(plan, inputs, {**options, "listeners": listeners})
     outcome: list[BaseException] = []
     loop = asyncio.new_event_loop()
 

@@ -19,7 +19,7 @@ from antichain.core.capacity import UNLIMITED
 from antichain.core.facts import Entry, FactStream, Outline, leaders_of
 from antichain.core.groups import COLLECT, Group
 from antichain.core.laws import LawfulScheduler
-from antichain.core.scheduler import FALLING_BACK, NOTHING, Kind, Scheduler
+from antichain.core.scheduler import FALLING_BACK, NO_PAST, NOTHING, Kind, Past, Scheduler
 from antichain.core.states import FAILED, FALLBACK, OUTPUT, READY, RUNNING, SUCCEEDED
 from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, suggestion
 from antichain.policies import SharedLimit
@@ -117,7 +117,7 @@ class Simulation:
         self._sequence += 1
         heappush(self._agenda, (instant, self._sequence, action, arguments))
 
-    def run(self, given: Iterable[int] = ()) -> None:
+    def run(self, given: Iterable[int] = (), past: Mapping[int, Past] = NO_PAST) -> None:
         """
         Go on until every node has ended; what is still arranged then happens too, so that late results are seen.
 
@@ -125,7 +125,7 @@ class Simulation:
             RunnerError: nothing can happen any more, and the run has not ended.
         """
         scheduler, agenda = self.scheduler, self._agenda
-        scheduler.start(self.now, given)
+        scheduler.start(self.now, given, past)
         self.settle()
         while not scheduler.has_ended:
             alarm = scheduler.next_at()

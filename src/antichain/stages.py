@@ -17,13 +17,14 @@ from antichain.core.groups import COLLECT
 from antichain.core.scheduler import Kind
 from antichain.core.states import REASON_NAMES, STATE_NAMES
 from antichain.errors import Fault, GraphError, RunnerError, shown
-from antichain.growth import Container, Grown, NestedGraph, Owner, remaining_after
+from antichain.growth import Container, Grown, Kept, NestedGraph, Owner, remaining_after
 from antichain.items import Items, Iterated, Queued
 from antichain.record import NodeRecord, instant
 from antichain.shape import DEFAULT_COST
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
+    from antichain.keeping import Keeping
 
 # How many items a map without any limit keeps in flight.
 OPEN_WINDOW: Final = 1024
@@ -102,6 +103,11 @@ class MappedStage(Container):
         # The stage that feeds this one item by item.
         self._leader: MappedStage | None = None
         self._records = InstanceRecords(self._name, self._keys)
+        self._node = node
+
+    def kept(self, keeping: Keeping, grown: Grown) -> Kept:
+        policies = self._spec.policies
+        return keeping.instance(self._node, grown.item, policies, self._spec.binding.function)
 
     @staticmethod
     def _window_of(driver: Driver, spec: MapSpec) -> int:
@@ -252,6 +258,9 @@ class MappedStage(Container):
         Let the node of an instance that has ended be that of the next one; False if there is none to take now.
         """
         if self._is_refilling or self._followers or self.group.stopping or self.group.closed:
+            return False
+        if self._driver.keeping is not None:
+            # The next one may have its output already.
             return False
         if len(self._live) > self._window or node in self._driver.core.abandoned_nodes:
             return False

@@ -5,6 +5,7 @@ The tasks of one run: who keeps them alive, and how each of them ends, even one 
 import asyncio
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from types import CoroutineType
@@ -104,6 +105,33 @@ class Tasks:
             for task in waiting:
                 if is_late or task in self._killed:
                     self.kill(task)
+
+
+async def in_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], T]) -> T:
+    """
+    Call something that may wait for a disk in a thread of its own, which is gone afterwards, and return its value.
+    """
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(outcome: Callable[[], object]) -> None:
+        if not done.done():
+            outcome()
+
+    def execute() -> None:
+        try:
+            value = call()
+        except BaseException as error:
+            outcome = functools.partial(done.set_exception, error)
+        else:
+            outcome = functools.partial(done.set_result, value)
+        loop.call_soon_threadsafe(tell, outcome)
+
+    thread = threading.Thread(target=execute, name="antichain-store", daemon=True)
+    thread.start()
+    try:
+        return await done
+    finally:
+        thread.join()
 
 
 async def undisturbed(work: Callable[[], Coroutine[Any, Any, T]], on_cancel: Callable[[], object]) -> T:

@@ -14,8 +14,10 @@ from random import Random
 
 from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN, Group
 from antichain.core.laws import LawfulScheduler
-from antichain.core.scheduler import FALLING_BACK, LATE, NOTHING, RETRYING, Kind, Scheduler
+from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Past, Scheduler
 from antichain.core.states import (
+    CHECKPOINT,
+    CONDITION,
     FALLBACK,
     FIRST_TERMINAL,
     OUTPUT,
@@ -49,6 +51,9 @@ MORE = (
     "shared",
     "deadline",
     "starved",
+    "settle",
+    "pause",
+    "past",
 )
 
 
@@ -126,6 +131,8 @@ class World:
         # The same for fallbacks.
         self.falling: set[tuple[int, int]] = set()
         self.swallows: set[tuple[int, int]] = set()
+        # Attempts that have completed, and whose end is still to be said.
+        self.settling: set[tuple[int, int]] = set()
         # What a body waits for that has lent its slots, by group.
         self.waits: dict[Group, tuple[int, int]] = {}
         self.members: dict[Group, list[int]] = {}
@@ -235,6 +242,7 @@ class World:
     def play(self) -> None:
         rng, count = self.rng, self.report.nodes
         given = rng.sample(range(count), min(count, 2)) if rng.random() < 0.1 else []
+        past = self._past_of_all(given)
         for _ in range(rng.randint(1, 3)):
             if self.chance("resize"):
                 self.simulation.at(self._soon(), self.resize)
@@ -249,11 +257,30 @@ class World:
             self.simulation.at(self._soon(), self.hold_elsewhere)
         self.simulation.at(LATEST, self.restore)
         self.simulation.at(2 * LATEST, self.cancel)
-        self.simulation.run(given)
+        self.simulation.run(given, past)
         self.log("ended", self.now)
         self._look_back()
         self.simulation.finish()
         self._check_end()
+
+    def _past_of_all(self, given: list[int]) -> dict[int, Past]:
+        """What is known of some nodes, as when a run goes on."""
+        if not self.chance("past"):
+            return {}
+        count = self.report.nodes
+        nodes = self.rng.sample(range(count), self.rng.randint(1, count))
+        past = {node: self._past(node) for node in sorted(nodes) if node not in given}
+        if past:
+            self.features.add("past")
+        return past
+
+    def _past(self, node: int) -> Past:
+        part = self.rng.random()
+        if part < 0.5:
+            return Past(CHECKPOINT)
+        if part < 0.6:
+            return Past(CONDITION)
+        return Past(attempts=self.rng.randint(1, 3), spent=self._seconds(), at=self._soon() - 2.0)
 
     def log(self, *decision: object) -> None:
         self.report.decisions.append(decision)
@@ -311,7 +338,9 @@ class World:
             self.features.add("abandoned")
             self.scheduler.returned(node, attempt)
             return
-        if self.chance("failure"):
+        if self.is_current(node, attempt) and not self._is_ending(node, attempt) and self.chance("pause"):
+            self.pause(node, attempt)
+        elif self.chance("failure"):
             self.fail(node, attempt)
         else:
             self.succeed(node, attempt)
@@ -320,7 +349,32 @@ class World:
         self.out.discard((node, attempt))
         self.swallows.discard((node, attempt))
 
+    def _is_ending(self, node: int, attempt: int) -> bool:
+        return self.scheduler.has_expired(node, attempt) or self.scheduler.was_interrupted(node, attempt)
+
+    def pause(self, node: int, attempt: int) -> None:
+        """It waits for somebody's answer."""
+        self.features.add("pause")
+        self.log("pause", self.now, node, attempt)
+        assert self.scheduler.paused(node, attempt, self.now)
+
+    def said(self, node: int, attempt: int, reason: int) -> None:
+        """The output of an attempt that completed a while ago is durable, or never will be."""
+        self.settling.discard((node, attempt))
+        if self.rng.random() < 0.95:
+            self.log("said", self.now, node, attempt)
+            assert self.scheduler.ended(node, attempt, self.now, reason)
+        else:
+            self.log("not said", self.now, node, attempt)
+            assert self.scheduler.failed(node, attempt, self.now, final=True) == FINAL
+
     def succeed(self, node: int, attempt: int, reason: int = OUTPUT) -> None:
+        if self.chance("settle") and self.scheduler.settle(node, attempt, self.now):
+            self.features.add("settle")
+            self.log("settle", self.now, node, attempt)
+            self.settling.add((node, attempt))
+            self.simulation.at(self.now + self._seconds(), self.said, node, attempt, reason)
+            return
         counted = self.scheduler.ended(node, attempt, self.now, reason)
         self.log("succeed", self.now, node, attempt, counted)
         if not counted and self.is_current(node, attempt) and self.scheduler.has_expired(node, attempt):
@@ -344,6 +398,10 @@ class World:
 
     def fall_back(self, node: int, attempt: int) -> None:
         """A fallback ends by itself."""
+        if (node, attempt) in self.settling:
+            # It was asked to end, and had its value by then.
+            self.falling.discard((node, attempt))
+            return
         if (node, attempt) not in self.falling or not self.is_falling(node, attempt):
             if (node, attempt) not in self.out:
                 self.scheduler.returned(node, attempt)
@@ -360,7 +418,7 @@ class World:
     def interrupt(self, node: int, attempt: int) -> None:
         scheduler, rng = self.scheduler, self.rng
         self.log("interrupt", self.now, node, attempt)
-        if not self.is_current(node, attempt):
+        if not self.is_current(node, attempt) or (node, attempt) in self.settling:
             return
         falls_back = scheduler.is_falling_back(node)
         if not falls_back and ((node, attempt) in self.swallows or scheduler.flags[node] & Flag.THREAD):
@@ -382,6 +440,9 @@ class World:
 
     def give_way(self, node: int, attempt: int, was_falling: bool = False) -> None:
         """A body ends because it was asked to."""
+        if (node, attempt) in self.settling:
+            # It has completed meanwhile.
+            return
         if was_falling:
             if (node, attempt) not in self.falling or not self.is_falling(node, attempt):
                 return
@@ -448,8 +509,10 @@ class World:
         upstream = rng.sample(candidates, min(len(candidates), rng.randint(0, 2)))
         owner = group.owner
         kind = self._kind(priority=scheduler.priority[owner] if owner >= 0 else 0)
+        past = self._past(scheduler.next_node) if self.chance("past") else None
+        join = self._join()
         node = scheduler.enter(
-            group, kind, self.now, upstream=upstream, leaders=tuple(leaders), join=self._join(), order=order
+            group, kind, self.now, upstream=upstream, leaders=tuple(leaders), join=join, order=order, past=past
         )
         self.grown += 1
         self.log("enter", self.now, owner, node, tuple(upstream))
@@ -571,6 +634,8 @@ class World:
             self.log("cancelled", self.now, node, attempt, scheduler.cancelled(node, attempt, self.now))
         elif scheduler.has_expired(node, attempt) or (group.failed and group.mode != COLLECT):
             self.fail(node, attempt)
+        elif group.paused:
+            self.pause(node, attempt)
         elif group.cancelled and group.mode != COLLECT:
             self.log("cancelled", self.now, node, attempt, scheduler.cancelled(node, attempt, self.now))
         else:
@@ -640,6 +705,8 @@ class World:
         assert not scheduler.ended(node, attempt, self.now)
         assert scheduler.failed(node, attempt, self.now, retryable=True) == LATE
         assert not scheduler.cancelled(node, attempt, self.now)
+        assert not scheduler.settle(node, attempt, self.now)
+        assert not scheduler.paused(node, attempt, self.now)
         assert not scheduler.reclaim(node, attempt)
         scheduler.lend(node, attempt)
         scheduler.judged(node, True, self.now) if scheduler.state[node] != READY else None
@@ -674,6 +741,7 @@ class World:
         assert not scheduler.groups
         assert not scheduler.completed
         assert scheduler.active == 0
+        assert not self.settling
         assert scheduler.free == scheduler.max_concurrent - len(scheduler.abandoned)
         for node, attempt in list(scheduler.abandoned):
             scheduler.returned(node, attempt)
@@ -699,6 +767,9 @@ TROUBLE = {
     "resize": 1.0,
     "cancel": 0.6,
     "root growth": 0.8,
+    "settle": 0.5,
+    "pause": 0.03,
+    "past": 0.15,
 }
 
 

@@ -22,7 +22,7 @@ class Group:
     Know the unfinished members of one owner, and what their failure means.
     """
 
-    __slots__ = ("attempt", "cancelled", "closed", "failed", "live", "mode", "owner", "reason", "stopping")
+    __slots__ = ("attempt", "cancelled", "closed", "failed", "live", "mode", "owner", "paused", "reason", "stopping")
 
     def __init__(self, owner: int, attempt: int, mode: int) -> None:
         # The node that opened the group, -1 for the run itself; the group ends with that attempt.
@@ -38,6 +38,7 @@ class Group:
         self.stopping = NOT_STOPPING
         # Why it stops: the reason its members are cancelled with.
         self.reason = 0
-        # A member ended as failed; as cancelled.
+        # A member ended as failed; as cancelled; because it waits for an answer.
         self.failed = False
         self.cancelled = False
+        self.paused = False

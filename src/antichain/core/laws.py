@@ -16,12 +16,12 @@ The laws, by number:
 7. Growth keeps all this, and an urgent newcomer lifts its unfinished ancestors.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from antichain.core.capacity import SharedSlots
 from antichain.core.groups import CANCELLING, NOT_STOPPING, Group
-from antichain.core.scheduler import FALLING_BACK, LATE, NOTHING, Kind, Scheduler
+from antichain.core.scheduler import FALLING_BACK, LATE, NO_PAST, NOTHING, Kind, Past, Scheduler
 from antichain.core.states import (
     BACKING_OFF,
     FALLBACK,
@@ -36,9 +36,11 @@ from antichain.core.states import (
     REASONS,
     RUN,
     RUNNING,
+    SKIPPED,
     STATE_NAMES,
     SUCCEEDED,
     TRANSITIONS,
+    UPSTREAM,
 )
 from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, STARVATION_ENDS
 from antichain.errors import InternalError
@@ -251,6 +253,8 @@ class LawfulScheduler(Scheduler):
         self._going_on: set[int] = set()
         # Nodes whose condition was asked for, and those whose condition held.
         self._asked: set[int] = set()
+        # Attempts that have completed, and whose end has not been said.
+        self._settled: dict[int, int] = {}
         self._condition_held: set[int] = set()
         # Indices that were given back.
         self._vacated: set[int] = set()
@@ -260,12 +264,17 @@ class LawfulScheduler(Scheduler):
 
     # -- the signals
 
-    def start(self, now: float, given: Iterable[int] = ()) -> None:
+    def start(self, now: float, given: Iterable[int] = (), past: Mapping[int, Past] = NO_PAST) -> None:
         given = list(given)
-        if not given and not any(self.join):
+        if not given and not past and not any(self.join):
             self._before = ancestors(self.upstream, self.downstream)
-        self._enter_signal("start", now, given)
-        super().start(now, given)
+        self._enter_signal("start", now, given, dict(past))
+        # What has run has been judged.
+        self._condition_held.update(node for node, before in past.items() if before.attempts and self._has_run(node))
+        super().start(now, given, past)
+        for node, before in past.items():
+            if self.state[node] < FIRST_TERMINAL and before.reason:
+                broken(self, 4, f"node {node} had ended before the run went on, and is {STATE_NAMES[self.state[node]]}")
         self._leave_signal("start")
 
     def take(self, now: float) -> int:
@@ -298,6 +307,29 @@ class LawfulScheduler(Scheduler):
         if counts and verdict:
             self._condition_held.add(node)
         self._leave_signal("judged")
+
+    def _has_run(self, node: int) -> bool:
+        # Attempts of containers begin anew.
+        return not self.flags[node] & _CONTAINER
+
+    def settle(self, node: int, attempt: int, now: float) -> bool:
+        is_due = self._running.get(node) == attempt and not self.has_expired(node, attempt)
+        self._enter_signal("settle", now, node, attempt)
+        counted = super().settle(node, attempt, now)
+        if counted != is_due:
+            broken(self, 4, f"attempt {attempt} of node {node} {'settles' if counted else 'does not settle'}")
+        if counted:
+            self._settled[node] = attempt
+        self._leave_signal("settle")
+        return counted
+
+    def paused(self, node: int, attempt: int, now: float) -> bool:
+        is_current = self._running.get(node) == attempt
+        self._enter_signal("paused", now, node, attempt)
+        counted = super().paused(node, attempt, now)
+        self._judge_ending(node, attempt, counted, is_current, due=is_current)
+        self._leave_signal("paused")
+        return counted
 
     def ended(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
         is_current = self._running.get(node) == attempt
@@ -392,6 +424,9 @@ class LawfulScheduler(Scheduler):
         self._enter_signal("tick", now)
         given_up = super().tick(now)
         self.story[-1] += (given_up,)
+        for node, attempt in self._settled.items():
+            if self.has_expired(node, attempt) or (node, attempt) in given_up:
+                broken(self, 4, f"attempt {attempt} of node {node} had completed, and its time was up afterwards")
         for node, attempt in given_up:
             if self._running.get(node) != attempt:
                 broken(self, 4, f"attempt {attempt} of node {node} is not current, and was given up")
@@ -427,9 +462,12 @@ class LawfulScheduler(Scheduler):
         leaders: Sequence[int] = (),
         join: int = _ALL,
         order: int = 0,
+        past: Past | None = None,
     ) -> int:
-        self._enter_signal("enter", now, group.owner, list(upstream), list(leaders), join)
-        node = super().enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
+        self._enter_signal("enter", now, group.owner, list(upstream), list(leaders), join, past)
+        if past is not None and past.attempts and not kind.flags & _CONTAINER:
+            self._condition_held.add(self.next_node)
+        node = super().enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order, past=past)
         self.story[-1] += (node,)
         if node < len(self._seen) and node not in self._vacated:
             broken(self, 7, f"node {node} entered where another node is {STATE_NAMES[self._seen[node]]}")
@@ -437,6 +475,9 @@ class LawfulScheduler(Scheduler):
         self._seen = _replaced(self._seen, node, PENDING)
         self._seen_reason = _replaced(self._seen_reason, node, NO_REASON)
         self._know_ancestors(node, upstream, join)
+        if past is not None:
+            # What had ended before need not have everything before it ended now.
+            self._before = None
         self._leave_signal("enter")
         return node
 
@@ -484,6 +525,7 @@ class LawfulScheduler(Scheduler):
             broken(self, 4, f"the ending of the current attempt {attempt} of node {node} was lost")
         if counted:
             del self._running[node]
+            self._settled.pop(node, None)
             self._let_go(node)
             self._going_on.discard(node)
         elif bytes(self.state) != self._seen:
@@ -607,6 +649,8 @@ class LawfulScheduler(Scheduler):
         if after >= FIRST_TERMINAL and self.reason[node] not in REASONS[after]:
             what = f"node {node} is {STATE_NAMES[after]} with reason {REASON_NAMES[self.reason[node]]!r}"
             broken(self, 5, what)
+        if after == SKIPPED and self.reason[node] == UPSTREAM and self._waits_for_answer(node):
+            broken(self, 5, f"node {node} was skipped, although it may go on once somebody has answered")
         if after >= FIRST_TERMINAL and node in self._running:
             broken(self, 5, f"node {node} is {STATE_NAMES[after]}, but its attempt has not ended")
 

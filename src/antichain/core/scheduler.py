@@ -5,17 +5,18 @@ randomness is injected.
 Two rules hold here. All that decides is in this package: the driver, the simulator and the tests call the same few
 methods and never decide for themselves. And no value, exception, clock, task or thread is known here.
 
-The methods are the signals. Of attempts: `take` (which starts one), `arm`, `judged`, `ended`, `failed`, `cancelled`,
-`returned`, `lend`, `reclaim`. Of the run: `start`, `resize`, `stop`, `cancel`, `tick`. Of growth: `open`, `enter`,
-`close`, `renew`, `forget`. What the caller has to do afterwards is in five places, which it empties: `interrupts`
-(attempts to cancel), `failures` (nodes that failed by themselves), `completed` (groups that have ended),
-`next_to_judge()` (conditions to evaluate), and `next_at()` (when to call `tick`).
+The methods are the signals. Of attempts: `take` (which starts one), `arm`, `judged`, `settle`, `ended`, `failed`,
+`cancelled`, `paused`, `returned`, `lend`, `reclaim`. Of the run: `start`, `resize`, `stop`, `cancel`, `tick`. Of
+growth: `open`, `enter`, `close`, `renew`, `forget`. What the caller has to do afterwards is in five places, which it
+empties: `interrupts` (attempts to cancel), `failures` (nodes that failed by themselves), `completed` (groups that have
+ended), `next_to_judge()` (conditions to evaluate), and `next_at()` (when to call `tick`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from antichain.core.capacity import UNLIMITED, Queue, Slots, open_slots
@@ -33,6 +34,7 @@ from antichain.core.states import (
     NO_REASON,
     OUTPUT,
     OUTPUTS,
+    PAUSED,
     PENDING,
     READY,
     RUN,
@@ -86,6 +88,31 @@ _ORDINARY: Final = bytes(flags for flags in range(256) if not flags & (_WHEN | _
 LAST_CHANCE: Final = 0.05
 
 ON_ERROR: Final = {"cancel": CANCEL, "drain": DRAIN, "continue": CONTINUE}
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """
+    Say what is known of a node from before its run went on.
+    """
+
+    # Why it has ended: CHECKPOINT (it has its output), CONDITION (it was not taken), or NO_REASON if it has not.
+    reason: int = NO_REASON
+    # Its attempts that have ended, the seconds they count for, and the instant before which the next does not start.
+    attempts: int = 0
+    spent: float = 0.0
+    at: float = NEVER
+
+    @property
+    def state(self) -> int:
+        """
+        The terminal state it has, or PENDING.
+        """
+        return PENDING if not self.reason else SKIPPED if self.reason == CONDITION else SUCCEEDED
+
+
+# Of a run that begins.
+NO_PAST: Final[Mapping[int, Past]] = MappingProxyType({})
 
 
 class FactSink(Protocol):
@@ -162,6 +189,12 @@ class Scheduler:
         self._interrupted: dict[int, int] = {}
         # Running nodes whose fallback is being made: there is no way on from there but an end.
         self._falling: set[int] = set()
+        # Running nodes whose attempt has completed, and whose end will be said: nothing can happen to them before.
+        self._settling: set[int] = set()
+        # When the next attempt of a node may start that was backing off when its run was left.
+        self._delayed: dict[int, float] = {}
+        # Some node waits for somebody's answer.
+        self._has_paused = False
         # Running nodes that hold no slot: they wait for what they run themselves, or an abandoned attempt of theirs
         # holds it.
         self._uncharged: set[int] = set()
@@ -174,6 +207,8 @@ class Scheduler:
         self._before_judge: set[int] = set()
         # The timer that watches for how long nothing can happen but the return of abandoned attempts; 0 while more can.
         self._starvation = 0
+        # Seconds of the backoff that `failed` has decided last.
+        self.delay = 0.0
         # The timer of each node's backoff or grace.
         self._alarm: dict[int, int] = {}
         # Attempts that did not end in time. Their slots stay charged until `returned`.
@@ -367,20 +402,44 @@ class Scheduler:
 
     # ------------------------------------------------------------------ starting
 
-    def start(self, now: float, given: Iterable[int] = ()) -> None:
+    def start(self, now: float, given: Iterable[int] = (), past: Mapping[int, Past] = NO_PAST) -> None:
         """
-        Begin the run; the nodes in *given* have their output already.
+        Begin the run; the nodes in *given* have their output already, and *past* tells what is known of others.
         """
         if self.deadline is not None:
             self.timers.set(now + self.deadline, DEADLINE_PASSES, NOTHING, 0)
         given = list(given)
         for node in given:
             self._finish(node, SUCCEEDED, OUTPUTS, now)
+        for node, before in past.items():
+            self._recall(node, before, now)
         self._make_ready([node for node, left in enumerate(self.waiting) if not left], now)
-        for node in given:
-            self._count_down(node, now)
-            if node in self.followers:
-                self._lead(node, now)
+        for node in [*given, *past]:
+            if self.state[node] == SUCCEEDED:
+                self._count_down(node, now)
+                if node in self.followers:
+                    self._lead(node, now)
+            elif self.state[node] == SKIPPED and self.reason[node] == CONDITION:
+                self._spread(node, now)
+
+    def _recall(self, node: int, past: Past, now: float) -> bool:
+        """
+        Give a node that has just come what it had before; True if it has ended.
+        """
+        if past.reason:
+            self._finish(node, past.state, past.reason, now)
+            return True
+        if past.attempts and not self.flags[node] & _CONTAINER:
+            self._plain = False
+            self.attempts[node] = past.attempts
+            self.started_at[node] = now
+            # It has run, so its condition held.
+            self._judged.add(node)
+            if past.spent:
+                self._spent[node] = past.spent
+            if past.at > now:
+                self._delayed[node] = past.at
+        return False
 
     def _make_ready(self, nodes: list[int], now: float) -> None:
         """
@@ -388,12 +447,17 @@ class Scheduler:
         """
         state, ready_at, key = self.state, self.ready_at, self.key
         nodes = [node for node in nodes if state[node] == PENDING]
+        if self._delayed:
+            for node in nodes:
+                if node in self._delayed:
+                    self._become_ready(node, now)
+            nodes = [node for node in nodes if state[node] == PENDING]
         for node in nodes:
             state[node] = READY
             ready_at[node] = now
         if self.facts is not None:
             for node in nodes:
-                self.facts.ready(node, 1, now)
+                self.facts.ready(node, self.attempts[node] + 1, now)
         if self.sole is not None and not self.special:
             self.sole.backlog = sorted([key[node] for node in nodes], reverse=True)
             return
@@ -405,15 +469,19 @@ class Scheduler:
     def _waiting_room(self, node: int) -> Queue:
         if self.special:
             flags = self.flags[node]
-            if flags & _WHEN:
+            if flags & _WHEN and node not in self._judged:
                 return self.judging
             if flags & _CONTAINER:
                 return self.containers
         return self._demand_queues[self.demand[node]]
 
     def _become_ready(self, node: int, now: float) -> None:
-        self.state[node] = READY
         self.ready_at[node] = now
+        if self._delayed and node in self._delayed:
+            self.state[node] = BACKING_OFF
+            self._set_alarm(self._delayed.pop(node), BACKOFF_ENDS, node, self.attempts[node])
+            return
+        self.state[node] = READY
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
         heappush(self._waiting_room(node).heap, self.key[node])
@@ -573,6 +641,20 @@ class Scheduler:
 
     # ------------------------------------------------------------------ endings
 
+    def settle(self, node: int, attempt: int, now: float) -> bool:
+        """
+        Take that an attempt has completed and its end will be said, once it is durable: nothing can happen to it in
+        between but that, and it keeps its slots. False if it is not current any more, or its time was up.
+        """
+        if self.state[node] != RUNNING or self.attempts[node] != attempt or self._expired.get(node) == attempt:
+            return False
+        self._plain = False
+        self._settling.add(node)
+        if self.groups:
+            # What it still runs ends with it.
+            self._end_groups(node, now)
+        return True
+
     def ended(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
         """
         Take the successful end of an attempt; False if that attempt is not current any more.
@@ -642,6 +724,8 @@ class Scheduler:
             self._interrupted.pop(node, None)
         if self._falling:
             self._falling.discard(node)
+        if self._settling:
+            self._settling.discard(node)
         if node >= self.planned:
             self._leave_group(node)
         return True
@@ -674,6 +758,7 @@ class Scheduler:
             if retryable and stopping == NOT_STOPPING:
                 delay = self._backoff(node, attempt, now, after)
                 if delay is not None:
+                    self.delay = delay
                     self._release(node, now)
                     self._expired.pop(node, None)
                     self.state[node] = BACKING_OFF
@@ -735,6 +820,19 @@ class Scheduler:
             self._spread(node, now)
         return True
 
+    def paused(self, node: int, attempt: int, now: float) -> bool:
+        """
+        Take the end of an attempt that waits for somebody's answer: nothing that needs it can go on in this run. False
+        if it is not current any more.
+        """
+        if self.state[node] != RUNNING or self.attempts[node] != attempt:
+            return False
+        self._plain = False
+        self._release(node, now)
+        self._finish(node, CANCELLED, PAUSED, now)
+        self._spread(node, now)
+        return True
+
     def returned(self, node: int, attempt: int) -> None:
         """
         An abandoned attempt has ended after all: its slots are free.
@@ -761,8 +859,12 @@ class Scheduler:
         self._expired.pop(node, None)
         self._interrupted.pop(node, None)
         self._falling.discard(node)
+        self._settling.discard(node)
         self._before_judge.discard(node)
-        if state == CANCELLED:
+        if reason == PAUSED:
+            self._has_paused = True
+            self.group_of.get(node, self.root).paused = True
+        elif state == CANCELLED:
             self.group_of.get(node, self.root).cancelled = True
         if self.facts is not None:
             self.facts.ended(node, self.attempts[node], now)
@@ -796,7 +898,8 @@ class Scheduler:
         One upstream node of *node*, which is pending, ended without success: True if that skips it.
         """
         join = self.join[node]
-        if join == _ALL_DONE:
+        pauses = self._has_paused and self._waits_for_answer(node)
+        if join == _ALL_DONE and not pauses:
             self.waiting[node] -= 1
             if not self.waiting[node]:
                 self._become_ready(node, now)
@@ -806,21 +909,37 @@ class Scheduler:
             self._hope[node] = hope
             if hope:
                 return False
-        self._finish(node, SKIPPED, UPSTREAM, now)
+        self._lose(node, now)
         return True
+
+    def _waits_for_answer(self, node: int) -> bool:
+        return any(self.reason[before] == PAUSED for before in self.upstream[node])
+
+    def _lose(self, node: int, now: float) -> None:
+        """
+        End a node whose join rule cannot hold any more: in this run, if one of its upstream waits for an answer.
+        """
+        if self._has_paused and self._waits_for_answer(node):
+            self._finish(node, CANCELLED, PAUSED, now)
+        else:
+            self._finish(node, SKIPPED, UPSTREAM, now)
 
     def _unlead(self, node: int, now: float) -> list[int]:
         """
         A mapped stage ended without success: the stages fed by its items end too. Returns those that were skipped.
         """
         skipped = []
+        pauses = self.reason[node] == PAUSED
         for follower in self.followers[node]:
             state = self.state[follower]
-            if state in (PENDING, READY):
+            if pauses and state in (PENDING, READY, BACKING_OFF):
+                self._finish(follower, CANCELLED, PAUSED, now)
+                skipped.append(follower)
+            elif state in (PENDING, READY):
                 self._finish(follower, SKIPPED, UPSTREAM, now)
                 skipped.append(follower)
             elif state == RUNNING:
-                self._interrupt(follower, now, UPSTREAM)
+                self._interrupt(follower, now, PAUSED if pauses else UPSTREAM)
             elif state == BACKING_OFF:
                 self._finish(follower, CANCELLED, UPSTREAM, now)
                 skipped.append(follower)
@@ -927,7 +1046,7 @@ class Scheduler:
         """
         Tell whether there is something of the user's to end: of a container, only its fallback.
         """
-        return not self.flags[node] & _CONTAINER or node in self._falling
+        return (not self.flags[node] & _CONTAINER or node in self._falling) and node not in self._settling
 
     def _end_groups(self, node: int, now: float, reason: int = RUN) -> None:
         """
@@ -1047,7 +1166,7 @@ class Scheduler:
         state = self.state[node]
         if kind == BACKOFF_ENDS:
             return state == BACKING_OFF and self._alarm.get(node) == sequence
-        if state != RUNNING:
+        if state != RUNNING or node in self._settling:
             return False
         if kind == ATTEMPT_EXPIRES:
             return self._expired.get(node) != attempt and self._interrupted.get(node) != attempt
@@ -1215,10 +1334,11 @@ class Scheduler:
         leaders: Sequence[int] = (),
         join: int = _ALL,
         order: int = 0,
+        past: Past | None = None,
     ) -> int:
         """
         Add one node to the run and return it. Its *upstream*, and the *leaders* that have to start before it, may be
-        nodes in any state; *order* breaks ties within its kind.
+        nodes in any state; *order* breaks ties within its kind; *past* is what is known of it from before.
         """
         if group.closed and group is not self.root:
             raise InternalError(f"a group of node {group.owner} is closed, and no further node can enter it")
@@ -1227,6 +1347,8 @@ class Scheduler:
         self.unfinished += 1
         self.group_of[node] = group
         group.live[node] = None
+        if past is not None and self._recall(node, past, now):
+            return node
         self._lift([*upstream, *leaders], kind.priority)
         if group.stopping:
             self._finish(node, CANCELLED, group.reason or RUN, now)
@@ -1341,8 +1463,8 @@ class Scheduler:
             doomed = join == _ALL and lost > 0
         for leader in leaders:
             doomed = self._follow(node, leader) or doomed
-        if doomed:
-            self._finish(node, SKIPPED, UPSTREAM, now)
+        if doomed or (self._has_paused and join == _ALL_DONE and self._waits_for_answer(node)):
+            self._lose(node, now)
         elif self.waiting[node] <= 0:
             self._become_ready(node, now)
 
@@ -1399,6 +1521,7 @@ class Scheduler:
         self.retry.pop(node, None)
         self.timeout.pop(node, None)
         self._judged.discard(node)
+        self._delayed.pop(node, None)
         self._own_downstream.discard(node)
         self.downstream[node] = []
         self.followers.pop(node, None)

@@ -4,22 +4,23 @@ What the world reports to the scheduler, as values: for tests that read well, an
 `handle` is a table of the scheduler's methods and nothing more. A run calls the methods.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from antichain.core.groups import Group
-from antichain.core.scheduler import Kind, Scheduler
+from antichain.core.scheduler import Kind, Past, Scheduler
 from antichain.core.states import OUTPUT, RUN
 
 
 @dataclass(frozen=True, slots=True)
 class RunBegun:
     """
-    The run starts; the nodes in *given* have their output already.
+    The run starts; the nodes in *given* have their output already, and *past* tells what is known of others.
     """
 
     given: Sequence[int] = ()
+    past: Mapping[int, Past] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,26 @@ class ConditionJudged:
 class BodySuspended:
     """
     An attempt did not end at once: its time counts.
+    """
+
+    node: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSettled:
+    """
+    An attempt has completed; its end will be said once it is durable.
+    """
+
+    node: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPaused:
+    """
+    An attempt has ended because it waits for somebody's answer.
     """
 
     node: int
@@ -120,6 +141,7 @@ class NodeEntered:
     leaders: Sequence[int] = ()
     join: int = 0
     order: int = 0
+    past: Past | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +194,8 @@ Signal = (
     RunBegun
     | ConditionJudged
     | BodySuspended
+    | AttemptSettled
+    | AttemptPaused
     | AttemptSucceeded
     | AttemptFailed
     | AttemptCancelled
@@ -192,12 +216,16 @@ def handle(scheduler: Scheduler, signal: Signal, now: float) -> object:
     Tell the scheduler, and return what it answers.
     """
     match signal:
-        case RunBegun(given):
-            scheduler.start(now, given)
+        case RunBegun(given, past):
+            scheduler.start(now, given, past)
         case ConditionJudged(node, verdict):
             scheduler.judged(node, verdict, now)
         case BodySuspended(node, attempt):
             scheduler.arm(node, attempt)
+        case AttemptSettled(node, attempt):
+            return scheduler.settle(node, attempt, now)
+        case AttemptPaused(node, attempt):
+            return scheduler.paused(node, attempt, now)
         case AttemptSucceeded(node, attempt, reason):
             return scheduler.ended(node, attempt, now, reason)
         case AttemptFailed(node, attempt, retryable, after, final):
@@ -210,8 +238,10 @@ def handle(scheduler: Scheduler, signal: Signal, now: float) -> object:
             scheduler.lend(node, attempt)
         case SlotsWanted(node, attempt):
             return scheduler.reclaim(node, attempt)
-        case NodeEntered(group, kind, upstream, leaders, join, order):
-            return scheduler.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
+        case NodeEntered(group, kind, upstream, leaders, join, order, past):
+            return scheduler.enter(
+                group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order, past=past
+            )
         case GroupClosed(group):
             scheduler.close(group)
         case GroupStopped(group, reason, interrupt):

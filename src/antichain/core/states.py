@@ -27,8 +27,9 @@ LIVE: Final = frozenset({READY, RUNNING, BACKING_OFF})
 TERMINAL: Final = frozenset({SUCCEEDED, FAILED, SKIPPED, CANCELLED})
 
 TRANSITIONS: Final[dict[int, frozenset[int]]] = {
-    # pending → succeeded: its output was given (`outputs=`).
-    PENDING: frozenset({READY, SUCCEEDED, SKIPPED, CANCELLED}),
+    # pending → succeeded: its output was given (`outputs=`), or is known from before the run went on. So may be its
+    # attempts: then it backs off first.
+    PENDING: frozenset({READY, BACKING_OFF, SUCCEEDED, SKIPPED, CANCELLED}),
     # ready → failed: its `when` raised, or abandoned work holds all it needs.
     READY: frozenset({RUNNING, SKIPPED, FAILED, CANCELLED}),
     RUNNING: frozenset({BACKING_OFF, SUCCEEDED, FAILED, CANCELLED}),
@@ -55,6 +56,8 @@ CONDITION: Final = 7
 RUN: Final = 8
 DEADLINE: Final = 9
 STARVED: Final = 10
+CHECKPOINT: Final = 11
+PAUSED: Final = 12
 
 REASON_NAMES: Final = (
     "",
@@ -68,13 +71,16 @@ REASON_NAMES: Final = (
     "run",
     "deadline",
     "starved",
+    "checkpoint",
+    "paused",
 )
 
 # Which reasons go with which terminal state.
 REASONS: Final[dict[int, frozenset[int]]] = {
-    SUCCEEDED: frozenset({OUTPUT, FALLBACK, OUTPUTS}),
+    SUCCEEDED: frozenset({OUTPUT, FALLBACK, OUTPUTS, CHECKPOINT}),
     FAILED: frozenset({ERROR, TIMEOUT, STARVED}),
     SKIPPED: frozenset({UPSTREAM, CONDITION}),
-    # upstream: the stage that feeds a running one has ended; timeout: the time of the graph around it is up.
-    CANCELLED: frozenset({RUN, DEADLINE, UPSTREAM, TIMEOUT}),
+    # upstream: the stage that feeds a running one has ended; timeout: the time of the graph around it is up; paused: it
+    # waits for somebody's answer, or for a node that does, and the run may go on another day.
+    CANCELLED: frozenset({RUN, DEADLINE, UPSTREAM, TIMEOUT, PAUSED}),
 }

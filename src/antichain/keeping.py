@@ -1,0 +1,571 @@
+"""
+Keep what happens in a run, and give its nodes what they had before: between a driver and the journal of its run. No
+task and no clock: the driver has those.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+from antichain.asking import Question, describe_question, plain_answer, question_of, read_answer
+from antichain.binding import MISSING, Binding
+from antichain.core.scheduler import Past
+from antichain.core.states import CHECKPOINT, CONDITION, FALLBACK, OUTPUT, OUTPUTS, REASON_NAMES, RUNNING
+from antichain.errors import Fault, GraphError, NotStorable, RunnerError, StoreError, named
+from antichain.growth import Kept
+from antichain.journal import DECISION, GIVE_UP, RUN_AGAIN, Known, RunJournal, forget, read_inputs, read_known
+from antichain.plan import Plan
+from antichain.policies import Settled
+from antichain.resuming.changes import compare, describe_wiring
+from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint
+from antichain.shape import Flag
+from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
+from antichain.stores.codec import decode, encode
+
+if TYPE_CHECKING:
+    from antichain.driver import Driver
+
+__all__ = ["Keeping", "open_run", "reopen_run"]
+
+_CONTAINER: Final = int(Flag.CONTAINER)
+
+
+class Keeping:
+    """
+    Write each outcome of one run down before anything follows from it.
+    """
+
+    _driver: Driver
+
+    def __init__(self, plan: Plan, journal: RunJournal, *, is_finished: bool = False) -> None:
+        self.plan = plan
+        self.journal = journal
+        self.is_finished = is_finished
+        # Says what each planned node was, to whoever resumes the run.
+        self._planned = fingerprints(plan)
+        # What is known of the nodes that came while the run goes on; those of instances are used again.
+        self._grown: dict[int, Kept] = {}
+        # What the store has decided and the run has not heard of: what to do, and what went wrong.
+        self._decided: deque[tuple[Callable[[BaseException | None], object], BaseException | None]] = deque()
+        self._is_called = False
+        # How many questions the current attempt of a node has asked.
+        self._questions: dict[int, tuple[int, int]] = {}
+        # Those that nobody has answered.
+        self.open_questions: list[Question] = []
+        # Outputs from before, by planned node, and what else is known of those nodes.
+        self._values: dict[int, Any] = {}
+        self._past: dict[int, Past] = {}
+        self._recall()
+
+    # ------------------------------------------------------------------ from before
+
+    def _recall(self) -> None:
+        """
+        Read what is known of the planned nodes. What was not kept is made again where something needs it.
+
+        Raises:
+            StoreDamaged: an output cannot be read.
+        """
+        known, plan = self.journal.known, self.plan
+        if not known:
+            return
+        missing = []
+        for node, name in enumerate(plan.ids):
+            before = known.get(name)
+            if before is None:
+                continue
+            if before.succeeded is not None and before.succeeded.payload is None:
+                missing.append(node)
+            elif before.succeeded is not None:
+                self._past[node] = Past(CHECKPOINT)
+                self._values[node] = self.journal.decode(before.succeeded, self.kept(node).function)
+            elif before.skipped is not None:
+                self._past[node] = Past(CONDITION)
+        for node in sorted(missing, key=self._depth, reverse=True):
+            if self.is_finished or not any(after not in self._past for after in plan.shape.downstream[node]):
+                self._past[node] = Past(CHECKPOINT)
+                self._values[node] = MISSING
+
+    def _depth(self, node: int) -> float:
+        # Nothing that needs a node has as much of the graph after it.
+        return -self.plan.shape.remaining[node]
+
+    def begin(self, driver: Driver, given: Mapping[str, Any]) -> dict[int, Past]:
+        """
+        Take part in a run that begins: put the outputs from before in their places, and return what is known of its
+        nodes. The outputs that were *given* hold, and are kept.
+        """
+        self._driver = driver
+        now, wall = driver.clock(), time.time()
+        past = {}
+        for node, name in enumerate(self.plan.ids):
+            if name in given:
+                continue
+            if node in self._past:
+                past[node] = self._past[node]
+                driver.values[node] = self._values.get(node, MISSING)
+            elif (before := self.journal.known.get(name)) is not None and before.attempts:
+                past[node] = _attempts(before, now - wall)
+        self._values.clear()
+        return past
+
+    def past_of(self, node: int, path: str, kept: Kept) -> tuple[Past | None, Any]:
+        """
+        Return what is known of a node that enters, and its output if it has one.
+
+        Raises:
+            GraphError: it has completed, and is another one now. StoreDamaged: its output cannot be read.
+        """
+        self._grown[node] = kept
+        before = self.journal.known.get(path)
+        if before is None:
+            return None, MISSING
+        fact = before.succeeded
+        if fact is not None and fact.payload is None:
+            return (Past(CHECKPOINT), None) if self.is_finished else (None, MISSING)
+        if fact is not None and fact.fingerprint == kept.fingerprint:
+            return Past(CHECKPOINT), self.journal.decode(fact, kept.function)
+        if fact is not None and not self.journal.reruns:
+            text = (
+                f"node {path!r} has completed in this run, but it is another one now: its item, its inputs or its "
+                'wiring have changed. Put that back, or resume with on_change="rerun" to run it again.'
+            )
+            raise GraphError(Fault("changed-node", text, path, (path,)), self.plan.name)
+        if before.skipped is not None:
+            return Past(CONDITION), MISSING
+        if before.attempts and fact is None:
+            driver = self._driver
+            return _attempts(before, driver.clock() - time.time()), MISSING
+        return None, MISSING
+
+    # ------------------------------------------------------------------ nodes
+
+    def kept(self, node: int) -> Kept:
+        """
+        Return what has to be known of a node to keep its output.
+        """
+        if node >= len(self._planned):
+            return self._grown[node]
+        function = self.plan.functions[node]
+        argument = self.plan.arguments[node]
+        if type(argument) is Binding or isinstance(argument, Binding):
+            function = argument.function
+        policies = self.plan.nodes[node].policies
+        return Kept(self._planned[node], policies.persist, policies.repeat, function)
+
+    def fingerprint(self, node: int) -> str:
+        """
+        Return the fingerprint of a node.
+        """
+        return self._planned[node] if node < len(self._planned) else self._grown[node].fingerprint
+
+    def inside(self, plan: Plan, node: int) -> Sequence[str]:
+        """
+        Return the fingerprints of the nodes of a graph that *node* brings into the run.
+        """
+        return fingerprints(plan, within=self.fingerprint(node))
+
+    def instance(self, stage: int, item: Any, policies: Settled, function: Any) -> Kept:
+        """
+        Return what has to be known of the instance of a mapped stage for *item*.
+        """
+        fingerprint = instance_fingerprint(self.fingerprint(stage), item)
+        return Kept(fingerprint, policies.persist, policies.repeat, function)
+
+    def asked_for(self, node: int, inputs: Mapping[str, Any], plan: Plan) -> Kept:
+        """
+        Return what has to be known of a graph or function that the body of *node* runs.
+        """
+        return Kept(inside_fingerprint(self.fingerprint(node), inputs, plan))
+
+    def step(self, stream: int, name: str, needs: Sequence[str], inputs: Any, policies: Settled, function: Any) -> Kept:
+        """
+        Return what has to be known of a step that has arrived in a stream.
+        """
+        described = {"id": name, "needs": list(needs), "inputs": inputs}
+        fingerprint = inside_fingerprint(self.fingerprint(stream), described)
+        return Kept(fingerprint, policies.persist, policies.repeat, function)
+
+    # ------------------------------------------------------------------ while it goes on
+
+    def _append(self, fact: Fact, then: Callable[[BaseException | None], object]) -> None:
+        self.journal.append([fact], lambda error: self._decide(then, error))
+
+    def _note(self, fact: Fact) -> None:
+        """
+        Write down what nothing has to wait for: what follows from it is written later, and so never without it.
+        """
+        self._append(fact, self._on_noted)
+
+    def _on_noted(self, error: BaseException | None) -> None:
+        if error is not None:
+            self._driver.store_failed(error)
+
+    def _decide(self, then: Callable[[BaseException | None], object], error: BaseException | None) -> None:
+        """
+        Take the store's word, in any thread.
+        """
+        self._decided.append((then, error))
+        if not self._is_called:
+            self._is_called = True
+            self._driver.call_soon(self._driver.on_durable)
+
+    def deliver(self) -> None:
+        """
+        Do what the store's words mean.
+        """
+        self._is_called = False
+        while self._decided:
+            then, error = self._decided.popleft()
+            then(error)
+
+    def has_to_keep(self, node: int, reason: int | None) -> bool:
+        """
+        Tell whether an output is written down: what a container gives is made of what its children do.
+        """
+        return not self._driver.core.flags[node] & _CONTAINER or reason == FALLBACK
+
+    def keep(self, node: int, attempt: int, value: Any, now: float, reason: int | None) -> None:
+        """
+        Write the output of an attempt down; the node ends once that is durable.
+        """
+        driver, journal, kept = self._driver, self.journal, self.kept(node)
+        core, path = driver.core, driver.name_of(node)
+        if core.state[node] != RUNNING or core.attempts[node] != attempt:
+            driver.end_well(node, attempt, value, now, reason)
+            return
+        seconds = now - core.attempt_started_at(node)
+        try:
+            payload = journal.encode(value, kept.function) if kept.persist else None
+        except NotStorable as error:
+            driver.attempt_failed(node, attempt, error, is_fallback=reason is not None)
+            return
+        why = REASON_NAMES[OUTPUT if reason is None else reason]
+        fact = journal.success(path, attempt, why, kept.fingerprint, seconds, payload)
+        if not journal.waits:
+            self._note(fact)
+            driver.end_well(node, attempt, value, now, reason)
+        elif core.settle(node, attempt, now):
+            self._append(fact, lambda error: self._on_kept(node, attempt, value, reason, error))
+        else:
+            driver.end_well(node, attempt, value, now, reason)
+
+    def _on_kept(self, node: int, attempt: int, value: Any, reason: int | None, error: BaseException | None) -> None:
+        driver = self._driver
+        if error is None:
+            driver.end_well(node, attempt, value, driver.clock(), reason)
+            return
+        driver.attempt_failed(node, attempt, error, is_fallback=True)
+        driver.store_failed(error)
+
+    def note_retry(self, node: int, attempt: int, delay: float, error: BaseException) -> None:
+        """
+        Write down that an attempt has failed and another will follow.
+        """
+        driver = self._driver
+        if driver.core.flags[node] & _CONTAINER:
+            # Its attempts begin anew: what they have brought is known by itself.
+            return
+        seconds = driver.clock() - driver.core.attempt_started_at(node)
+        self._note(self.journal.retrying(driver.name_of(node), attempt, seconds, delay, error))
+
+    def note_end(self, node: int, attempt: int, error: BaseException) -> None:
+        """
+        Write down that a node has failed.
+        """
+        driver = self._driver
+        if isinstance(error, StoreError) or driver.core.flags[node] & _CONTAINER:
+            return
+        started_at = driver.core.attempt_started_at(node)
+        seconds = driver.clock() - started_at if attempt else 0.0
+        reason = REASON_NAMES[driver.core.reason[node]]
+        self._note(self.journal.failure(driver.name_of(node), attempt, reason, seconds, error))
+
+    def note_skip(self, node: int) -> None:
+        """
+        Write down that the condition of a node was false.
+        """
+        path, why = self._driver.name_of(node), REASON_NAMES[CONDITION]
+        self._note(Fact(FactKind.SKIPPED, path, reason=why, fingerprint=self.fingerprint(node), at=time.time()))
+
+    def given(self, name: str, payload: bytes) -> Fact:
+        """
+        Make the fact of an output that was given to a run.
+        """
+        fingerprint = self._planned[self.plan.index[name]]
+        return self.journal.success(name, 0, REASON_NAMES[OUTPUTS], fingerprint, 0.0, payload)
+
+    # ------------------------------------------------------------------ what must not run twice unnoticed
+
+    def is_guarded(self, node: int) -> bool:
+        """
+        Tell whether it must be known that an attempt of *node* has started.
+        """
+        return self.kept(node).repeat == "never" and not self._driver.core.flags[node] & _CONTAINER
+
+    def verdict(self, node: int) -> str | None:
+        """
+        Return what somebody has decided about an attempt of which nobody knows what became; empty if there is none,
+        None if nobody has.
+        """
+        before = self.journal.known.get(self._driver.name_of(node))
+        if before is None or not before.unknown:
+            return ""
+        answer = before.answered.get(DECISION)
+        return None if answer is None else str(decode(answer))
+
+    def announce(self, node: int, attempt: int, then: Callable[[BaseException | None], object]) -> None:
+        """
+        Write down that an attempt is about to start; *then* is called once that is durable.
+        """
+        path = self._driver.name_of(node)
+        before = self.journal.known.get(path)
+        if before is not None:
+            before.unknown = 0
+        self._append(Fact(FactKind.STARTED, path, attempt, fingerprint=self.fingerprint(node), at=time.time()), then)
+
+    def doubt(self, node: int) -> Question:
+        """
+        Ask what is to become of a node of which nobody knows whether it has done its work.
+        """
+        path = self._driver.name_of(node)
+        attempt = self.journal.known[path].unknown
+        text = (
+            f"Attempt {attempt} of node {path!r} had started when its run was left, and nobody knows what became of "
+            f"it. It must not run twice unnoticed (repeat='never'): {RUN_AGAIN!r}, or {GIVE_UP!r}?"
+        )
+        return self.ask(Question(self._driver.run_id, path, text, (RUN_AGAIN, GIVE_UP), DECISION))
+
+    def given_up(self, node: int) -> RunnerError:
+        """
+        Make the error of a node about which somebody has decided that it is not to run again.
+        """
+        path = self._driver.name_of(node)
+        return RunnerError(f"node {path!r} is not run again: its outcome is unknown, and {GIVE_UP!r} was the answer.")
+
+    # ------------------------------------------------------------------ people
+
+    def next_number(self, node: int, attempt: int) -> int:
+        """
+        Number the questions of an attempt, from 1: another attempt asks the same ones.
+        """
+        of, count = self._questions.get(node, (attempt, 0))
+        count = count + 1 if of == attempt else 1
+        self._questions[node] = (attempt, count)
+        return count
+
+    def answer_to(self, question: Question) -> tuple[bool, Any]:
+        """
+        Tell whether somebody has answered *question* before, and what. What was asked then has to be the same.
+        """
+        before = self.journal.known.get(question.node)
+        if before is None or question.number not in before.answered:
+            return False, None
+        asked = before.asked.get(question.number)
+        if asked is not None and decode(asked) != describe_question(question):
+            return False, None
+        return True, read_answer(question.type, decode(before.answered[question.number]))
+
+    def ask(self, question: Question) -> Question:
+        """
+        Write a question down that nobody answers now.
+        """
+        before = self.journal.known.get(question.node)
+        payload = encode(describe_question(question))
+        if before is None or before.asked.get(question.number) != payload:
+            self._note(Fact(FactKind.ASKED, question.node, question.number, at=time.time(), payload=payload))
+        self.open_questions.append(question)
+        return question
+
+    def note_answer(self, question: Question, answer: Any) -> None:
+        """
+        Write an answer down that somebody has just given, so that nobody is asked again.
+        """
+        now = time.time()
+        asked, given = encode(describe_question(question)), encode(plain_answer(question.type, answer))
+        self._note(Fact(FactKind.ASKED, question.node, question.number, at=now, payload=asked))
+        self._note(Fact(FactKind.ANSWERED, question.node, question.number, at=now, payload=given))
+
+    # ------------------------------------------------------------------ the end
+
+    def conclude(self, status: str, then: Callable[[BaseException | None], object]) -> None:
+        """
+        Write down how the run has ended; *then* is called once all of it is durable.
+
+        A run that was cancelled has not ended: somebody may go on with it.
+        """
+        if status == "cancelled" or self.is_finished:
+            then(None)
+        else:
+            self._append(Fact(FactKind.ENDED, reason=status, at=time.time()), then)
+
+
+def _attempts(before: Known, clock_of_wall: float) -> Past:
+    return Past(attempts=before.attempts, spent=before.spent, at=before.until + clock_of_wall)
+
+
+# ---------------------------------------------------------------------- before a run
+
+
+def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Keeping:
+    """
+    Begin the journal of a new run.
+
+    Raises:
+        GraphError: an input or a given output cannot be stored. StoreError: the store cannot be used; RunExists: it has
+        such a run.
+    """
+    store = open_store(options["store"])
+    given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
+    payloads = {name: _encoded(value, f"outputs[{name!r}]", plan) for name, value in given.items()}
+    header = Header(
+        run_id, plan.name, "", time.time(), _encoded(dict(inputs), "the inputs", plan), encode(describe_wiring(plan))
+    )
+    ownership = store.open(run_id, header)
+    try:
+        journal = RunJournal(store, ownership, waits=options.get("durability") != "relaxed")
+        keeping = Keeping(plan, journal)
+        _write(journal, [keeping.given(name, payload) for name, payload in payloads.items()])
+    except BaseException:
+        store.release(ownership)
+        raise
+    return keeping
+
+
+def reopen_run(plan: Plan, run_id: str, options: Mapping[str, Any]) -> tuple[Keeping, dict[str, Any], dict[str, Any]]:
+    """
+    Go on with the journal of a run; returns its inputs and the outputs that were given to it too.
+
+    Raises:
+        GraphError: a completed node has changed, or an answer answers nothing. StoreError: the store cannot be used;
+        UnknownRun: it has no such run; RunOwned: somebody else is at it.
+    """
+    store = open_store(options["store"])
+    given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
+    payloads = {name: _encoded(value, f"outputs[{name!r}]", plan) for name, value in given.items()}
+    ownership = store.open(run_id, take_over=bool(options.get("take_over")))
+    try:
+        return _reopened(plan, store, ownership, options, given, payloads)
+    except BaseException:
+        store.release(ownership)
+        raise
+
+
+def _reopened(
+    plan: Plan,
+    store: Store,
+    ownership: Ownership,
+    options: Mapping[str, Any],
+    given: Mapping[str, Any],
+    payloads: Mapping[str, bytes],
+) -> tuple[Keeping, dict[str, Any], dict[str, Any]]:
+    stored = store.read(ownership.run_id)
+    known, status = read_known(stored.facts)
+    inputs = read_inputs(stored.header)
+    reruns = options.get("on_change") == "rerun"
+    facts = _compare(plan, stored.header, known, given, reruns=reruns)
+    for fact in facts:
+        forget(known, fact.node)
+    facts += _answered(ownership.run_id, known, options.get("answers") or {}, plan.name)
+    journal = RunJournal(store, ownership, known=known, waits=options.get("durability") != "relaxed", reruns=reruns)
+    is_finished = status == "succeeded" and not facts and not given
+    keeping = Keeping(plan, journal, is_finished=is_finished)
+    if not is_finished:
+        begun = Fact(FactKind.RESUMED, reason="running", at=time.time())
+        _write(journal, [begun, *facts, *(keeping.given(name, payload) for name, payload in payloads.items())])
+    # Outputs that were given before hold on, unless others are.
+    return keeping, inputs, {**given}
+
+
+def _compare(
+    plan: Plan, header: Header, known: Mapping[str, Known], given: Mapping[str, Any], *, reruns: bool
+) -> list[Fact]:
+    """
+    Look what has changed of the nodes that have completed; return the facts that make them run again.
+    """
+    completed = {
+        path: fact.fingerprint for path, node in known.items() if (fact := node.succeeded or node.skipped) is not None
+    }
+    replaced = [
+        name
+        for name in given
+        if (node := known.get(name)) is None or not node.succeeded or node.succeeded.reason != "outputs"
+    ]
+    changes = compare(plan, decode(header.wiring) if header.wiring else {}, completed, replaced=replaced)
+    faults = changes.faults()
+    if faults and (changes.is_other_graph or not reruns):
+        raise GraphError(faults, plan.name)
+    now = time.time()
+    return [Fact(FactKind.FORGOTTEN, path, at=now) for path in changes.forgotten()]
+
+
+def _answered(run_id: str, known: Mapping[str, Known], answers: Mapping[str, Any], graph: str) -> list[Fact]:
+    """
+    Read the answers to questions that are open; the first of a node that has several.
+    """
+    open_questions = {
+        path: min(numbers)
+        for path, node in known.items()
+        if (numbers := [number for number in node.asked if number not in node.answered]) and node.succeeded is None
+    }
+    faults, facts, now = [], [], time.time()
+    for path, answer in answers.items():
+        number = open_questions.get(path)
+        if number is None:
+            names = named(list(open_questions)) if open_questions else "none"
+            text = f"answers= names {path!r}, which waits for no answer in this run. Open questions: {names}."
+            faults.append(Fault("unknown-question", text, path, (path,)))
+            continue
+        try:
+            question = question_of(run_id, path, number, decode(known[path].asked[number]))
+            given = plain_answer(question.type, read_answer(question.type, _plain(answer)))
+        except ValueError as why:
+            text = f"answers={{{path!r}: …}}: {why}."
+            faults.append(Fault("bad-answer", text, path, (path,)))
+            continue
+        fact = Fact(FactKind.ANSWERED, path, number, at=now, payload=encode(given))
+        known[path].take(fact)
+        facts.append(fact)
+    if faults:
+        raise GraphError(faults, graph)
+    return facts
+
+
+def _plain(answer: Any) -> Any:
+    # A member of an Enum that the question does not know any more, only its name.
+    return answer.name if isinstance(answer, Enum) else answer
+
+
+def _encoded(value: Any, name: str, plan: Plan) -> bytes:
+    try:
+        return encode(value, name=name)
+    except NotStorable as error:
+        text = (
+            f"{error}. A run that is kept is given plain data: pass what cannot be stored (a client, a connection) as "
+            "a resource (@graph.resource), which every run opens for itself."
+        )
+        raise GraphError(Fault("not-storable", text), plan.name) from error
+
+
+def _write(journal: RunJournal, facts: Sequence[Fact]) -> None:
+    """
+    Write facts down and wait for it, before the run begins.
+    """
+    if not facts:
+        return
+    done = threading.Event()
+    errors: list[BaseException | None] = []
+
+    def end(error: BaseException | None) -> None:
+        errors.append(error)
+        done.set()
+
+    journal.append(facts, end)
+    done.wait()
+    if errors[0] is not None:
+        raise errors[0]
