@@ -57,6 +57,16 @@ def with_node(runnable: Any, **how: Any) -> Graph:
     return graph
 
 
+def behind(before: Callable[[Graph], Any], last: Callable[[Graph], Any] | None = None) -> Graph:
+    """A graph of two sources, "n0" and, behind that, "n"."""
+    graph = Graph("g")
+    graph.add("a", lambda: [1])
+    graph.add("b", lambda: [1])
+    before(graph)
+    (last or (lambda g: g.add("n", take, inputs={"x": g["n0"]})))(graph)
+    return graph
+
+
 def mapped(runnable: Any, over: Any, **how: Any) -> Graph:
     graph = Graph("g")
     graph.add("a", lambda: [1])
@@ -65,7 +75,7 @@ def mapped(runnable: Any, over: Any, **how: Any) -> Graph:
     return graph
 
 
-def inner(*ids: str, version: str | None = None) -> Graph:
+def inner(*ids: str, version: str = "") -> Graph:
     graph = Graph("inner")
     graph.add("first", take, inputs={}, version=version)
     for name in ids:
@@ -143,6 +153,14 @@ SAME: dict[str, list[Callable[[], Graph]]] = {
     "how many instances at once, and what a key does": [
         lambda: mapped(take, "a", key=str),
         lambda: mapped(take, "a", key=repr, max_concurrent=2, window=5, retry=2),
+    ],
+    "what nodes upstream are like that keep their outputs": [
+        lambda: behind(lambda g: g.add("n0", take, inputs={"x": g["a"]})),
+        lambda: behind(lambda g: g.add("n0", one, version="2", when=lambda: True)),
+    ],
+    "whether items are waited for": [
+        lambda: behind(lambda g: g.map("n0", take, "b"), lambda g: g.map("n", take, "n0")),
+        lambda: behind(lambda g: g.map("n0", take, "b"), lambda g: g.map("n", take, "n0", depends_on="n0")),
     ],
     "how the nodes inside are tried": [
         lambda: with_node(inner("p"), inputs=lambda g: {"x": g["a"]}),
@@ -222,6 +240,21 @@ DIFFERENT: dict[str, list[Callable[[], Graph]]] = {
         lambda: with_node(inner("p", version="1"), inputs=lambda g: {"x": g["a"]}),
         lambda: with_node(inner("p"), inputs=lambda g: {"x": g["b"]}),
         lambda: with_node(inner("p"), inputs=lambda g: {"x": g["a"]}, depends_on=["a", "b"]),
+    ],
+    "containers upstream": [
+        lambda: behind(lambda g: g.add("n0", inner(), inputs={"x": g["a"]})),
+        lambda: behind(lambda g: g.add("n0", inner("p"), inputs={"x": g["a"]})),
+        lambda: behind(lambda g: g.add("n0", inner("p"), inputs={"x": g["a"]}, version="2")),
+        lambda: behind(lambda g: g.map("n0", take, "a")),
+        lambda: behind(lambda g: g.map("n0", take, "b")),
+        lambda: behind(lambda g: g.map("n0", take, "b", version="2")),
+        lambda: behind(lambda g: g.add("n0", take, inputs={"x": 1})),
+    ],
+    "containers upstream, of containers": [
+        lambda: behind(lambda g: g.map("n0", take, "a"), lambda g: g.map("n", take, "n0")),
+        lambda: behind(lambda g: g.map("n0", take, "b"), lambda g: g.map("n", take, "n0")),
+        lambda: behind(lambda g: g.map("n0", take, "a"), lambda g: g.add("n", inner(), inputs={"x": g["n0"]})),
+        lambda: behind(lambda g: g.map("n0", take, "b"), lambda g: g.add("n", inner(), inputs={"x": g["n0"]})),
     ],
     "arguments that a function makes": [
         lambda: with_node(take, inputs=Prepared(lambda done: {"x": 1}), depends_on="a"),

@@ -14,7 +14,7 @@ from antichain.binding.bound import PreparedBinding
 from antichain.plan import Plan
 from antichain.resuming.digests import hashed, value_digest
 from antichain.runnable import CallKind, describe
-from antichain.shape import Flag
+from antichain.shape import Flag, order, with_start_edges
 
 __all__ = ["inner_digest", "is_keyed", "is_mapped", "subplan_of", "version_of", "wired"]
 
@@ -29,7 +29,8 @@ def wired(plan: Plan) -> list[str]:
     Return how each node of *plan* is wired: digests, parted by "-".
 
     A plain node has one. A container has a first one for what it hands inside, which is all that what is inside it
-    depends on, and a second one for all else; a map of a graph has a third one, for the graph.
+    depends on, and a second one for all else; a map of a graph has a third one, for the graph. What takes the output
+    of a container is wired otherwise if that is.
     """
     # Graphs may be nested deeper than Python recurses.
     waiting = [plan]
@@ -109,6 +110,7 @@ class _Reader:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.found = [""] * len(plan.ids)
         self.inner: dict[int, str] = {}
         # What a slot holds.
         self.tokens: dict[int, Token] = {slot: ["input", name] for slot, name, _ in plan.input_slots}
@@ -116,15 +118,20 @@ class _Reader:
             self.tokens[plan._whole_slot] = ["inputs"]
 
     def read(self) -> list[str]:
-        plan, ids, shape = self.plan, self.plan.ids, self.plan.shape
-        found = []
-        for node, kind in enumerate(plan.kinds):
-            upstream = sorted([ids[before] for before in shape.upstream[node]])
-            waits = [upstream, int(shape.join[node]), bool(shape.flags[node] & Flag.WHEN)]
-            if kind != CallKind.GENERAL:
-                found.append(hashed(["node", self._plain(node), waits]))
+        plan, shape, found = self.plan, self.plan.shape, self.found
+        before_all, after_all = with_start_edges(shape)
+        for node in order(before_all, after_all):
+            # Where a node stands in the graph does not count, but names do.
+            upstream = sorted([self._slot(before) for before in before_all[node]])
+            waits = [upstream, shape.join[node], bool(shape.flags[node] & Flag.WHEN)]
+            if plan.kinds[node] != CallKind.GENERAL:
+                found[node] = hashed(["node", self._plain(node), waits])
             else:
-                found.append(self._general(node, plan.arguments[node], waits))
+                found[node] = self._general(node, plan.arguments[node], waits)
+            if shape.flags[node] & Flag.CONTAINER:
+                # What a container gives is not kept, but made again of what the nodes inside it gave. So whoever takes
+                # it has changed when the container has.
+                self.tokens[node] = ["node", plan.ids[node], found[node], version_of(plan, node)]
         return found
 
     def _plain(self, node: int) -> list[Token]:
@@ -182,10 +189,10 @@ class _Reader:
 
     def _slot(self, slot: int) -> Token:
         plan = self.plan
-        if slot < len(plan.ids):
-            return ["node", plan.ids[slot]]
         token = self.tokens.get(slot)
-        if token is None:
+        if token is None and slot < len(plan.ids):
+            token = self.tokens[slot] = ["node", plan.ids[slot]]
+        elif token is None:
             # An empty slot that is no input is kept for the item of a map.
             literal = plan.blank[slot]
             token = self.tokens[slot] = ["item"] if literal is MISSING else ["value", value_digest(literal)]
