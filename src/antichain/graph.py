@@ -14,6 +14,7 @@ from antichain.policies import (
     GraphOptions,
     NodePolicies,
     Policies,
+    ResumeOptions,
     RunOptions,
     Settled,
     check_options,
@@ -586,6 +587,37 @@ class Graph:
         from antichain.run import abatch_plan
 
         return await abatch_plan(*prepare_batch(self, inputs, options))
+
+    def resume(self, run_id: str, /, **options: Unpack[ResumeOptions]) -> RunResult:
+        """
+        Go on with a run that a store keeps, and wait for its end; a run that has ended gives its result again.
+
+        What has completed never runs again. What has not, and what comes after, is taken from the graph as it is now:
+        fix what failed, and resume. The run's inputs are kept with it.
+
+        Args:
+            run_id: the id that the run was given, or got.
+            options: where it is kept, answers to its questions, and run options (see ResumeOptions).
+
+        Raises:
+            GraphError: everything that is wrong with the graph and the options, or a completed node has changed;
+                nothing has run.
+            StoreError: the store has no such run, or cannot be used; RunOwned: somebody else is at it.
+            RunFailed: nodes failed. RunTimeout: the run passed its deadline.
+        """
+        from antichain.plan import prepare_resume
+        from antichain.run import resume_plan
+
+        return resume_plan(*prepare_resume(self, run_id, options))
+
+    async def aresume(self, run_id: str, /, **options: Unpack[ResumeOptions]) -> RunResult:
+        """
+        Go on with a run that a store keeps, in async code; otherwise as resume().
+        """
+        from antichain.plan import prepare_resume
+        from antichain.run import aresume_plan
+
+        return await aresume_plan(*prepare_resume(self, run_id, options))
 
     # The names under which other libraries know the same.
     invoke = run

@@ -5,13 +5,13 @@ Plan: a graph that has been checked and indexed, and what a run asks of it. Noth
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from antichain.binding import Binding
 from antichain.errors import Fault, GraphError, suggestion
 from antichain.graph import Node
-from antichain.plan.inputs import prepare_plan
-from antichain.policies import UNSET, SharedLimit
+from antichain.plan.inputs import prepare_plan, prepare_plan_resume
+from antichain.policies import UNSET, ResumeOptions, SharedLimit
 from antichain.shape import Shape, critical_path_of, depth_of, width_of
 
 if TYPE_CHECKING:
@@ -199,6 +199,22 @@ class Plan:
         from antichain.run import stream_plan
 
         return iter(stream_plan(*prepare_plan(self, inputs, given)))
+
+    def resume(self, run_id: str, /, **options: Unpack[ResumeOptions]) -> RunResult:
+        """
+        Go on with a run that a store keeps, and wait for its end; see Graph.resume.
+        """
+        from antichain.run import resume_plan
+
+        return resume_plan(*prepare_plan_resume(self, run_id, options))
+
+    async def aresume(self, run_id: str, /, **options: Unpack[ResumeOptions]) -> RunResult:
+        """
+        Go on with a run that a store keeps, in async code; see Graph.resume.
+        """
+        from antichain.run import aresume_plan
+
+        return await aresume_plan(*prepare_plan_resume(self, run_id, options))
 
     def estimate(self, durations: Any = None, **options: Any) -> Any:  # Any: see antichain.run.estimate_plan
         """
