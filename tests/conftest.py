@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.support.command import Here, Write
 
 FULL = os.environ.get("ANTICHAIN_FULL") == "1"
+# Commands store their runs only in tests that are about that.
+os.environ["ANTICHAIN_STORE"] = "none"
 
 # No deadline: a shared machine stalls for longer than any of them. Failures replay from the printed blob.
 settings.register_profile("default", deadline=None, print_blob=True)

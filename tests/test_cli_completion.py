@@ -63,7 +63,7 @@ def tab(here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["ru"], ["run"]),
+        (["ru"], ["run", "runs"]),
         (["run", "flow.p"], []),  # files are the shell's own business
         (["run", "flow.py", ":"], ["make", "other", "graph", "second"]),
         (["run", "flow.py", ":", "gr"], ["graph"]),

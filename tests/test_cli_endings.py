@@ -277,7 +277,7 @@ def test_without_a_command_help_is_shown_and_the_code_is_2(here: Here) -> None:
     assert "Usage: antichain" in err
 
 
-@pytest.mark.parametrize("name", ["", "run", "plan", "demo"])
+@pytest.mark.parametrize("name", ["", "run", "resume", "answer", "runs", "show", "why", "gc", "plan", "demo"])
 def test_help_fits_eighty_columns(here: Here, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = here(*([name] if name else []), "--help")

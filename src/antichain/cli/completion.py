@@ -1,5 +1,6 @@
 """
-What Tab shows: names of graphs in a file, and of inputs. The file is read, never run: it is parsed like any text.
+What Tab shows: names of graphs in a file, and of inputs; ids of stored runs, and of their nodes. The file is read,
+never run: it is parsed like any text.
 """
 
 import ast
@@ -10,14 +11,20 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["answer", "inputs", "targets"]
+if TYPE_CHECKING:
+    from antichain.stores.protocol import Store
+    from antichain.stores.record import StoredRun
+
+__all__ = ["answer", "asking", "inputs", "nodes", "runs", "targets"]
 
 # Zsh evaluates what it is told: a path with other characters is completed by the shell alone.
 PLAIN: Final = re.compile(r"[\w./~+@ -]*")
 # Bash breaks words at these, so that a word comes in pieces and a piece is asked for.
 BREAKS: Final = ":="
+# Most names of a store that are shown.
+MOST_SHOWN: Final = 200
 
 
 def answer(call: Callable[[], int]) -> int:
@@ -85,6 +92,70 @@ def inputs(target: str) -> list[str]:
     for node in nodes:
         found |= dict.fromkeys(parameter for parameter in _required(node) if parameter not in filled)
     return [f"{parameter}=" for parameter in found]
+
+
+def runs(store: str | None, incomplete: str) -> list[tuple[str, str]]:
+    """
+    Complete the ids of stored runs, the newest first.
+    """
+    found = _looked_up(store, lambda opened: [(line.run_id, f"{line.graph}, {line.status}") for line in opened.runs()])
+    return _fitting(found, incomplete)
+
+
+def nodes(store: str | None, run_id: str, incomplete: str) -> list[tuple[str, str]]:
+    """
+    Complete the nodes of a stored run.
+    """
+
+    def look(opened: "Store") -> list[tuple[str, str]]:
+        return [(node.id, node.state) for node in _run_in(opened, run_id).record.nodes.values()]
+
+    return _fitting(_looked_up(store, look), incomplete)
+
+
+def asking(store: str | None, run_id: str, incomplete: str) -> list[tuple[str, str]]:
+    """
+    Complete the nodes of a stored run that ask.
+    """
+
+    def look(opened: "Store") -> list[tuple[str, str]]:
+        return [(question.node, question.text) for question in _run_in(opened, run_id).questions]
+
+    return _fitting(_looked_up(store, look), incomplete)
+
+
+def _run_in(store: "Store", run_id: str) -> "StoredRun":
+    from antichain.cli.storing import find, read
+
+    return read(store, find(store, run_id).run_id)
+
+
+def _looked_up(store: str | None, look: "Callable[[Store], list[tuple[str, str]]]") -> list[tuple[str, str]]:
+    """
+    Look into the store that is meant; whatever is wrong with it, nothing is completed and nothing is said.
+    """
+    from antichain.cli.places import place_of
+    from antichain.cli.storing import opened
+    from antichain.errors import AntichainError
+    from antichain.loading import UsageError
+
+    try:
+        with opened(place_of(store)) as found:
+            return look(found)
+    except (AntichainError, UsageError, OSError):
+        return []
+
+
+def _fitting(found: list[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
+    from antichain.printable import printable
+
+    # Zsh evaluates what it is told: a name with other characters is for the user to type.
+    right = re.compile(r"[\w./@+-]+")
+    return [
+        (name, re.sub(r"[^\w ,./-]", " ", printable(told)))
+        for name, told in found
+        if name.startswith(incomplete) and right.fullmatch(name)
+    ][:MOST_SHOWN]
 
 
 def _parsed(path: str) -> ast.Module:

@@ -15,6 +15,7 @@ __all__ = [
     "CTRL_C",
     "NODE_FAILED",
     "PARTIAL",
+    "PAUSED",
     "SUCCEEDED",
     "TERMINATED",
     "USAGE",
@@ -32,6 +33,7 @@ SUCCEEDED: Final = 0
 NODE_FAILED: Final = 1
 USAGE: Final = 2
 PARTIAL: Final = 3
+PAUSED: Final = 4
 CTRL_C: Final = 130
 TERMINATED: Final = 143
 

@@ -22,6 +22,9 @@ class Named:
     graph: Graph
     file: Path
     inputs: dict[str, Any]  # Any: the user's values
+    # What stood behind the colon, and what was given to the function that makes the graph, as typed.
+    name: str | None = None
+    factory_values: tuple[str, ...] = ()
 
 
 def open_named(target: str, values: Sequence[str]) -> Named:
@@ -31,7 +34,8 @@ def open_named(target: str, values: Sequence[str]) -> Named:
     given = pairs_of(values)
     file, module, name = load(target)
     graph, inputs = open_graph(file, module, name, given)
-    return Named(graph, file, inputs)
+    taken = [text for text in values if text.partition("=")[0] not in inputs]
+    return Named(graph, file, inputs, name, tuple(taken))
 
 
 def pairs_of(texts: Sequence[str]) -> dict[str, list[str]]:

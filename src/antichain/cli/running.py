@@ -1,24 +1,50 @@
 """
-`antichain run`: the graph of a file is run, watched, and told about.
+`antichain run`: the graph of a file is run, watched, stored, and told about; `resuming` shares most of it.
 """
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from antichain.cli.endings import CTRL_C, NODE_FAILED, PARTIAL, SUCCEEDED, TERMINATED, Terminated, complain, emit
-from antichain.cli.given import limits_of, open_named
+from antichain.cli.endings import (
+    CTRL_C,
+    NODE_FAILED,
+    PARTIAL,
+    PAUSED,
+    SUCCEEDED,
+    TERMINATED,
+    USAGE,
+    Terminated,
+    complain,
+    emit,
+)
+from antichain.cli.given import Named, limits_of, open_named
+from antichain.cli.places import NOWHERE, Place, checked_id
 from antichain.cli.watching import Watch
-from antichain.errors import AntichainError, GraphError, RunFailed, RunTimeout
+from antichain.errors import (
+    AntichainError,
+    GraphError,
+    NotStorable,
+    RunExists,
+    RunFailed,
+    RunOwned,
+    RunTimeout,
+    UnknownRun,
+)
 from antichain.loading import UsageError
 from antichain.plan import Plan, prepare
 from antichain.record import RunResult
 from antichain.run import run_plan
 from antichain.views.text import error_text, failures_text, names_text, outputs_text
 
-__all__ = ["Request", "run"]
+if TYPE_CHECKING:
+    from antichain.cli.storing import Kept
+
+__all__ = ["Outcome", "Request", "execute", "run", "tell", "watched"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +61,8 @@ class Request:
     progress: bool = True
     as_json: bool = False
     debug: bool = False
+    # No store if its address is empty.
+    place: Place = NOWHERE
 
 
 def run(request: Request) -> int:
@@ -45,28 +73,64 @@ def run(request: Request) -> int:
         UsageError: it cannot be run.
     """
     limits = limits_of(request.limits)
+    run_id = request.options.get("run_id")
+    if run_id is not None and request.place.spec:
+        checked_id(run_id)
     watch = Watch(request.progress, request.trace)
     named = open_named(request.target, request.values)
     options = {name: value for name, value in request.options.items() if value is not None}
     options |= {"limits": limits} if limits else {}
+    with _storing(request, named) as kept:
+        if kept is not None:
+            options |= {"run_id": kept.run_id, "store": kept.store}
+        try:
+            plan, inputs, options = prepare(named.graph, named.inputs, watched(options, watch, named))
+        except GraphError as error:
+            # Where a message shows how to give an input in Python, show how to give it here.
+            raise UsageError(re.sub(r"\brun\((\w+)=…\)", r"\1=VALUE", str(error))) from error
+        outcome = execute(lambda: run_plan(plan, inputs, options))
+        return tell(request, plan, named, watch, outcome, kept)
+
+
+def watched(options: Mapping[str, Any], watch: Watch, named: Named) -> dict[str, Any]:  # Any: values of run options
+    """
+    Return the options of a run that is watched; what would be shown is shown by the watch.
+    """
     listeners = [*watch.listeners(), *(named.graph.options.get("listeners") or ())]
-    try:
-        # What would be shown is shown by the watch.
-        given = {**options, "listeners": listeners, "progress": False}
-        plan, inputs, options = prepare(named.graph, named.inputs, given)
-    except GraphError as error:
-        # Where a message shows how to give an input in Python, show how to give it here.
-        raise UsageError(re.sub(r"\brun\((\w+)=…\)", r"\1=VALUE", str(error))) from error
-    outcome = _execute(plan, inputs, options)
+    return {**options, "listeners": listeners, "progress": False}
+
+
+@contextlib.contextmanager
+def _storing(request: Request, named: Named) -> "Iterator[Kept | None]":
+    """
+    Open the store that the run is kept in, if it is kept.
+    """
+    if not request.place.spec:
+        yield None
+        return
+    from antichain.cli.storing import storing, target_of
+
+    # The id is known before the run is, so that it can be named whatever becomes of it.
+    run_id = request.options.get("run_id") or uuid.uuid4().hex[:12]
+    with storing(request.place, run_id, target_of(named.file, named.name, named.factory_values)) as kept:
+        if isinstance(kept, str):
+            complain(f"this run is not stored: {kept}. --store PATH names another place.", None, SUCCEEDED, False)
+        yield None if isinstance(kept, str) else kept
+
+
+def tell(request: Request, plan: Plan, named: Named, watch: Watch, outcome: "Outcome", kept: "Kept | None") -> int:
+    """
+    Tell what a run came to, and return the exit code.
+    """
     trace_problem = watch.end(outcome.result)
-    code = _Show(request, plan, str(named.file)).outcome(outcome)
+    code = _Show(request, plan, str(named.file), kept).outcome(outcome)
     if trace_problem is not None:
         return complain(trace_problem.text, trace_problem.error, code or NODE_FAILED, request.debug)
     return code
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class Outcome:
     """
     What a run came to: its result, what ended it, or both.
     """
@@ -75,11 +139,14 @@ class _Outcome:
     error: BaseException | None = None
 
 
-def _execute(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> _Outcome:  # Any: the user's values
+def execute(work: Callable[[], RunResult]) -> Outcome:
+    """
+    Run something; what it raises is part of what it came to.
+    """
     try:
-        return _Outcome(run_plan(plan, inputs, options))
+        return Outcome(work())
     except (RunTimeout, RunFailed, KeyboardInterrupt, Terminated, AntichainError) as error:
-        return _Outcome(getattr(error, "result", None), error)
+        return Outcome(getattr(error, "result", None), error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +158,10 @@ class _Show:
     request: Request
     plan: Plan
     file: str
+    # None if it is not stored.
+    kept: "Kept | None" = None
 
-    def outcome(self, outcome: _Outcome) -> int:
+    def outcome(self, outcome: Outcome) -> int:
         """
         Print what completed, say what did not, and return the exit code.
         """
@@ -107,8 +176,15 @@ class _Show:
             case RunTimeout():
                 why = f"the run did not end within its deadline of {error.deadline:g} s."
                 return self._stopped(why, result, error, NODE_FAILED)
+            case GraphError():
+                # Of a resume: the graph is not the one that was stored. Nothing has run.
+                return complain(str(error), error, USAGE, self.request.debug)
+            case RunExists() | RunOwned() | UnknownRun():
+                return complain(self._with_way_out(error), error, USAGE, self.request.debug)
             case None | RunFailed():
                 assert result is not None
+                if result.status == "paused":
+                    return self._paused(result)
                 return SUCCEEDED if result.status == "succeeded" and error is None else self._failed(result, error)
             case _:
                 return self._stopped(str(error), result, error, NODE_FAILED)
@@ -135,12 +211,43 @@ class _Show:
         is_partial = result.status == "partial"
         head = f"the run of graph {result.name!r} {'is partial' if is_partial else 'failed'}:"
         cause = error or (BaseExceptionGroup("", list(result.errors.values())) if result.errors else None)
-        text = f"{head}\n{failures}\n{self._completed(result)}"
+        text = f"{head}\n{failures}\n{self._completed(result)}{self._about_storing(result)}{self._next()}"
         return complain(text, cause, PARTIAL if is_partial else NODE_FAILED, self.request.debug)
 
     def _stopped(self, why: str, result: RunResult | None, error: BaseException, code: int) -> int:
         text = why if result is None else f"{why} {self._completed(result)}"
-        return complain(text, error, code, self.request.debug)
+        return complain(f"{text}{self._next()}", error, code, self.request.debug)
+
+    def _paused(self, result: RunResult) -> int:
+        """
+        Name the questions, and the commands that answer them and go on.
+        """
+        head = f"the run of graph {result.name!r} waits for an answer."
+        failures = failures_text(result, self.file)
+        lines = [head, *([failures] if failures else []), self._completed(result)]
+        if self.kept is not None:
+            lines += self.kept.questions()
+        return complain("\n".join(lines) + self._next(), None, PAUSED, self.request.debug)
+
+    def _next(self) -> str:
+        """
+        Make the last line: the command that goes on with this run.
+        """
+        return "" if self.kept is None else self.kept.next_line()
+
+    def _about_storing(self, result: RunResult) -> str:
+        if self.kept is None or not any(isinstance(error, NotStorable) for error in result.errors.values()):
+            return ""
+        return (
+            "\nA node whose output cannot be stored may have persist=False: then it runs again when the run is resumed."
+            " --no-store runs without storing anything."
+        )
+
+    def _with_way_out(self, error: AntichainError) -> str:
+        """
+        Say what to do about a run that is there already, or that somebody else holds.
+        """
+        return str(error) + ("" if self.kept is None else self.kept.way_out(error))
 
     def _completed(self, result: RunResult) -> str:
         text = f"Completed: {len(result)} of {len(self.plan)} nodes"

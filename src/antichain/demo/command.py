@@ -6,11 +6,14 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
 import sysconfig
+import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +24,15 @@ from antichain.core.facts import Event, NodeEnded, NodeRetrying, NodeStarted
 from antichain.errors import RunFailed
 from antichain.printable import printable
 from antichain.record import RunResult
+from antichain.views.called import called, short
 from antichain.views.progress import open_progress
 from antichain.views.text import failures_text
 
 if TYPE_CHECKING:
     from antichain.demo.chat import Tally
     from antichain.demo.graph import Answer
+    from antichain.graph import Graph
+    from antichain.stores import Fact
 
 __all__ = ["demo"]
 
@@ -41,11 +47,23 @@ WIDEST: Final = 120
 # Columns of the names before figures.
 LABEL: Final = 8
 VERSION: Final = 1
+# Seconds between two looks at the journal of a run that is to be killed.
+LOOK_EVERY: Final = 0.05
+# Share of the answers that are there when it is killed.
+KILLED_AT: Final = 0.25
 
 
-def demo(model: str | None, questions: list[str] | None, seed: int, as_json: bool, trace: Path | None) -> int:
+def demo(
+    model: str | None,
+    questions: list[str] | None,
+    seed: int,
+    as_json: bool,
+    trace: Path | None,
+    kill: bool = False,
+) -> int:
     """
-    Run the demo and return the exit code of the command.
+    Run the demo and return the exit code of the command; with *kill*, in a process that is killed half-way, so that
+    the rest is done by a resume.
     """
     try:
         from antichain.demo.chat import Tally
@@ -57,7 +75,8 @@ def demo(model: str | None, questions: list[str] | None, seed: int, as_json: boo
         return _complain(fault, USAGE)
     try:
         with _provider(model, seed, Tally()) as provider:
-            return _run(provider, questions or [], seed, as_json, trace)
+            wanted = Wanted(provider, questions or [], seed, as_json, trace)
+            return _killed_and_resumed(wanted) if kill else _run(wanted)
     except KeyboardInterrupt:
         return _complain("interrupted; nothing is left running.", CTRL_C)
 
@@ -169,21 +188,55 @@ class Stopwatch:
                 return
 
 
-def _run(provider: Provider, questions: Sequence[str], seed: int, as_json: bool, trace: Path | None) -> int:
-    from antichain.demo.chat import Refused
-    from antichain.demo.graph import QUESTIONS, research
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """
+    What is asked of whom, and how it is to be told.
+    """
 
-    asked = list(questions) or QUESTIONS
-    graph = research(provider.url, asked, seed, provider.name, provider.tally)
+    provider: Provider
+    questions: Sequence[str]
+    seed: int
+    as_json: bool
+    trace: Path | None
+
+    @property
+    def asked(self) -> list[str]:
+        """
+        The questions, or those that come along.
+        """
+        from antichain.demo.graph import QUESTIONS
+
+        return list(self.questions) or QUESTIONS
+
+    def graph(self) -> "Graph":
+        """
+        Make the graph.
+        """
+        from antichain.demo.graph import research
+
+        provider = self.provider
+        return research(provider.url, self.asked, self.seed, provider.name, provider.tally)
+
+
+def _run(wanted: Wanted, killed: "Killed | None" = None) -> int:
+    from antichain.demo.chat import Refused
+
+    provider, asked = wanted.provider, wanted.asked
+    graph = wanted.graph()
     desk = Stopwatch("topics[")
     began, worked, decided = time.monotonic(), time.process_time(), time.thread_time()
+    # Not progress=True, which ends with a summary: ours knows the provider's log.
+    listeners: list[Callable[[Event], object]] = [open_progress(), desk]
     try:
-        # Not progress=True, which ends with a summary: ours knows the provider's log.
-        result = graph.run(listeners=[open_progress(), desk])
+        if killed is None:
+            result = graph.run(listeners=listeners)
+        else:
+            result = graph.resume(killed.run_id, store=killed.store, listeners=[*listeners, killed])
     except (RunFailed, KeyboardInterrupt) as error:
         ended: RunResult | None = getattr(error, "result", None)
         if ended is not None:
-            _write_trace(ended, trace)
+            _write_trace(ended, wanted.trace)
         if isinstance(error, KeyboardInterrupt) or ended is None:
             raise
         refusal = next((str(each) for each in error.exceptions if isinstance(each, Refused)), None)
@@ -192,8 +245,103 @@ def _run(provider: Provider, questions: Sequence[str], seed: int, as_json: bool,
     # What the threads have computed; the rest of this process is the engine and the provider.
     computed = (time.process_time() - worked) - (time.thread_time() - decided)
     report = _report(provider, result, asked, desk, seconds, computed)
-    _write_trace(result, trace)
-    return _print(json.dumps(report, indent=2) if as_json else _text(report, provider, trace))
+    if killed is not None:
+        report["killed"] = killed.figures(result)
+    _write_trace(result, wanted.trace)
+    return _print(json.dumps(report, indent=2) if wanted.as_json else _text(report, provider, wanted.trace))
+
+
+# -- killed
+
+
+@dataclass(slots=True)
+class Killed:
+    """
+    A run whose process was killed: where it is stored, and what a resume does with it; a listener of the resume.
+    """
+
+    store: Path
+    run_id: str
+    # What the journal says: nodes that have ended well, and of these those whose output it has.
+    ended: frozenset[str]
+    stored: frozenset[str]
+    seconds: float
+    _started: dict[str, None] = field(default_factory=dict)
+
+    def __call__(self, event: Event) -> None:
+        """
+        Look at what happens.
+        """
+        if isinstance(event, NodeStarted):
+            self._started[event.node] = None
+
+    def figures(self, result: RunResult) -> dict[str, Any]:  # Any: JSON
+        """
+        Count what was taken from the journal and what had to run, and look for what ran although it was stored.
+        """
+        nodes = result.nodes
+        containers = {node.group for node in nodes.values()}
+        started = self._started.keys() - containers
+        return {
+            "seconds": round(self.seconds, 3),
+            "reused": sum(node.reason == "checkpoint" for name, node in nodes.items() if name in self.stored),
+            "run": len(started - self.ended),
+            # What only that process had: the index. And what must not be.
+            "made_again": len(started & (self.ended - self.stored)),
+            "run_again": len(started & self.stored),
+        }
+
+
+def _killed_and_resumed(wanted: Wanted) -> int:
+    """
+    Let another process begin the run, kill it while the answers come in, and do the rest here.
+    """
+    with tempfile.TemporaryDirectory(prefix="antichain-demo-") as folder:
+        killed = _killed(wanted, Path(folder) / "runs.db")
+        if killed is None:
+            return _complain("the run ended before it could be killed: ask more questions.", FAILED)
+        told = f"killed by SIGKILL after {killed.seconds:.1f} s; {len(killed.stored)} nodes are stored. Resuming."
+        print(f"antichain: {told}", file=sys.stderr, flush=True)
+        return _run(wanted, killed)
+
+
+def _killed(wanted: Wanted, store: Path) -> Killed | None:
+    run_id = "demo"
+    given = json.dumps([wanted.provider.url, wanted.asked, wanted.seed, wanted.provider.name, str(store), run_id])
+    began = time.monotonic()
+    child = subprocess.Popen([sys.executable, "-m", "antichain.demo", given], stdin=subprocess.DEVNULL)
+    try:
+        while child.poll() is None:
+            time.sleep(LOOK_EVERY)
+            answered = [fact for fact in _ended(store, run_id) if fact.node.startswith("answers[")]
+            if len(answered) >= KILLED_AT * len(wanted.asked):
+                break
+    finally:
+        child.kill()
+        code = child.wait()
+    if code != -signal.SIGKILL:
+        return None
+    seconds = time.monotonic() - began
+    facts = _ended(store, run_id, payloads=True)
+    stored = frozenset(fact.node for fact in facts if fact.payload is not None)
+    return Killed(store, run_id, frozenset(fact.node for fact in facts), stored, seconds)
+
+
+def _ended(store: Path, run_id: str, *, payloads: bool = False) -> "list[Fact]":
+    """
+    Read from the journal which nodes have ended well; none while there is no journal.
+    """
+    from antichain.errors import StoreError
+    from antichain.stores import FactKind, open_store
+
+    if not store.exists():
+        return []
+    try:
+        facts = open_store(store).read(run_id, payloads=payloads).facts
+    except StoreError:
+        # It is just being made.
+        return []
+    return [fact for fact in facts if fact.kind is FactKind.SUCCEEDED]
 
 
 def _write_trace(result: RunResult, trace: Path | None) -> None:
@@ -257,7 +405,7 @@ def _text(report: dict[str, Any], provider: Provider, trace: Path | None) -> str
     lines += ["", *_wrapped(report["digest"], width), "", *_figures(report, width)]
     if trace is not None:
         lines += _labelled("trace", [f"{printable(str(trace))}: open it in https://ui.perfetto.dev"])
-    return "\n".join([*lines, *_next(trace, width)])
+    return "\n".join([*lines, *_next(trace, width, "killed" in report)])
 
 
 def _answer_lines(answer: dict[str, Any], library: str, width: int) -> list[str]:  # Any: JSON
@@ -287,6 +435,13 @@ def _figures(report: dict[str, Any], width: int) -> list[str]:  # Any: JSON
         "": f"({calls['seconds']:.1f} s of the model, {desk['seconds']:.1f} s of the help desk, "
         f"{report['computing_seconds']:.1f} s of computing)",
     }
+    if "killed" in report:
+        killed = report["killed"]
+        again = f"{killed['run_again']} ran again" if killed["run_again"] else "no stored one ran again"
+        rows["killed"] = (
+            f"by SIGKILL after {killed['seconds']:.1f} s; resumed: {killed['reused']} reused, {killed['run']} to run; "
+            f"{again} (the index, which only a process has, was filled anew)"
+        )
     return [line for name, text in rows.items() for line in _labelled(name, _wrapped(text, width - LABEL))]
 
 
@@ -307,12 +462,12 @@ def _wrapped(text: str, width: int, indent: str = "", most: int | None = None) -
     )
 
 
-def _next(trace: Path | None, width: int) -> list[str]:
+def _next(trace: Path | None, width: int, killed: bool) -> list[str]:
     """
     Name commands to go on with; each works as it stands, where this one did.
     """
-    command = _command()
-    graph = _short(Path(__file__).with_name("graph.py"))
+    command = called()
+    graph = short(Path(__file__).with_name("graph.py"))
     tries = [(f"{command} plan {graph}", "the same, before it runs")]
     if trace is None:
         tries.append((f"{command} demo --trace demo.json", "a timeline, for ui.perfetto.dev"))
@@ -321,6 +476,8 @@ def _next(trace: Path | None, width: int) -> list[str]:
         tries.append((f"{command} run {example} path=src", "sources of yours"))
     else:
         tries.append((f"{command} demo {shlex.quote('How do I parse a date?')}", "a question of yours"))
+    if not killed:
+        tries.append((f"{command} demo --kill", "killed half-way, and resumed"))
     longest = max(len(line) for line, _ in tries)
     lines = []
     for line, what in tries:
@@ -329,24 +486,6 @@ def _next(trace: Path | None, width: int) -> list[str]:
         is_short = LABEL + longest + len(comment) <= width
         lines.append(f"{line:{longest}}{_styled('2', comment)}" if is_short else line)
     return _labelled("next", lines)
-
-
-def _command() -> str:
-    """
-    Say how this command was called.
-    """
-    called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return f"{_short(Path(sys.executable))} -m antichain"
-    found = shutil.which("antichain")
-    if found is not None and called.exists() and os.path.samefile(found, called):
-        return "antichain"
-    return _short(called)
-
-
-def _short(path: Path) -> str:
-    inside = os.path.relpath(path)
-    return shlex.quote(inside if not inside.startswith("..") else str(path.absolute()))
 
 
 def _styled(code: str, text: str) -> str:

@@ -86,10 +86,11 @@ def research(
     async def greeting(chat: Chat) -> str:
         return await chat.name()  # a wrong URL or key fails now, and not after everything has been read
 
+    # What is only of use to this process is not kept by a run that has a store: the list of files, and the index.
     # Each file is stored as soon as it has been read, while others still are; one that cannot be read says nothing.
-    graph.add("files", sources_of)
+    graph.add("files", sources_of, persist=False)
     graph.map("read", read_docstrings, over="files", key=str, max_concurrent=2, fallback=[])
-    graph.map("stored", store, over="read", max_concurrent=1, priority=1)
+    graph.map("stored", store, over="read", max_concurrent=1, priority=1, persist=False)
     graph.map("searches", search, over=questions, depends_on=["stored"])
 
     async def ask_help_desk(question: str, ctx: Context) -> list[Document]:

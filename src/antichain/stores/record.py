@@ -65,8 +65,10 @@ class StoredRun:
     until: Mapping[str, float] = field(default_factory=dict)
     # Nodes of which it is known that an attempt began, and not how it ended.
     in_doubt: tuple[str, ...] = ()
-    # Nodes that will wait for each other, where it is known.
-    upstream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Nodes that succeeded and whose output is not kept, if payloads were read.
+    not_kept: frozenset[str] = frozenset()
+    # Nested graphs and maps: what ends in them is stored, not they.
+    containers: frozenset[str] = frozenset()
 
     def waits_for(self, node: NodeRecord) -> list[str]:
         """
@@ -77,6 +79,13 @@ class StoredRun:
     def _state_of(self, name: str) -> str:
         node = self.record.nodes.get(name)
         return "" if node is None else node.state
+
+    def inside(self, name: str) -> list[NodeRecord]:
+        """
+        List the nodes that a container, or a running body, has brought.
+        """
+        begins = (f"{name}/", f"{name}[")
+        return [node for node in self.record.nodes.values() if node.id.startswith(begins)]
 
     def counts(self) -> dict[str, int]:
         """
@@ -103,9 +112,10 @@ def stored_run(journal: Journal) -> StoredRun:
     """
     Fold a journal into all that can be said of the run without running it.
     """
-    fold = _Fold(_upstream_of(journal.header.wiring))
+    fold = _Fold(_wiring_of(journal.header.wiring))
     for fact in journal.facts:
         fold.add(fact)
+    fold.infer()
     return fold.run(journal)
 
 
@@ -114,14 +124,15 @@ class _Fold:
     Read facts in the order in which they were committed.
     """
 
-    def __init__(self, upstream: dict[str, tuple[str, ...]]) -> None:
-        self.upstream = upstream
-        self.nodes = {name: NodeRecord(name, upstream=before) for name, before in upstream.items()}
+    def __init__(self, wiring: dict[str, _Wired]) -> None:
+        self.wiring = wiring
+        self.nodes = {name: NodeRecord(name, upstream=wired.upstream) for name, wired in wiring.items()}
         # By node and number; those of a node that has ended since are dropped.
         self.questions: dict[tuple[str, int], StoredQuestion] = {}
         self.answered: dict[tuple[str, int], StoredQuestion] = {}
         self.until: dict[str, float] = {}
         self.in_doubt: dict[str, None] = {}
+        self.not_kept: dict[str, None] = {}
         self.status: str | None = None
         self.ended_at: float | None = None
         self.last_at: float | None = None
@@ -171,6 +182,8 @@ class _Fold:
         attempts = _count(fact.attempt)
         match fact.kind:
             case FactKind.SUCCEEDED:
+                if fact.payload is None:
+                    self.not_kept[fact.node] = None
                 self._put(
                     fact.node, state="succeeded", reason=fact.reason or "output", attempts=attempts, error=None,
                     started_at=first, ended_at=at,
@@ -193,6 +206,7 @@ class _Fold:
         Drop what was only so until the node's attempt ended.
         """
         self.in_doubt.pop(name, None)
+        self.not_kept.pop(name, None)
         self.until.pop(name, None)
         for questions in (self.questions, self.answered):
             for key in [key for key in questions if key[0] == name]:
@@ -216,10 +230,40 @@ class _Fold:
         inside = (f"{name}/", f"{name}[")
         for each in [each for each in self.nodes if each == name or each.startswith(inside)]:
             self._settle(each)
-            if each in self.upstream:
-                self.nodes[each] = NodeRecord(each, upstream=self.upstream[each])
+            if each in self.wiring:
+                self.nodes[each] = NodeRecord(each, upstream=self.wiring[each].upstream)
             else:
                 del self.nodes[each]
+
+    def infer(self) -> None:
+        """
+        Say what follows from what is stored: a skip travels, and a container has ended when what needs it has begun.
+        """
+        after: dict[str, list[str]] = {}
+        for name, wired in self.wiring.items():
+            for before in wired.upstream:
+                after.setdefault(before, []).append(name)
+        self._travel(after)
+        for name, wired in self.wiring.items():
+            if self.nodes[name].state != "pending":
+                continue
+            if wired.is_container and (
+                self.status == "succeeded" or any(self.nodes[each].state != "pending" for each in after.get(name, ()))
+            ):
+                self._put(name, state="succeeded", reason="output")
+            elif self.status == "succeeded":
+                self._put(name, state="skipped", reason="upstream")
+
+    def _travel(self, after: Mapping[str, list[str]]) -> None:
+        left = [name for name in self.wiring if self.nodes[name].state == "skipped"]
+        for before in left:  # grows while it is read
+            for name in after.get(before, ()):
+                wired = self.wiring[name]
+                skipped = [self.nodes[each].state == "skipped" for each in wired.upstream]
+                is_skipped = {"all": any(skipped), "any": all(skipped)}.get(wired.join, False)
+                if is_skipped and self.nodes[name].state == "pending":
+                    self._put(name, state="skipped", reason="upstream")
+                    left.append(name)
 
     def run(self, journal: Journal) -> StoredRun:
         header = journal.header
@@ -243,7 +287,8 @@ class _Fold:
             answered=tuple(self.answered.values()),
             until=self.until,
             in_doubt=tuple(self.in_doubt),
-            upstream=self.upstream,
+            not_kept=frozenset(self.not_kept),
+            containers=frozenset(name for name, wired in self.wiring.items() if wired.is_container),
         )
 
 
@@ -292,44 +337,62 @@ def _texts(data: object) -> tuple[str, ...]:
     return tuple(each for each in data if isinstance(each, str))
 
 
-def _upstream_of(wiring: bytes) -> dict[str, tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Wired:
     """
-    Read which node waits for which, as far as the header tells; empty if it does not, or not in a form that is known.
+    What a header says of one node.
+    """
+
+    # Ids of this run.
+    upstream: tuple[str, ...]
+    join: str
+    is_container: bool
+
+
+def _wiring_of(wiring: bytes) -> dict[str, _Wired]:
+    """
+    Read how the nodes were wired, as far as the header tells; empty if it does not, or not in a form that is known.
     """
     try:
         data = decode(wiring) if wiring else None
     except StoreDamaged:
         return {}
     graphs = data.get("graphs") if isinstance(data, dict) else None
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, _Wired] = {}
     # Graphs by number, each with what stands before the ids of its nodes. A graph may be nested in several places.
     left = [("", 0)]
     while left and len(found) < MOST_NODES:
         prefix, number = left.pop()
-        for name, before, inside in _nodes_of(graphs, number):
-            found[prefix + name] = tuple(prefix + each for each in before)
+        for name, wired, inside in _nodes_of(graphs, number, prefix):
+            found[name] = wired
             # It has a greater number than the graph that it is in, so that this ends.
             if inside > number:
-                left.append((f"{prefix}{name}/", inside))
-    return found
+                left.append((f"{name}/", inside))
+    # What waits for what is not there waits for nothing.
+    return {
+        name: replace(wired, upstream=tuple(each for each in wired.upstream if each in found))
+        for name, wired in found.items()
+    }
 
 
-def _nodes_of(graphs: object, number: int) -> Iterator[tuple[str, list[str], int]]:
+def _nodes_of(graphs: object, number: int, prefix: str) -> Iterator[tuple[str, _Wired, int]]:
     """
-    List the nodes of one graph of a header: id, what it waits for, and the number of the graph inside or -1.
+    List the nodes of one graph of a header: id, how it was wired, and the number of the graph inside or -1.
     """
     if not isinstance(graphs, list) or not 0 <= number < len(graphs):
         return
     match graphs[number]:
-        case [list(ids), list(before), str(kinds), _, list(special)] if len(ids) == len(before) == len(kinds):
-            inside = {
-                each[0]: each[4]
-                for each in special
-                if isinstance(each, list) and len(each) == 5 and type(each[0]) is int
-            }
+        case [list(ids), list(before), str(kinds), _, list(more)] if len(ids) == len(before) == len(kinds):
+            special = {each[0]: each for each in more if isinstance(each, list) and len(each) == 5 and _is_int(each[0])}
             for node, (name, numbers) in enumerate(zip(ids, before, strict=True)):
                 if not isinstance(name, str) or not isinstance(numbers, list):
                     return
-                waits = [ids[each] for each in numbers if type(each) is int and 0 <= each < len(ids)]
-                graph = inside.get(node) if kinds[node] == "g" else None
-                yield name, [each for each in waits if isinstance(each, str)], graph if type(graph) is int else -1
+                waits = [ids[each] for each in numbers if _is_int(each) and 0 <= each < len(ids)]
+                _, join, _, _, graph = special.get(node, [node, "all", False, "", -1])
+                upstream = tuple(prefix + each for each in waits if isinstance(each, str))
+                wired = _Wired(upstream, join if isinstance(join, str) else "all", kinds[node] != "n")
+                yield prefix + name, wired, graph if kinds[node] == "g" and _is_int(graph) else -1
+
+
+def _is_int(value: object) -> bool:
+    return type(value) is int

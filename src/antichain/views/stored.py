@@ -5,6 +5,7 @@ terminal.
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -39,6 +40,7 @@ IMPORTANCE: Final = {
 STATES: Final = ("succeeded", "failed", "skipped", "asking", "backing off", "running", "cancelled", "pending")
 # How states are called of a run that nobody holds.
 AT_REST: Final = {"pending": "not yet", "running": "began"}
+SKIPS: Final = {"condition": "its condition said no", "upstream": "what it waits for was skipped"}
 FITTING: Final = {
     "bool": "yes or no",
     "str": "a text",
@@ -95,12 +97,12 @@ def fitting(question: StoredQuestion) -> str:
     return FITTING.get(question.kind, "")
 
 
-def question_text(question: StoredQuestion) -> str:
+def question_text(question: StoredQuestion, limit: int | None = 200) -> str:
     """
     Show a question in one line, and what may be answered.
     """
     what = fitting(question)
-    return printable(" ".join(question.text.split())) + (f" ({what})" if what else "")
+    return printable(" ".join(question.text.split()), limit) + (f" ({what})" if what else "")
 
 
 def _error_line(error: BaseException) -> str:
@@ -157,9 +159,22 @@ def stored_text(run: StoredRun, now: float, width: int, following: Sequence[str]
     record = run.record
     head = f"{printable(record.run_id)}: {cut_middle(printable(record.name), MOST_NAME)}, {printable(run.status, 20)}"
     lines = [head, *_about(run, now, width), "", *_table(run, now, width)]
+    lines += _asked(run, width)
     for number, line in enumerate(following):
         lines += ["", f"  next  {line}"] if not number else [f"        {line}"]
     return "\n".join(lines)
+
+
+def _asked(run: StoredRun, width: int) -> Iterator[str]:
+    """
+    Show the questions in full: somebody decides by them.
+    """
+    for number, question in enumerate(run.questions[:SHOWN_NAMES]):
+        text = f"{printable(question.node)}: {question_text(question, None)}"
+        for at, line in enumerate(textwrap.wrap(text, width - 10, break_on_hyphens=False)):
+            if not number and not at:
+                yield ""
+            yield f"{'  asks  ' if not number and not at else ' ' * 8}{'' if not at else '  '}{line}"
 
 
 def _about(run: StoredRun, now: float, width: int) -> Iterator[str]:
@@ -180,7 +195,8 @@ def _state(state: str, run: StoredRun) -> str:
 def _table(run: StoredRun, now: float, width: int) -> Iterator[str]:
     nodes = list(run.record.nodes.values())
     chosen = set(sorted(range(len(nodes)), key=lambda at: (IMPORTANCE.get(nodes[at].state, 4), at))[:ROWS])
-    questions = {each.node: each for each in run.questions}
+    # The first one of each, in the order in which they were asked.
+    questions = {each.node: each for each in reversed(run.questions)}
     rows = [
         (printable(node.id), _state(node.state, run), _tries(node), _seconds(node), _note(run, node, questions, now))
         for at, node in enumerate(nodes)
@@ -225,6 +241,8 @@ def _seconds(node: NodeRecord) -> str:
 
 
 def _note(run: StoredRun, node: NodeRecord, questions: Mapping[str, StoredQuestion], now: float) -> str:
+    if any(each.node == node.id for each in run.answered):
+        return "has its answer"
     question = questions.get(node.id)
     if question is not None:
         return question_text(question)
@@ -241,8 +259,19 @@ def _note(run: StoredRun, node: NodeRecord, questions: Mapping[str, StoredQuesti
         return "how its attempt ended is not known"
     if error or node.state != "pending":
         return error or printable(node.reason)
+    if node.id in run.containers:
+        return _members_text(run, node.id)
     waits = run.waits_for(node)
     return f"waits for {_names(waits)}" if waits else ""
+
+
+def _members_text(run: StoredRun, name: str) -> str:
+    """
+    Say how far a nested graph or a map has come.
+    """
+    states = [node.state for node in run.inside(name)]
+    told = [f"{states.count(each):,} {_state(each, run)}" for each in STATES if each in states]
+    return f"inside: {', '.join(told)}" if told else ""
 
 
 def _names(names: Sequence[str]) -> str:
@@ -264,16 +293,17 @@ def _sentences(run: StoredRun, node: NodeRecord, now: float) -> Iterator[str]:
     name = f"Node {printable(node.id)!r}"
     question = next((each for each in run.questions if each.node == node.id), None)
     if question is not None:
-        yield f"{name} waits for an answer since {clock_time(question.asked_at)}: {question_text(question)}"
+        told = question_text(question, None)
+        yield f"{name} waits for an answer since {clock_time(question.asked_at)}: {told}"
         return
     match node.state:
         case "succeeded":
-            yield from _after_success(name, node)
+            yield from _after_success(name, node, is_kept=node.id not in run.not_kept)
         case "failed":
             yield f"{name} failed{_when(node)}: {_failure(node)}."
             yield "A resume runs it again, as it is then: it may be mended before."
         case "skipped":
-            told = "its condition said no" if node.reason == "condition" else f"the reason is: {printable(node.reason)}"
+            told = SKIPS.get(node.reason, f"the reason is: {printable(node.reason)}")
             yield f"{name} was skipped: {told}. A resume leaves it so."
         case "backing off":
             until = run.until.get(node.id, 0.0)
@@ -286,7 +316,7 @@ def _sentences(run: StoredRun, node: NodeRecord, now: float) -> Iterator[str]:
             yield from _unfinished(run, name, node)
 
 
-def _after_success(name: str, node: NodeRecord) -> Iterator[str]:
+def _after_success(name: str, node: NodeRecord, *, is_kept: bool) -> Iterator[str]:
     match node.reason:
         case "outputs":
             yield f"{name} was replaced by a value when the run was started: it did not run."
@@ -294,7 +324,10 @@ def _after_success(name: str, node: NodeRecord) -> Iterator[str]:
             yield f"{name} failed{_when(node)}, and its fallback was taken instead."
         case _:
             yield f"{name} succeeded{_when(node)}."
-    yield "What it gave is stored: a resume reuses it, unless the node has changed."
+    if is_kept:
+        yield "What it gave is stored: a resume reuses it, unless the node has changed."
+    else:
+        yield "What it gave is not stored (persist=False): a resume makes it again where it is needed."
 
 
 def _unfinished(run: StoredRun, name: str, node: NodeRecord) -> Iterator[str]:
@@ -304,6 +337,8 @@ def _unfinished(run: StoredRun, name: str, node: NodeRecord) -> Iterator[str]:
         yield f"An attempt of {name[0].lower()}{name[1:]} began at {clock_time(node.started_at)}."
         if not run.is_owned:
             yield "How it ended is not known: whoever ran it has gone. It is run again only if somebody says so."
+    elif node.id in run.containers and (told := _members_text(run, node.id)):
+        yield f"{name} has not ended; {told}."
     else:
         waits = run.waits_for(node)
         if waits:
@@ -334,8 +369,10 @@ def _standing(run: StoredRun, node: NodeRecord) -> str:
             return f"failed: {_failure(node)}"
         case "asking":
             return "waits for an answer"
+        case "pending" if any(each.node == node.id for each in run.answered):
+            return "has its answer"
         case "pending":
-            return "has not ended either"
+            return _members_text(run, node.id) or "has not ended either"
         case _:
             return _state(node.state, run)
 
