@@ -12,6 +12,7 @@ cancelled, retires after the body that did it.
 """
 
 import asyncio
+import functools
 import random
 import threading
 import time
@@ -100,8 +101,6 @@ class Settings:
     surroundings: "Surroundings | None" = None
     # Where the run is kept, and what is known of it from before.
     keeping: "Keeping | None" = None
-    # Whether the loop is ours: nobody else waits while this run waits for a disk.
-    owns_loop: bool = False
     # Whether the result tells what became of each instance of a mapped stage.
     keeps_instances: bool = True
     # Whether the laws of the core are checked after every signal.
@@ -220,6 +219,8 @@ class Driver:
         # Writes down what happens, where the run is kept; and why that cannot be done any more.
         self.keeping = settings.keeping
         self.store_error: BaseException | None = None
+        # Whether the loop runs for this run only.
+        self.owns_loop = False
         # Attempts that end because they wait for somebody's answer.
         self._pausing: set[tuple[int, int]] = set()
         self._threads: Threads | None = None
@@ -744,9 +745,10 @@ class Driver:
                 self.core.judged(node, None, self.clock())
                 self._child_failed(node)
             else:
-                self.core.judged(node, verdict, self.clock())
-                if not verdict and self.keeping is not None:
-                    self.keeping.note_skip(node)
+                if verdict or self.keeping is None:
+                    self.core.judged(node, verdict, self.clock())
+                else:
+                    self.keeping.skip(node)
         if self.core.completed or self.core.interrupts:
             # A verdict may end a group, or stop one; the caller may be about to await a body.
             self._turn()
@@ -780,8 +782,11 @@ class Driver:
         """
         Await the body of a node, whatever it is.
         """
-        if self.keeping is not None and self.keeping.is_guarded(node):
-            await self._announce(node, attempt)
+        if self.keeping is not None:
+            if attempt > 1 and self.keeping.is_unwritten(node):
+                await self._told(functools.partial(self.keeping.when_written, node))
+            if self.keeping.is_guarded(node):
+                await self._announce(node, attempt)
         value = self._begun(node, attempt)
         return await value if value.__class__ is CoroutineType else value
 
@@ -814,19 +819,25 @@ class Driver:
             raise asyncio.CancelledError
         if verdict == GIVE_UP:
             raise keeping.given_up(node)
-        known: asyncio.Future[None] = self.loop.create_future()
+        await self._told(functools.partial(keeping.announce, node, attempt))
+
+    async def _told(self, ask: Callable[[Callable[[BaseException | None], object]], object]) -> None:
+        """
+        Wait for what the store says to *ask*.
+        """
+        told: asyncio.Future[None] = self.loop.create_future()
 
         def tell(error: BaseException | None) -> None:
             if error is not None:
                 self.store_failed(error)
-            if not known.done():
+            if not told.done():
                 if error is None:
-                    known.set_result(None)
+                    told.set_result(None)
                 else:
-                    known.set_exception(error)
+                    told.set_exception(error)
 
-        keeping.announce(node, attempt, tell)
-        await known
+        ask(tell)
+        await told
 
     def _begun(self, node: int, attempt: int) -> Any:
         """
@@ -1026,6 +1037,13 @@ class Driver:
         elif core.has_expired(node, attempt):
             self._attempt_failed(node, attempt, TimeoutError())
         self._turn()
+
+    @property
+    def is_alone(self) -> bool:
+        """
+        Tell whether nobody is kept from anything while the loop's thread waits for a disk.
+        """
+        return self.owns_loop and self.core.active <= 1 and not self.core.can_start()
 
     def on_durable(self) -> None:
         """

@@ -8,18 +8,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from antichain.asking import Question, describe_question, plain_answer, question_of, read_answer
 from antichain.binding import MISSING, Binding
 from antichain.core.scheduler import Past
 from antichain.core.states import CHECKPOINT, CONDITION, FALLBACK, OUTPUT, OUTPUTS, REASON_NAMES, RUNNING
-from antichain.errors import Fault, GraphError, NotStorable, RunnerError, StoreError, named
+from antichain.errors import Fault, GraphError, NotStorable, RunnerError, StoreDamaged, StoreError, named, shown
 from antichain.growth import Kept
 from antichain.journal import DECISION, GIVE_UP, RUN_AGAIN, Known, RunJournal, forget, read_inputs, read_known
-from antichain.plan import Plan
+from antichain.plan import Plan, check_inputs
 from antichain.policies import Settled
 from antichain.resuming.changes import compare, describe_wiring
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint
@@ -55,6 +55,8 @@ class Keeping:
         self._is_called = False
         # How many questions the current attempt of a node has asked.
         self._questions: dict[int, tuple[int, int]] = {}
+        # Nodes whose next attempt is not yet written down to follow a failed one, and what waits for that.
+        self._unwritten: dict[int, list[Callable[[BaseException | None], object]]] = {}
         # Those that nobody has answered.
         self.open_questions: list[Question] = []
         # Outputs from before, by planned node, and what else is known of those nodes.
@@ -250,10 +252,27 @@ class Keeping:
         if not journal.waits:
             self._note(fact)
             driver.end_well(node, attempt, value, now, reason)
-        elif core.settle(node, attempt, now):
-            self._append(fact, lambda error: self._on_kept(node, attempt, value, reason, error))
-        else:
+        elif not core.settle(node, attempt, now):
             driver.end_well(node, attempt, value, now, reason)
+        elif driver.is_alone:
+            self._keep_here(fact, node, attempt, value, reason)
+        else:
+            self._append(fact, lambda error: self._on_kept(node, attempt, value, reason, error))
+
+    def _keep_here(self, fact: Fact, node: int, attempt: int, value: Any, reason: int | None) -> None:
+        """
+        Wait for the store in the loop's thread: nothing else could go on meanwhile, and two changes of threads are
+        saved.
+        """
+        try:
+            is_kept = self.journal.append_here([fact])
+        except StoreError as error:
+            self._on_kept(node, attempt, value, reason, error)
+            return
+        if is_kept:
+            self._on_kept(node, attempt, value, reason, None)
+        else:
+            self._append(fact, lambda error: self._on_kept(node, attempt, value, reason, error))
 
     def _on_kept(self, node: int, attempt: int, value: Any, reason: int | None, error: BaseException | None) -> None:
         driver = self._driver
@@ -272,7 +291,28 @@ class Keeping:
             # Its attempts begin anew: what they have brought is known by itself.
             return
         seconds = driver.clock() - driver.core.attempt_started_at(node)
-        self._note(self.journal.retrying(driver.name_of(node), attempt, seconds, delay, error))
+        self._unwritten[node] = []
+        self._append(
+            self.journal.retrying(driver.name_of(node), attempt, seconds, delay, error),
+            lambda error: self._on_retry_written(node, error),
+        )
+
+    def _on_retry_written(self, node: int, error: BaseException | None) -> None:
+        self._on_noted(error)
+        for then in self._unwritten.pop(node, ()):
+            then(error)
+
+    def is_unwritten(self, node: int) -> bool:
+        """
+        Tell whether the failure of the last attempt is not durable yet: the next one has to wait.
+        """
+        return node in self._unwritten
+
+    def when_written(self, node: int, then: Callable[[BaseException | None], object]) -> None:
+        """
+        Call *then* once the failure of the last attempt is durable.
+        """
+        self._unwritten[node].append(then)
 
     def note_end(self, node: int, attempt: int, error: BaseException) -> None:
         """
@@ -286,12 +326,24 @@ class Keeping:
         reason = REASON_NAMES[driver.core.reason[node]]
         self._note(self.journal.failure(driver.name_of(node), attempt, reason, seconds, error))
 
-    def note_skip(self, node: int) -> None:
+    def skip(self, node: int) -> None:
         """
-        Write down that the condition of a node was false.
+        Write down that the condition of a node was false; it is skipped once that is durable.
         """
         path, why = self._driver.name_of(node), REASON_NAMES[CONDITION]
-        self._note(Fact(FactKind.SKIPPED, path, reason=why, fingerprint=self.fingerprint(node), at=time.time()))
+        fact = Fact(FactKind.SKIPPED, path, reason=why, fingerprint=self.fingerprint(node), at=time.time())
+        if self.journal.waits:
+            self._append(fact, lambda error: self._on_skip_kept(node, error))
+        else:
+            self._note(fact)
+            self._on_skip_kept(node, None)
+
+    def _on_skip_kept(self, node: int, error: BaseException | None) -> None:
+        driver = self._driver
+        if error is None:
+            driver.core.judged(node, False, driver.clock())
+        else:
+            driver.store_failed(error)
 
     def given(self, name: str, payload: bytes) -> Fact:
         """
@@ -430,16 +482,41 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
     try:
         journal = RunJournal(store, ownership, waits=options.get("durability") != "relaxed")
         keeping = Keeping(plan, journal)
-        _write(journal, [keeping.given(name, payload) for name, payload in payloads.items()])
+        facts = [keeping.given(name, payload) for name, payload in payloads.items()]
+        if plan.targets is not None or options.get("outputs"):
+            facts.append(_narrowed(plan, options.get("outputs") or {}))
+        _write(journal, facts)
     except BaseException:
         store.release(ownership)
         raise
     return keeping
 
 
-def reopen_run(plan: Plan, run_id: str, options: Mapping[str, Any]) -> tuple[Keeping, dict[str, Any], dict[str, Any]]:
+def _narrowed(plan: Plan, outputs: Mapping[str, Any]) -> Fact:
     """
-    Go on with the journal of a run; returns its inputs and the outputs that were given to it too.
+    Make the fact that tells which part of its graph a run needs.
+    """
+    targets = None if plan.targets is None else list(plan.targets)
+    payload = encode({"targets": targets, "outputs": list(outputs)})
+    return Fact(FactKind.RESUMED, reason="running", at=time.time(), payload=payload)
+
+
+class Reopened(NamedTuple):
+    """
+    A run that goes on.
+    """
+
+    plan: Plan
+    keeping: Keeping
+    # What it was given when it began.
+    inputs: dict[str, Any]
+    # Outputs that it is given now.
+    outputs: dict[str, Any]
+
+
+def reopen_run(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Reopened:
+    """
+    Go on with the journal of a run.
 
     Raises:
         GraphError: a completed node has changed, or an answer answers nothing. StoreError: the store cannot be used;
@@ -463,10 +540,14 @@ def _reopened(
     options: Mapping[str, Any],
     given: Mapping[str, Any],
     payloads: Mapping[str, bytes],
-) -> tuple[Keeping, dict[str, Any], dict[str, Any]]:
+) -> Reopened:
     stored = store.read(ownership.run_id)
     known, status = read_known(stored.facts)
     inputs = read_inputs(stored.header)
+    plan = _as_narrow(plan, stored.facts)
+    faults = check_inputs(plan, inputs, given)
+    if faults:
+        raise GraphError(faults, plan.name)
     reruns = options.get("on_change") == "rerun"
     facts = _compare(plan, stored.header, known, given, reruns=reruns)
     for fact in facts:
@@ -478,8 +559,21 @@ def _reopened(
     if not is_finished:
         begun = Fact(FactKind.RESUMED, reason="running", at=time.time())
         _write(journal, [begun, *facts, *(keeping.given(name, payload) for name, payload in payloads.items())])
-    # Outputs that were given before hold on, unless others are.
-    return keeping, inputs, {**given}
+    return Reopened(plan, keeping, inputs, {**given})
+
+
+def _as_narrow(plan: Plan, facts: Iterable[Fact]) -> Plan:
+    """
+    Return the plan of the part of the graph that the run needs, if it has not been narrowed anew.
+    """
+    told = [fact.payload for fact in facts if fact.kind == FactKind.RESUMED and fact.payload is not None]
+    if not told or plan.targets is not None:
+        return plan
+    match decode(told[-1]):
+        case {"targets": targets, "outputs": [*outputs]} if targets is None or isinstance(targets, list):
+            return plan.pruned(targets, [name for name in outputs if name in plan.known])
+        case other:
+            raise StoreDamaged(f"{shown(other)} does not say which part of its graph a run needs: the store is damaged")
 
 
 def _compare(

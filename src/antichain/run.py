@@ -195,7 +195,7 @@ def _resumed_driver(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Driv
     from antichain.keeping import reopen_run
 
     chosen = {**_chosen(plan, options), "run_id": run_id}
-    keeping, inputs, chosen["outputs"] = reopen_run(plan, run_id, chosen)
+    plan, keeping, inputs, chosen["outputs"] = reopen_run(plan, run_id, chosen)
     return _with_keeping(plan, inputs, chosen, keeping)
 
 
@@ -286,6 +286,7 @@ def run_driver(driver: Driver) -> RunResult:
     Execute a run on a fresh event loop.
     """
     run = _Run(driver)
+    driver.owns_loop = True
     try:
         # Not by get_running_loop, whose RuntimeError would be the context of everything that the run raises.
         return run.here() if asyncio._get_running_loop() is None else run.in_thread()
