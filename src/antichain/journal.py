@@ -5,6 +5,7 @@ clock, no task, and no node: whoever drives the run has those.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from antichain.stores.codec import annotation_of, decode, encode, encode_error
 from antichain.stores.codec.form import LABELLED
 
 __all__ = ["DECISION", "GIVE_UP", "RUN_AGAIN", "Known", "RunJournal", "forget", "read_inputs", "read_known"]
+
+logger = logging.getLogger("antichain.journal")
 
 # What somebody may say of an attempt of which nobody knows what became.
 RUN_AGAIN: Final = "run again"
@@ -129,6 +132,7 @@ class RunJournal:
         known: Mapping[str, Known] | None = None,
         waits: bool = True,
         reruns: bool = False,
+        recomputes: bool = False,
     ) -> None:
         self.store = store
         self._ownership: Ownership | None = ownership
@@ -138,6 +142,9 @@ class RunJournal:
         self.waits = waits
         # Whether a grown node that has changed runs again; else it fails by name.
         self.reruns = reruns
+        # Whether an output that cannot be stored is made again when the run goes on; else its node fails.
+        self.recomputes = recomputes
+        self._unstorable: set[str] = set()
         # What functions say that they return, by the function's identity: the plan keeps them alive.
         self._annotations: dict[int, Any] = {}
         self._append_now = getattr(store, "append_now", None)
@@ -172,6 +179,14 @@ class RunJournal:
         ownership, self._ownership = self._ownership, None
         if ownership is not None:
             self.store.release(ownership)
+
+    def note_unstorable(self, path: str, error: NotStorable) -> None:
+        """
+        Say, once for each node, that an output is not kept.
+        """
+        if path not in self._unstorable:
+            self._unstorable.add(path)
+            logger.warning("node %r: %s. It runs again if this run is resumed.", path, error)
 
     # -- facts
 

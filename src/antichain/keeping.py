@@ -23,6 +23,7 @@ from antichain.plan import Plan, check_inputs
 from antichain.policies import Settled
 from antichain.resuming.changes import compare, describe_wiring
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint
+from antichain.resuming.history import durations
 from antichain.shape import Flag
 from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
 from antichain.stores.codec import decode, encode
@@ -242,11 +243,15 @@ class Keeping:
             driver.end_well(node, attempt, value, now, reason)
             return
         seconds = now - core.attempt_started_at(node)
-        try:
-            payload = journal.encode(value, kept.function) if kept.persist else None
-        except NotStorable as error:
-            driver.attempt_failed(node, attempt, error, is_fallback=reason is not None)
-            return
+        payload = None
+        if kept.persist:
+            try:
+                payload = journal.encode(value, kept.function)
+            except NotStorable as error:
+                if not journal.recomputes:
+                    driver.attempt_failed(node, attempt, error, is_fallback=reason is not None)
+                    return
+                journal.note_unstorable(path, error)
         why = REASON_NAMES[OUTPUT if reason is None else reason]
         fact = journal.success(path, attempt, why, kept.fingerprint, seconds, payload)
         if not journal.waits:
@@ -464,9 +469,9 @@ def _attempts(before: Known, clock_of_wall: float) -> Past:
 # ---------------------------------------------------------------------- before a run
 
 
-def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> Keeping:
+def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Plan, Keeping]:
     """
-    Begin the journal of a new run.
+    Begin the journal of a new run; returns the plan with what its nodes took in earlier runs.
 
     Raises:
         GraphError: an input or a given output cannot be stored. StoreError: the store cannot be used; RunExists: it has
@@ -478,9 +483,10 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
     header = Header(
         run_id, plan.name, "", time.time(), _encoded(dict(inputs), "the inputs", plan), encode(describe_wiring(plan))
     )
+    plan = plan.with_costs(durations(store, plan.name))
     ownership = store.open(run_id, header)
     try:
-        journal = RunJournal(store, ownership, waits=options.get("durability") != "relaxed")
+        journal = _journal(store, ownership, options)
         keeping = Keeping(plan, journal)
         facts = [keeping.given(name, payload) for name, payload in payloads.items()]
         if plan.targets is not None or options.get("outputs"):
@@ -489,7 +495,21 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
     except BaseException:
         store.release(ownership)
         raise
-    return keeping
+    return plan, keeping
+
+
+def _journal(
+    store: Store, ownership: Ownership, options: Mapping[str, Any], known: Mapping[str, Known] | None = None
+) -> RunJournal:
+    return RunJournal(
+        store,
+        ownership,
+        known=known,
+        waits=options.get("durability") != "relaxed",
+        reruns=options.get("on_change") == "rerun",
+        # No option of users: of whoever keeps runs without having been asked to.
+        recomputes=bool(options.get("recomputes")),
+    )
 
 
 def _narrowed(plan: Plan, outputs: Mapping[str, Any]) -> Fact:
@@ -553,7 +573,8 @@ def _reopened(
     for fact in facts:
         forget(known, fact.node)
     facts += _answered(ownership.run_id, known, options.get("answers") or {}, plan.name)
-    journal = RunJournal(store, ownership, known=known, waits=options.get("durability") != "relaxed", reruns=reruns)
+    journal = _journal(store, ownership, options, known)
+    plan = plan.with_costs(durations(store, plan.name))
     is_finished = status == "succeeded" and not facts and not given
     keeping = Keeping(plan, journal, is_finished=is_finished)
     if not is_finished:

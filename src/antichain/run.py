@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from antichain.core.facts import Event, Listener
 from antichain.driver import Driver, Progress, Settings
-from antichain.errors import RunFailed, RunTimeout, note
+from antichain.errors import Fault, GraphError, RunFailed, RunTimeout, note
 from antichain.graph import Graph
 from antichain.limit import Limit
 from antichain.plan import Plan
@@ -55,6 +55,9 @@ def settle(
     Settle the options of a run: what the call says, else the graph, else what holds without a word.
     """
     chosen = _chosen(plan, options)
+    if keeping is None and chosen.get("store") is not None:
+        text = "store=: only runs of a graph or a plan can be kept. Make this one a graph: run, arun, astream, batch."
+        raise GraphError(Fault("bad-policy", text), plan.name)
     tracing, progress = _tracing(chosen.get("tracer")), _progress(chosen.get("progress"))
     # A trace comes first: nobody else is to see an attempt that has no span yet.
     watching = [each for each in (tracing, progress, *_watchers()) if each is not None]
@@ -184,7 +187,7 @@ def _kept_driver(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, An
 
     chosen = _chosen(plan, options)
     run_id = chosen["run_id"] = chosen.get("run_id") or _new_run_id()
-    keeping = open_run(plan, run_id, inputs, chosen)
+    plan, keeping = open_run(plan, run_id, inputs, chosen)
     return _with_keeping(plan, inputs, chosen, keeping)
 
 
