@@ -1,6 +1,5 @@
 """What has changed between a stored run and a graph, in words; see antichain.resuming.changes."""
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from antichain.plan import Plan
 from antichain.resuming.changes import Changes, compare, describe_wiring
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint
 from antichain.resuming.wired import is_mapped, subplan_of
+from antichain.stores.codec import decode, encode
 
 
 def one() -> int:
@@ -69,7 +69,7 @@ def changes(
     plan = then.plan()
     kept = dict(walk(plan, items))
     paths = completed.split() if isinstance(completed, str) else completed
-    wiring = json.loads(json.dumps(describe_wiring(plan))) if is_described else {}
+    wiring = decode(encode(describe_wiring(plan))) if is_described else {}
     return compare(now.plan(targets), wiring, {path: kept[path] for path in paths}, replaced)
 
 
@@ -624,7 +624,7 @@ def test_wiring_is_small_and_of_large_graphs_left_out() -> None:
     graph = Graph("chain")
     for name, before in chain.items():
         graph.add(name, one, depends_on=[before] if before else ())
-    data = json.dumps(describe_wiring(graph.plan()), separators=(",", ":"))
+    data = encode(describe_wiring(graph.plan()))
     assert (len(data) - sum(len(name) + 3 for name in chain)) / 1000 < 30
     wide = Graph("wide")
     for layer in range(3):

@@ -351,6 +351,31 @@ for what in sorted(DIFFERENT):
     assert found == {here}
 
 
+def test_fingerprints_are_what_earlier_releases_wrote() -> None:
+    """They are in files of users: if this test fails, every run that was stored before is refused."""
+    graph = with_node(take_with, inputs=lambda g: {"x": [g["a"].path("title", 0)], "more": {"k": [1, None, "é"]}})
+    graph.map("m", take, "a", key=str, version="7")
+    graph.add("outer", inner("p"), inputs={"x": graph["n"]})
+    plan = graph.plan()
+    container = fingerprints(plan)[plan.index["outer"]]
+    inside = fingerprints(plan.arguments[plan.index["outer"]].subplan, container)
+    instance = instance_fingerprint(fingerprints(plan)[plan.index["m"]], "item")
+    assert [*fingerprints(plan), *inside, instance, inside_fingerprint(instance, {"q": 1})] == GOLDEN
+
+
+GOLDEN = [
+    "2a8e4d4df90f:",
+    "2a8e4d4df90f:",
+    "8e692dfba79b:",
+    "a08dd1370870-a455c163179a:7",
+    "edaac8c43d75-09882f2001ca:",
+    "8476f0891f17.78c4794d7173:",
+    "07dcc90224d3.78c4794d7173:",
+    "a08dd1370870.db84e14ff194.302d10159a24:7",
+    "9b0a7318cb12.db84e14ff194.273990ea1d69:7",
+]
+
+
 def test_fingerprint_can_be_parted() -> None:
     """A version may hold what parts a fingerprint; any text can be read."""
     text = of(with_node(one, version="a:b.c-d"))

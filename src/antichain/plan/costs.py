@@ -86,9 +86,8 @@ class _Part:
         for local, expected in self.own.items():
             cost[local] = expected
         for local, part in self.inside.items():
-            node = plan.nodes[local]
             arguments[local] = _with_subplan(arguments[local], part.made)
-            if node.mapped is None and node.policies.cost is None:
+            if plan.nodes[local].policies.cost is None:
                 cost[local] = max(part.made.shape.remaining, default=0.0)
         for local, expected in self.own.items():
             if plan.nodes[local].mapped is not None:

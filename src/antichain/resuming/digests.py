@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from antichain.errors import NotStorable
+from antichain.stores.codec import digest
 
 __all__ = ["DIGEST_CHARACTERS", "hashed", "value_digest"]
 
@@ -21,17 +22,6 @@ def hashed(parts: Any) -> str:  # Any: texts, numbers and lists of them
     """
     text = json.dumps(parts, separators=(",", ":"), allow_nan=False)
     return blake2b(text.encode(), digest_size=DIGEST_CHARACTERS // 2).hexdigest()
-
-
-def digest(value: object) -> str:
-    """
-    Return the digest of a value of JSON; equal values have equal ones.
-    """
-    try:
-        text = json.dumps(value, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise NotStorable("", str(error)) from error
-    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def value_digest(value: object) -> str:

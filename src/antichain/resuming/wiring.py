@@ -13,12 +13,14 @@ from antichain.errors import StoreDamaged
 from antichain.plan import Plan
 from antichain.policies import Join
 from antichain.resuming.wired import is_keyed, is_mapped, subplan_of, version_of, wired
+from antichain.runnable import CallKind
 from antichain.shape import Flag, with_start_edges
 
 __all__ = ["Level", "describe_wiring", "read_wiring"]
 
-# Nodes and edges up to which a graph is described; of larger ones only the name is.
-DESCRIBED: Final = 200_000
+# Nodes and edges, and characters of ids, up to which a graph is described; of larger ones only the name is.
+DESCRIBED: Final = 60_000
+CHARACTERS: Final = 800_000
 # What each letter stands for.
 KINDS: Final = {"n": "a plain node", "g": "a graph", "p": "a map", "k": "a map with key="}
 JOINS: Final = tuple(join.name.lower() for join in Join)
@@ -68,19 +70,24 @@ def describe_wiring(plan: Plan) -> dict[str, Any]:
     """
     Return how the nodes of *plan* are wired, as plain data for the header of a run: about 30 bytes a node and its id.
 
-    Of a graph with more than 200,000 nodes and edges only the name is told.
+    Of a graph with more than 60,000 nodes and edges only the name is told.
     """
     plans = _all_plans(plan)
-    if sum(each.shape.count + sum(map(len, each.shape.upstream)) for each in plans) > DESCRIBED:
+    size = sum(each.shape.count + sum(map(len, each.shape.upstream)) for each in plans)
+    if size > DESCRIBED or sum(map(_characters, plans)) > CHARACTERS:
         return {"name": plan.name}
     number = {id(each): index for index, each in enumerate(plans)}
     return {"name": plan.name, "graphs": [_described(each, number) for each in plans]}
 
 
+def _characters(plan: Plan) -> int:
+    return sum(map(len, plan.ids)) + sum([len(node.policies.version) for node in plan.nodes if node.policies.version])
+
+
 def _all_plans(plan: Plan) -> list[Plan]:
     found, seen = [plan], {id(plan)}
     for each in found:  # grows while it is read
-        for node in range(each.shape.count) if each.kinds.count(6) else ():
+        for node in range(each.shape.count) if CallKind.GENERAL in each.kinds else ():
             inside = subplan_of(each, node)
             if inside is not None and id(inside) not in seen:
                 seen.add(id(inside))
