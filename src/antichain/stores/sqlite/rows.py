@@ -30,9 +30,9 @@ Row = tuple[Any, ...]
 
 def first_id(run: int) -> int:
     """
-    Return the id of the first fact that a run may have.
+    Return the id before the first fact of a run: nothing may be there.
     """
-    return (run << 32) + 1
+    return run << 32
 
 
 def last_id(run: int) -> int:
