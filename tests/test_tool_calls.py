@@ -112,6 +112,7 @@ def test_five_calls_of_which_one_is_good() -> None:
     assert unknown["available"] == ["search", "slow", "fails", "add"]
     assert "Did you mean 'search'?" in unknown["message"]
     assert [fault["path"] for fault in invalid["faults"]] == ["limit"]
+    assert invalid["message"].endswith('limit: should be a valid integer (given "many").')
     assert late["message"] == "The tool 'slow' did not finish within 10 s."
     assert crash["message"] == "The tool 'fails' failed: ValueError: the index is gone"
     assert isinstance(messages.results[3].error, ValueError)
@@ -291,6 +292,19 @@ def test_a_broken_call_is_answered_and_harms_nobody(name: str) -> None:
     if isinstance(own, str) and 0 < len(own) < 500 and "\ud800" not in own:
         assert known == own
     json.dumps(messages, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ('{"b": 2}', "The tool 'add' was not called: a: is missing."),
+        ("{}", "The tool 'add' was not called: a: is missing (and 1 more fault)."),
+        ('{"c": 3}', "(and 2 more faults)."),
+        ('{"a": %s}' % ("9" * 5_000), "The arguments have a number of more digits than can be read. Send one JSON"),
+    ],
+)
+def test_what_is_wrong_with_arguments_is_said_in_plain_words(arguments: str, says: str) -> None:
+    assert says in told(run([call("add", arguments)])[0])["message"]
 
 
 TEXTS = st.text(st.characters(exclude_categories=[]), max_size=20)

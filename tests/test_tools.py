@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field
 
 from antichain import Context, Graph, GraphError, Tool, Tools, run_tool_calls, value
 from antichain.agents.tools.faults import ArgumentsInvalid
+from antichain.agents.tools.tool import tools_of
 
 
 class Color(Enum):
@@ -533,6 +534,10 @@ def test_a_graph_that_cannot_be_planned_or_nested_is_no_tool() -> None:
         (lambda: Tool(lambda x: x), r"called '<lambda>': use Tool\(…, name=…\)"),
         (lambda: Tool(print), r"takes \*args, but a model gives arguments by name"),
         (lambda: Tool(max), "does not say what it takes: give its JSON schema"),
+        (lambda: Tools([len]), r"cannot be a tool: give the tools one by one, Tools\(\*functions\)"),
+        (lambda: tools_of(len), r"<built-in function len> was given as the tools: use Tools\(…\) or a list of them"),
+        (lambda: tools_of({"len": len}), r"was given as the tools: .*, and names by Tool\(…, name=…\)"),
+        (lambda: tools_of("len"), "'len' was given as the tools"),
         (lambda: Tool(len, name="a b"), "called 'a b'"),
         (lambda: Tool(len, name="x" * 65), "cannot be a tool called"),
         (lambda: Tool(len, retries=3), r"retries= is not a node policy\. Did you mean 'retry'\?"),  # type: ignore[call-arg]

@@ -159,7 +159,8 @@ def invalid_arguments(call: ToolCall, error: ArgumentsInvalid) -> ToolResult:
     faults = [
         {"path": fault.path, "problem": fault.problem, "given": fault.given} for fault in error.faults[:MAX_LISTED]
     ]
-    more = f" (and {len(error.faults) - 1} more faults)" if len(error.faults) > 1 else ""
+    others = len(error.faults) - 1
+    more = f" (and {others} more fault{'s' * (others > 1)})" if others else ""
     text = f"The tool {call.name!r} was not called: {next(iter(error.faults))}{more}."
     return failure(call, "invalid_arguments", text, error=error, faults=faults)
 

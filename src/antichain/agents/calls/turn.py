@@ -18,7 +18,7 @@ from antichain.agents.calls.results import ToolMessages, ToolResult, told
 from antichain.agents.calls.rules import NAME, refused, settled
 from antichain.agents.calls.texts import ArgumentsMalformed, as_text, canonical, encodable, read_arguments, size_of
 from antichain.agents.tools.faults import ArgumentsInvalid
-from antichain.agents.tools.tool import Tool, Tools
+from antichain.agents.tools.tool import Tool, Tools, tools_of
 from antichain.context import Context
 from antichain.errors import NodeFailed, shown
 from antichain.graph import Graph, value
@@ -44,7 +44,7 @@ class Turn:
     """
 
     def __init__(self, calls: object, tools: Tools | Iterable[Any], options: Mapping[str, Any]) -> None:
-        self.tools = tools if isinstance(tools, Tools) else Tools(*tools)
+        self.tools = tools_of(tools)
         self.rules, self.run_options = settled(options, self.tools)
         rules = self.rules
         self.graph = Graph(NAME, limits=rules.limits, defaults=Policies(timeout=rules.timeout))

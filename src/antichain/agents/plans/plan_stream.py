@@ -16,7 +16,7 @@ from antichain.agents.plans.formats import FORMATS, FormatFault, PlanFormat, Rea
 from antichain.agents.plans.ordering import Ordering
 from antichain.agents.plans.refusal import PlanRefused, Told
 from antichain.agents.plans.steps import Kept
-from antichain.agents.tools.tool import Tools
+from antichain.agents.tools.tool import Tools, tools_of
 from antichain.errors import Fault, GraphError, RunFailed, shown
 from antichain.executors import ExecutorOptions, ParallelStepExecutor, PreparedStep, Step, add_step
 from antichain.feed import Feed, FeedInside, Refusable
@@ -109,7 +109,7 @@ class PlanStream(Refusable, Growing):
         if format not in FORMATS:
             text = f"format={shown(format)} is no form of a plan: take one of {', '.join(FORMATS)}."
             raise GraphError(Fault("bad-policy", text), NAME)
-        self.tools = tools if isinstance(tools, Tools) else Tools(*tools)
+        self.tools = tools_of(tools)
         self.caps = Caps(max_steps, max_depth, max_bytes, max_nesting)
         self.format: PlanFormat = format
         self._source = source

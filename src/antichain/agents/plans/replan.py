@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from antichain.agents.plans.plan_stream import PlanOptions, PlanStream, Reading, Source
 from antichain.agents.plans.refusal import PlanRefused, report
 from antichain.agents.plans.steps import Kept
-from antichain.agents.tools.tool import Tools
+from antichain.agents.tools.tool import Tools, tools_of
 from antichain.errors import Fault, GraphError, RunFailed, shown
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ async def replan(
     """
     if type(rounds) is not int or rounds < 1:
         raise GraphError(Fault("bad-policy", f"rounds={shown(rounds)}: must be a whole number of plans, at least 1."))
-    allowed = tools if isinstance(tools, Tools) else Tools(*tools)
+    allowed = tools_of(tools)
     loop = _Rounds(allowed, {name: Kept(value) for name, value in (inputs or {}).items()})
     feedback: Feedback | None = None
     for number in range(1, rounds + 1):

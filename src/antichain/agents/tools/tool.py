@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, Unpack
 
 from antichain.agents.tools.checking import Checker
@@ -21,7 +21,7 @@ from antichain.graph import Graph, Node
 from antichain.policies import NodePolicies, Policies, policies_of
 from antichain.runnable import EMPTY, describe
 
-__all__ = ["Tool", "Tools"]
+__all__ = ["Tool", "Tools", "tools_of"]
 
 # In this file, Any is a user's function or object, JSON, or a value of the user's types.
 
@@ -252,6 +252,22 @@ class Tools(Mapping[str, Tool]):
         return f"Tools({', '.join(self._tools)})"
 
 
+def tools_of(given: Tools | Iterable[Any]) -> Tools:
+    """
+    Return a set of tools, or make one of several.
+
+    Raises:
+        GraphError: one of them cannot be a tool, or *given* is not several.
+        ImportError: pydantic (or jsonschema, for a schema that is a dict) is not installed.
+    """
+    if isinstance(given, Tools):
+        return given
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        fix = "use Tools(…) or a list of them, and names by Tool(…, name=…)"
+        raise GraphError(Fault("bad-tool", f"{shown(given)} was given as the tools: {fix}."), "tools")
+    return Tools(*given)
+
+
 # -- what kind of tool it is
 
 
@@ -261,6 +277,8 @@ def _foreign_of(runnable: Any) -> Foreign | None:
     described = describe(runnable)
     if described is None:
         fix = "use a function, a Graph, or an object with invoke or ainvoke"
+        if isinstance(runnable, (list, tuple, Mapping)):
+            fix = "give the tools one by one, Tools(*functions), and names by Tool(…, name=…)"
         raise GraphError(Fault("bad-tool", f"{shown(runnable)} cannot be a tool: {fix}."), "tools")
     return read_foreign(runnable) if described.form in ("ainvoke", "invoke") else None
 
