@@ -40,9 +40,16 @@ if TYPE_CHECKING:
     from antichain.errors import NobodyAnswers as NobodyAnswers
     from antichain.errors import NodeFailed as NodeFailed
     from antichain.errors import NodeTimeout as NodeTimeout
+    from antichain.errors import NotStorable as NotStorable
+    from antichain.errors import OwnershipLost as OwnershipLost
+    from antichain.errors import RunExists as RunExists
     from antichain.errors import RunFailed as RunFailed
     from antichain.errors import RunnerError as RunnerError
+    from antichain.errors import RunOwned as RunOwned
     from antichain.errors import RunTimeout as RunTimeout
+    from antichain.errors import StoreDamaged as StoreDamaged
+    from antichain.errors import StoreError as StoreError
+    from antichain.errors import UnknownRun as UnknownRun
     from antichain.executors import GraphNode as GraphNode
     from antichain.executors import ParallelGraphExecutor as ParallelGraphExecutor
     from antichain.executors import ParallelStepExecutor as ParallelStepExecutor
@@ -64,6 +71,9 @@ if TYPE_CHECKING:
     from antichain.record import RunResult as RunResult
     from antichain.simulation import Estimate as Estimate
     from antichain.stages import Outcome as Outcome
+    from antichain.stores import MemoryStore as MemoryStore
+    from antichain.stores import SqliteStore as SqliteStore
+    from antichain.stores.codec import register_codec as register_codec
 
 # Where each public name lives; it is imported when it is first used.
 _HOMES = {
@@ -96,14 +106,23 @@ _HOMES = {
         "NobodyAnswers",
         "NodeFailed",
         "NodeTimeout",
+        "NotStorable",
+        "OwnershipLost",
+        "RunExists",
         "RunFailed",
+        "RunOwned",
         "RunnerError",
         "RunTimeout",
+        "StoreDamaged",
+        "StoreError",
+        "UnknownRun",
     ),
     "executors": ("GraphNode", "ParallelGraphExecutor", "ParallelStepExecutor", "Step"),
     "gathering": ("amap", "gather", "map"),
     "graph": ("Graph", "Node", "value"),
     "stages": ("Outcome",),
+    "stores": ("MemoryStore", "SqliteStore"),
+    "stores.codec": ("register_codec",),
     "plan": ("Plan",),
     "hedge": ("Hedge",),
     "limit": ("Limit",),
@@ -129,6 +148,7 @@ __all__ = [
     "Hedge",
     "InternalError",
     "Limit",
+    "MemoryStore",
     "NobodyAnswers",
     "Node",
     "NodeEnded",
@@ -139,7 +159,9 @@ __all__ = [
     "NodeRetrying",
     "NodeStarted",
     "NodeTimeout",
+    "NotStorable",
     "Outcome",
+    "OwnershipLost",
     "ParallelGraphExecutor",
     "ParallelStepExecutor",
     "Plan",
@@ -149,23 +171,30 @@ __all__ = [
     "Question",
     "Retry",
     "RunEnded",
+    "RunExists",
     "RunFailed",
+    "RunOwned",
     "RunResult",
     "RunStarted",
     "RunTimeout",
     "RunnerError",
     "Sanitizer",
+    "SqliteStore",
     "Step",
+    "StoreDamaged",
+    "StoreError",
     "Timeout",
     "Tool",
     "ToolCall",
     "ToolMessages",
     "ToolResult",
     "Tools",
+    "UnknownRun",
     "__version__",
     "amap",
     "gather",
     "map",
+    "register_codec",
     "replan",
     "run_tool_calls",
     "run_tool_calls_sync",

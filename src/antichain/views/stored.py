@@ -22,6 +22,7 @@ __all__ = ["ago", "clock_time", "fitting", "question_text", "runs_text", "size_t
 # Lines for nodes, and columns for the name of one.
 ROWS: Final = 40
 MOST_NAME: Final = 40
+LEAST_NAME: Final = 8
 LEAST_NOTE: Final = 12
 # Names in a sentence.
 SHOWN_NAMES: Final = 5
@@ -133,7 +134,7 @@ def runs_text(lines: Sequence[RunLine], now: float, width: int) -> str:
     ]
     wide = [max(columns(row[at]) for row in rows) for at in range(6)]
     # What is too long is taken from the name of the graph.
-    wide[1] = max(8, min(wide[1], width - sum(wide) + wide[1] - 10))
+    wide[1] = min(wide[1], max(LEAST_NAME, width - sum(wide) + wide[1] - 10))
     found = []
     for row in rows:
         cells = [_padded(cut_middle(cell, wide[at]), wide[at], at in (3, 5)) for at, cell in enumerate(row)]
@@ -208,7 +209,7 @@ def _table(run: StoredRun, now: float, width: int) -> Iterator[str]:
     state = max(columns(row[1]) for row in rows)
     tries, seconds = max(columns(row[2]) for row in rows), max(columns(row[3]) for row in rows)
     others = state + tries + seconds + 2 * (2 + (tries > 0) + (seconds > 0))
-    name = max(8, min(name, width - others))
+    name = min(name, max(LEAST_NAME, width - others))
     room = width - name - others - 2
     for row in rows:
         cells = [_padded(cut_middle(row[0], name), name, False), _padded(row[1], state, False)]

@@ -24,7 +24,8 @@ class ValueLimits:
     Bound one value in a store. Reading anything within the default limits takes at most 1 s and 100 MB.
 
     Example:
-        >>> encode([1, 2, 3], limits=ValueLimits(items=2))
+        >>> from antichain.stores.codec import encode
+        >>> encode([1, 2, 3], limits=ValueLimits(items=2))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         antichain.errors.NotStorable: output cannot be stored: it has more than 2 items, ...
     """
