@@ -303,6 +303,9 @@ def _function_in(function: Any) -> Any:
     if inspect.ismethod(function):
         function = function.__func__
     if not inspect.isroutine(function):
+        if "__annotations__" in getattr(function, "__dict__", ()):
+            # It says what it gives for itself, not for its class.
+            return function
         call = inspect.getattr_static(type(function), "__call__", None)
         function = call if inspect.isfunction(call) else None
     return None if function is None else inspect.unwrap(function)

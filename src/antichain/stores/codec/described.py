@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import cached_property
@@ -84,13 +85,57 @@ def fields_of(value: Any) -> Iterator[tuple[str, Any]]:
         Misfit: it is more than its fields.
     """
     kind = type(value)
-    names = [field.name for field in dataclasses.fields(kind)]
-    _check_whole(value, kind, names)
-    for name in names:
+    layout = _LAYOUTS.get(kind)
+    if layout is None:
+        layout = _LAYOUTS[kind] = _layout_of(kind)
+    for name in layout.slots:
+        if hasattr(value, name):
+            raise Misfit(NO_FIELD.format(name))
+    if layout.has_dict:
+        for name in value.__dict__:
+            # What is only kept to spare time is computed again.
+            if name not in layout.names and not _is_cache(kind, name):
+                raise Misfit(NO_FIELD.format(name))
+    for name in layout.names:
         try:
             yield name, getattr(value, name)
         except AttributeError:  # init=False, and nobody has set it
             continue
+
+
+class Layout(NamedTuple):
+    """
+    Where the instances of a dataclass keep what they hold.
+    """
+
+    # Of its fields, in their order.
+    names: dict[str, None]
+    # Those that are no fields.
+    slots: tuple[str, ...]
+    has_dict: bool
+
+
+_LAYOUTS: weakref.WeakKeyDictionary[type, Layout] = weakref.WeakKeyDictionary()
+NO_FIELD: Final = "has an attribute {!r} that is no field: declare it, as field(init=False)"
+
+
+def _layout_of(kind: Any) -> Layout:
+    base = next((each for each in kind.__mro__[:-1] if not each.__flags__ & HEAP_TYPE), None)
+    if base is not None:
+        raise Misfit(f"is a dataclass and a {base.__qualname__} at once")
+    names = dict.fromkeys(field.name for field in dataclasses.fields(kind))
+    slots = [each for base in kind.__mro__ for each in _slots_in(base) if each not in names]
+    return Layout(names, tuple(slots), kind.__dictoffset__ != 0)
+
+
+def _slots_in(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    names = (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+
+
+def _is_cache(kind: type, name: str) -> bool:
+    return isinstance(inspect.getattr_static(kind, name, None), cached_property)
 
 
 def make_record(kind: type, given: Mapping[str, Any]) -> Any:
@@ -117,24 +162,6 @@ def make_record(kind: type, given: Mapping[str, Any]) -> Any:
     if left:
         raise Misfit(f"has a field {next(iter(left))!r}, which {kind.__qualname__} has not")
     return made
-
-
-def _check_whole(value: Any, kind: type, names: list[str]) -> None:
-    base = next((each for each in kind.__mro__[:-1] if not each.__flags__ & HEAP_TYPE), None)
-    if base is not None:
-        raise Misfit(f"is a dataclass and a {base.__qualname__} at once")
-    more = [name for name in getattr(value, "__dict__", ()) if name not in names]
-    slots = [each for base in kind.__mro__ for each in _slots_in(base) if each not in names and hasattr(value, each)]
-    for name in (*more, *slots):
-        # What is only kept to spare time is computed again.
-        if not isinstance(inspect.getattr_static(kind, name, None), cached_property):
-            raise Misfit(f"has an attribute {name!r} that is no field: declare it, as field(init=False)")
-
-
-def _slots_in(kind: type) -> tuple[str, ...]:
-    slots = kind.__dict__.get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
 # -- named tuples
@@ -192,7 +219,7 @@ def model_of(value: Any) -> Model:
     kind = type(value)
     fields = {name: value.__dict__[name] for name in kind.model_fields if name in value.__dict__}
     for name in value.__dict__:
-        if name not in fields and not isinstance(inspect.getattr_static(kind, name, None), cached_property):
+        if name not in fields and not _is_cache(kind, name):
             raise Misfit(f"has an attribute {name!r} that is no field")
     given = [name for name in fields if name in value.model_fields_set]
     private = getattr(value, "__pydantic_private__", None)
@@ -210,7 +237,7 @@ def make_model(kind: Any, model: Model) -> Any:
     """
     values: Any = {**(model.extra or {}), **model.fields}
     if getattr(kind, "__pydantic_root_model__", False):
-        made = kind.model_validate(model.fields["root"])
+        made = kind.model_validate(model.fields["root"], strict=False)
     else:
         made = _validator_of(kind)(values)
     if model.given is not None:
@@ -221,8 +248,11 @@ def make_model(kind: Any, model: Model) -> Any:
 
 
 def _validator_of(kind: Any) -> Callable[[Any], Any]:
+    # Not strictly: a strict model with use_enum_values takes no value that it has itself.
     if "by_name" in inspect.signature(kind.model_validate).parameters:  # since pydantic 2.11
-        return lambda values: kind.model_validate(values, by_alias=False, by_name=True)
+        return lambda values: kind.model_validate(values, strict=False, by_alias=False, by_name=True)
     aliases = {name: field.validation_alias for name, field in kind.model_fields.items()}
     names = {name: alias for name, alias in aliases.items() if isinstance(alias, str)}
-    return lambda values: kind.model_validate({names.get(name, name): value for name, value in values.items()})
+    return lambda values: kind.model_validate(
+        {names.get(name, name): each for name, each in values.items()}, strict=False
+    )

@@ -20,6 +20,7 @@ __all__ = ["StoredError", "decode_error", "encode_error"]
 MAX_MESSAGE: Final = 10_000
 MAX_TRACEBACK: Final = 50_000
 MAX_NOTES: Final = 20
+LONGEST: Final = {"type": MAX_MESSAGE, "message": MAX_MESSAGE, "traceback": MAX_TRACEBACK}
 # Of a group, and of each stack.
 MAX_GROUP: Final = 10
 MAX_FRAMES: Final = 50
@@ -65,10 +66,7 @@ def encode_error(error: BaseException, *, redact: Callable[[str], str] | None = 
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         parts = {"type": name, "message": _safely(str, error), "traceback": _safely(_traceback, error)}
         notes = _notes(error)
-    told = {
-        name: _shown(part, MAX_TRACEBACK if name == "traceback" else MAX_MESSAGE, redact)
-        for name, part in parts.items()
-    }
+    told = {name: _shown(part, LONGEST[name], redact) for name, part in parts.items()}
     body = {**told, "notes": [_shown(each, MAX_MESSAGE, redact) for each in notes[:MAX_NOTES]]}
     return pack(as_json(body).encode(), ERROR, compress=False)
 
@@ -87,11 +85,9 @@ def decode_error(data: bytes) -> StoredError:
     if type(notes) is not list or any(type(each) is not str for each in (*found.values(), *notes)):
         raise StoreDamaged("a stored exception is not made of texts")
     # Another writer would have taken what it liked: escapes of a terminal, or a text without an end.
-    parts = {
-        name: _shown(text, MAX_TRACEBACK if name == "traceback" else MAX_MESSAGE, None) for name, text in found.items()
-    }
+    parts = {name: _shown(text, LONGEST[name], None) for name, text in found.items()}
     notes = tuple(_shown(each, MAX_MESSAGE, None) for each in notes[:MAX_NOTES])
-    return StoredError(parts["type"], parts["message"], parts["traceback"], notes)
+    return StoredError(printable(parts["type"]), parts["message"], parts["traceback"], notes)
 
 
 def _traceback(error: BaseException) -> str:

@@ -83,9 +83,11 @@ def unpack(data: bytes, limits: ValueLimits) -> tuple[int, str]:
     flags = first & 0x0F
     if flags & SQUEEZED:
         text = _unsqueezed(text, limits)
-    problem = too_much(text, flags, limits)
-    if problem:
-        raise StoreDamaged(f"a stored value {problem}: nothing that large was written")
+    # What is shorter than anything may be, is not.
+    if len(text) > limits.depth or len(text) >= limits.items or len(text) > limits.size_bytes:
+        problem = too_much(text, flags, limits)
+        if problem:
+            raise StoreDamaged(f"a stored value {problem}: nothing that large was written")
     try:
         return flags, text.decode()
     except UnicodeDecodeError as error:

@@ -111,23 +111,28 @@ def loads(data: bytes, limits: ValueLimits) -> tuple[int, Any]:
     """
     flags, text = unpack(data, limits)
     try:
-        return flags, _decoder(flags & (TAGGED | LABELLED), limits).decode(text)
+        read = _decoder(flags & (TAGGED | LABELLED), limits) if flags & (TAGGED | LABELLED) else READ_PLAIN
+        found, end = read(text)
     except RecursionError:
         raise StoreDamaged("a stored value is nested too deep to be read") from None
     except ValueError as error:
         raise StoreDamaged(f"a stored value is not what was written: {error}") from None
+    if end != len(text):
+        raise StoreDamaged("a stored value is not what was written: there is something behind it")
+    return flags, found
 
 
 @lru_cache(maxsize=64)
-def _decoder(flags: int, limits: ValueLimits) -> json.JSONDecoder:
-    read = {0: _read_object, TAGGED: _tag_reader(limits, _MAKERS), TAGGED | LABELLED: _tag_reader(limits, _LATER)}.get(
-        flags
-    )
-    if read is None:
+def _decoder(flags: int, limits: ValueLimits) -> Callable[[str], tuple[Any, int]]:
+    if not flags & TAGGED:
         raise StoreDamaged("a stored value has flags that are never written")
+    return _json_reader(_tag_reader(limits, _LATER if flags & LABELLED else _MAKERS))
+
+
+def _json_reader(read: Callable[[list[tuple[str, Any]]], Any]) -> Callable[[str], tuple[Any, int]]:
     return json.JSONDecoder(
         object_pairs_hook=read, parse_float=_read_real, parse_int=_read_whole, parse_constant=_read_constant
-    )
+    ).raw_decode
 
 
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -152,6 +157,9 @@ def _read_whole(text: str) -> int:
 
 def _read_constant(text: str) -> Any:
     raise ValueError(f"{text} is no JSON")
+
+
+READ_PLAIN = _json_reader(_read_object)
 
 
 def _tag_reader(
@@ -192,11 +200,15 @@ class Pending:
         return f"<{self.tag}>"
 
 
-def _later(tag: str, *, is_class: bool) -> Callable[[Any], Pending]:
+def _later(tag: str, parts: int) -> Callable[[Any], Pending]:
+    """
+    Make what keeps the payload of a tag; of an instance, a label and so many *parts* in all.
+    """
+
     def keep(payload: Any) -> Pending:
         items = _list(payload)
-        if is_class and (len(items) < 2 or type(items[0]) is not str):
-            raise ValueError("a label is missing")
+        if parts and (len(items) != parts or type(items[0]) is not str):
+            raise ValueError("a label is needed, and what it is a label of")
         return Pending(tag, items)
 
     return keep
@@ -262,8 +274,9 @@ _MAKERS: Final[dict[str, Callable[[Any], Any]]] = {
     "$custom": _read_custom,
 }
 _LATER: Final[dict[str, Callable[[Any], Any]]] = {
-    **{tag: _later(tag, is_class=False) for tag in ("$tuple", "$set", "$frozenset", "$dict")},
-    **{tag: _later(tag, is_class=True) for tag in ("$custom", "$enum", "$object", "$named", "$model")},
+    **{tag: _later(tag, 0) for tag in ("$tuple", "$set", "$frozenset", "$dict")},
+    **{tag: _later(tag, 2) for tag in ("$custom", "$enum", "$object", "$named")},
+    "$model": _later("$model", len(("label", *Model._fields))),
 }
 
 

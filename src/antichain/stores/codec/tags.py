@@ -8,16 +8,18 @@ types themselves raise, all of READING_ERRORS).
 from __future__ import annotations
 
 import math
+import os
 import re
 import struct
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
 from typing import Any, Final, TypeVar
 from uuid import UUID
-from zoneinfo import ZoneInfo
+from zoneinfo import TZPATH, ZoneInfo, available_timezones
 
 __all__ = ["PATHS", "READERS", "READING_ERRORS", "WRITERS", "as_base64", "whole_tag"]
 
@@ -80,7 +82,12 @@ def _read_bytes(payload: Any) -> bytes:
 
 
 def _read_text(payload: Any) -> str:
-    return _read_bytes(payload).decode("utf-8", "surrogatepass")
+    value = _read_bytes(payload).decode("utf-8", "surrogatepass")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value
+    raise ValueError("a text for which there is no need of a tag")
 
 
 # -- dates and times
@@ -112,8 +119,9 @@ def _write_zone(zone: tzinfo | None) -> Any:
         offset = zone.utcoffset(None)
         # One without a date is the same all the year: that of timezone, and of the UTC of other packages.
         if offset is not None:
-            name = zone.tzname(None)
-            return [offset // timedelta(microseconds=1), name if type(name) is str else ""]
+            microseconds = offset // timedelta(microseconds=1)
+            name = zone.tzname(None) if type(zone) is not timezone or _has_name(zone) else None
+            return [microseconds, name] if type(name) is str else [microseconds]
     what = f"{type(zone).__module__}.{type(zone).__qualname__}"
     raise ValueError(f"its time zone is a {what}: use zoneinfo.ZoneInfo(name), or .astimezone(datetime.UTC)")
 
@@ -141,12 +149,21 @@ def _read_zone(payload: Any) -> tzinfo | None:
     if payload is None:
         return None
     if type(payload) is str:
-        if not _is_zone_name(payload):
-            raise ValueError("that is no time zone")
-        return ZoneInfo(payload)
-    microseconds, name = _list(payload)
-    offset = timedelta(microseconds=_number(microseconds))
-    return timezone(offset, _text(name))
+        return _zone_called(payload)
+    microseconds, *name = _list(payload)
+    return timezone(timedelta(microseconds=_number(microseconds)), *map(_text, name))
+
+
+@lru_cache(maxsize=64)
+def _zone_called(name: str) -> ZoneInfo:
+    # Looked for before it is asked for: where the system has no such file, zoneinfo imports a package of that name.
+    if _is_zone_name(name) and (_is_file_of_zones(name) or name in available_timezones()):
+        return ZoneInfo(name)
+    raise ValueError(f"{name!r} is no time zone that is known here")
+
+
+def _is_file_of_zones(name: str) -> bool:
+    return any(os.path.isfile(os.path.join(place, name)) for place in TZPATH)
 
 
 def _is_zone_name(name: str) -> bool:

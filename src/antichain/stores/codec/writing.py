@@ -34,6 +34,7 @@ __all__ = ["digest", "encode", "tree_of"]
 
 SCALARS: Final = frozenset([type(None), bool, str])
 SIMPLE: Final[dict[Any, bytes]] = {None: PLAIN + b"null", True: PLAIN + b"true", False: PLAIN + b"false"}
+PLAIN_NUMBER: Final = PLAIN + b"%d"
 # Whole numbers below this are written in digits: any Python can read them, whatever its limit for texts of numbers is.
 MAX_PLAIN: Final = 10**600
 # How many bits a decimal digit takes, at least.
@@ -65,12 +66,14 @@ def encode(
         {'rows': [1, 2.5, None], 'when': datetime.date(2026, 11, 22)}
     """
     kind = type(value)
+    if kind is int and -MAX_PLAIN < value < MAX_PLAIN:
+        number: bytes = PLAIN_NUMBER % value
+        return number
     if kind in SCALARS and kind is not str:
         return SIMPLE[value]
-    if redact is None and is_plain(value, limits):
-        text = _written(value, as_json)
-        if text is not None and not too_much(text, 0, limits):
-            return pack(text, 0, compress=compress)
+    plain = _plainly(value, limits, as_json) if redact is None else None
+    if plain is not None:
+        return pack(plain, 0, compress=True) if compress else PLAIN + plain
     text, flags = _slowly(value, limits, redact, name)
     return pack(text, flags, compress=compress)
 
@@ -89,7 +92,7 @@ def digest(value: Any, *, limits: ValueLimits = DEFAULT_LIMITS, name: str = "out
         >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
         True
     """
-    text = _written(value, as_sorted_json) if is_plain(value, limits) else None
+    text = _plainly(value, limits, as_sorted_json)
     if text is None:
         text, flags = _slowly(value, limits, None, name, is_canonical=True)
         text = bytes([flags & TAGGED]) + text
@@ -106,7 +109,7 @@ def is_plain(value: Any, limits: ValueLimits) -> bool:
     Say whether *value* can be written as JSON as it is, and is not too large for one look at everything in it.
     """
     level, items = [value], 0
-    for _ in range(limits.depth + 1):
+    for depth in range(limits.depth + 1):
         below: list[Any] = []
         for each in level:
             kind = type(each)
@@ -118,6 +121,8 @@ def is_plain(value: Any, limits: ValueLimits) -> bool:
             elif kind is float:
                 if each - each != 0.0:  # neither infinite nor a NaN
                     return False
+            elif depth == limits.depth:
+                return False  # nested too deep, if it is anything that is nested
             elif kind is dict:
                 for key in each:
                     if type(key) is not str:
@@ -134,14 +139,20 @@ def is_plain(value: Any, limits: ValueLimits) -> bool:
     return False
 
 
-def _written(value: Any, write: Callable[[Any], str]) -> bytes | None:
+def _plainly(value: Any, limits: ValueLimits, write: Callable[[Any], str]) -> bytes | None:
     """
-    Write plain data; None if it has changed meanwhile, or has a text that is none.
+    Write plain data; None if it is anything else, or too large.
     """
-    try:
-        return write(value).encode()
-    except (TypeError, ValueError, RecursionError):
+    if not is_plain(value, limits):
         return None
+    try:
+        text = write(value).encode()
+    except (TypeError, ValueError, RecursionError):  # it has changed meanwhile, or has a text that is none
+        return None
+    # What is shorter than there may be items cannot have more; how deep it is, was looked at.
+    if len(text) < limits.items and len(text) <= limits.size_bytes:
+        return text
+    return None if too_much(text, 0, limits) else text
 
 
 # -- everything else
