@@ -20,7 +20,6 @@ from antichain import (
     Context,
     Graph,
     GraphError,
-    Limit,
     NobodyAnswers,
     NodeFailed,
     NodeTimeout,
@@ -37,7 +36,7 @@ from antichain.record import RunResult, fold
 from antichain.testing import virtual_time
 from tests.support.leftovers import nothing_left, our_threads, run_in_steps, wait_until
 from tests.test_driver import OWN, as_sleeper, virtual
-from tests.test_real_runs import FULL, ON_ERROR, World, judge
+from tests.test_real_runs import FULL, World, judge, run_world
 from tests.test_signals import Program
 
 VAR: ContextVar[str] = ContextVar("VAR", default="")
@@ -1176,29 +1175,8 @@ def people(rng: random.Random, asked: list[Question]) -> Callable[[Question], An
 
 async def run_one(seed: int, events: list[Event]) -> tuple[AskingWorld, RunResult, list[Question]]:
     world = AskingWorld(seed)
-    rng = random.Random(-seed)
     asked: list[Question] = []
-    options: dict[str, Any] = {
-        "max_concurrent": world.max_concurrent,
-        "on_error": rng.choice(ON_ERROR),
-        "grace": rng.choice([0.0, 0.3, 5.0]),
-        "deadline": rng.choice([3.0, 20.0, 100.0]),
-        "seed": seed,
-        "isolation": rng.choice(["context", "context", "task"]),
-    }
-    if rng.random() < 0.3:
-        options["limits"] = {"a": Limit(world.sizes["a"])}
-    run = asyncio.ensure_future(world.graph.arun(ask=people(rng, asked), listeners=[events.append], **options))
-    if rng.random() < 0.3:
-        asyncio.get_running_loop().call_later(rng.choice([0.0, 0.05, 1.0, 3.0]), run.cancel)
-    try:
-        result = await run
-    except (RunFailed, RunTimeout) as failure:
-        result = failure.result
-    except asyncio.CancelledError as cancelled:
-        result = getattr(cancelled, "result")  # noqa: B009
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    assert not others, f"left behind: {others}"
+    result = await run_world(world, seed, events, ask=people(random.Random(f"people {seed}"), asked))
     return world, result, asked
 
 

@@ -140,8 +140,8 @@ class World:
         return rng.choices(["ok", "fail", "hang"], [12, 2, 0.7])[0]
 
 
-async def run_one(seed: int, events: list[Event]) -> tuple[World, RunResult]:
-    world = World(seed)
+async def run_world(world: World, seed: int, events: list[Event], **more: Any) -> RunResult:
+    """Run a world's graph under random options and *more*, perhaps cancel it, and see that it leaves nothing behind."""
     rng = random.Random(-seed)
     options: dict[str, Any] = {
         "max_concurrent": world.max_concurrent,
@@ -151,6 +151,7 @@ async def run_one(seed: int, events: list[Event]) -> tuple[World, RunResult]:
         "deadline": rng.choice([3.0, 20.0, 100.0]),
         "seed": seed,
         "isolation": rng.choice(["context", "context", "task"]),
+        **more,
     }
     if rng.random() < 0.3:
         options["limits"] = {"a": Limit(world.sizes["a"])}
@@ -165,7 +166,12 @@ async def run_one(seed: int, events: list[Event]) -> tuple[World, RunResult]:
         result = getattr(cancelled, "result")  # noqa: B009
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert not others, f"left behind: {others}"
-    return world, result
+    return result
+
+
+async def run_one(seed: int, events: list[Event]) -> tuple[World, RunResult]:
+    world = World(seed)
+    return world, await run_world(world, seed, events)
 
 
 def judge(world: World, result: RunResult, events: list[Event]) -> None:
