@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from antichain.errors import StoreError
-from tests.crash.children import NoEnd, finish, rehearse
+from tests.crash.children import NoEnd, finish, quick_folder, rehearse
 from tests.crash.disk import Disk
+from tests.crash.graph import is_made_of_others
 from tests.crash.subjects import Case, damage, ended_in
 from tests.crash.traced import CALLS, run_traced
 
@@ -21,7 +22,8 @@ from tests.crash.traced import CALLS, run_traced
 CUTS_OF_ONE = 250
 RESUMED = 25
 
-TELL_ALL = ("-y", "-xx", "-s", "16777216", "-e", f"trace={','.join(CALLS)},openat,unlink,unlinkat,rename,pwritev")
+NAMING = "openat,unlink,unlinkat,link,linkat,rename,renameat,renameat2"
+TELL_ALL = ("-y", "-xx", "-s", "16777216", "-e", f"trace={','.join(CALLS)},pwritev,{NAMING}")
 
 
 @dataclass
@@ -34,11 +36,13 @@ class Cut:
     # Runs that were traced, and those of them that were killed on the way and resumed.
     traces: int = 0
     killed: int = 0
-    # Cuts after which something was acknowledged; cuts that lost some of that, and how many nodes; damaged files.
+    # Cuts after which something was acknowledged; cuts that lost some of that, and how many nodes; files that SQLite
+    # finds damaged; stores that are refused.
     with_acknowledged: int = 0
     losing: int = 0
     lost: int = 0
     damaged: int = 0
+    refused: int = 0
     # Cuts after which the run was resumed to its end, and what was wrong then.
     resumed: int = 0
     problems: list[str] = field(default_factory=list)
@@ -73,12 +77,14 @@ def look(case: Case, outputs: dict[str, bytes | None]) -> dict[str, Any]:
     acknowledged = case.judge().acknowledged
     wrong = damage(case.database) if case.database.exists() else ""
     ended: dict[str, bytes | None] = {}
+    refused = ""
     try:
         ended = ended_in(case.store()) or {}
     except StoreError as error:
-        wrong = wrong or f"refused: {error}"
-    lost = sorted(node for node in acknowledged if ended.get(node, b"?") != outputs[node])
-    return {"acknowledged": len(acknowledged), "lost": lost, "damage": wrong}
+        refused = str(error)
+    missing = [node for node in acknowledged if node not in ended or ended[node] != outputs[node]]
+    lost = sorted(node for node in missing if not is_made_of_others(node))
+    return {"acknowledged": len(acknowledged), "lost": lost, "damage": wrong, "refused": refused}
 
 
 def look_in_child(disk: Disk, name: str, instants: list[int], seed: int, outputs: dict[str, bytes | None]) -> Any:
@@ -103,11 +109,6 @@ def look_in_child(disk: Disk, name: str, instants: list[int], seed: int, outputs
         assert status == 0, f"the process that looks at the cuts ended with {status}"
         told.seek(0)
         return json.loads(told.read())
-
-
-def quick_folder() -> str | None:
-    """A folder in memory if there is one: nothing is synced any more."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def cut(name: str, count: int, seed: int) -> dict[str, Any]:
@@ -157,7 +158,8 @@ def add(told: Cut, instant: int, seen: dict[str, Any]) -> None:
     told.losing += bool(seen["lost"])
     told.lost += len(seen["lost"])
     told.damaged += bool(seen["damage"])
-    if seen["lost"] or seen["damage"]:
+    told.refused += bool(seen["refused"])
+    if seen["lost"] or seen["damage"] or seen["refused"]:
         told.problems.append(f"trace {told.traces}, cut at line {instant}: {seen}")
 
 

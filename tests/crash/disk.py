@@ -3,7 +3,7 @@ A disk that loses power: what strace has seen of one folder, played up to an ins
 
 What was written before a sync began that has returned is there. Of everything else any part may be: nothing, some
 writes, some sectors of a write. A file's name is there once its folder was synced after it was made; until then the
-folder is at any earlier state. Files under other names than NAMES are left out: a "-shm" is made anew.
+folder is at any earlier state. Only the store's files count, and no "-shm": it is made anew.
 """
 
 import re
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-NAMES = ("runs.db", "runs.db-wal", "runs.db-journal")
+# The store, also under the name under which it is made, and what SQLite has beside it.
+NAME = re.compile(r"runs\.db(\.\d+\.new)?(-wal|-journal)?")
 LOG = "witness.log"
 SECTOR = 512
 NEVER = float("inf")
@@ -127,10 +128,10 @@ class Disk:
     def _play(self, call: Call) -> None:
         if call.result.startswith("-"):
             return
-        if call.name in ("openat", "unlink", "unlinkat"):
-            name = self._inside(text_of(call))
-            if name in NAMES:
-                self._rename(call, name)
+        if call.name in ("openat", "unlink", "unlinkat", "link", "linkat", "rename", "renameat", "renameat2"):
+            names = [self._inside(path) for path in paths_of(call)]
+            if all(map(NAME.fullmatch, names)):
+                self._name(call, names)
             return
         path = file_of(call)
         if path == self.folder:
@@ -140,22 +141,23 @@ class Disk:
         if name == LOG:
             self._said_at.append(call.began)
             self._said.append(text_of(call))
-        elif name in NAMES:
+        elif NAME.fullmatch(name):
             self._change(call, self._now[name])
 
     def _inside(self, path: str) -> str:
         return path.removeprefix(self.folder + "/")
 
-    def _rename(self, call: Call, name: str) -> None:
-        if call.name == "openat":
-            assert "O_TRUNC" not in call.arguments, call
-            if name in self._now:
-                return
-            inode: Inode | None = self._now.setdefault(name, Inode())
-        else:
-            inode = None
-            del self._now[name]
-        self._names.append((call.began, call.ended, name, inode))
+    def _name(self, call: Call, names: list[str]) -> None:
+        assert "O_TRUNC" not in call.arguments, call
+        if call.name == "openat" and names[0] in self._now:
+            return
+        made = Inode() if call.name == "openat" else self._now[names[0]]
+        if len(names) == 2 or call.name == "openat":
+            self._now[names[-1]] = made
+            self._names.append((call.began, call.ended, names[-1], made))
+        if call.name.startswith(("unlink", "rename")):
+            del self._now[names[0]]
+            self._names.append((call.began, call.ended, names[0], None))
 
     def _change(self, call: Call, inode: Inode) -> None:
         if call.name in ("fdatasync", "fsync"):
@@ -221,8 +223,13 @@ def file_of(call: Call) -> str:
 
 
 def text_of(call: Call) -> str:
-    """What a call writes, or the path that it is given."""
+    """What a call writes."""
     return decoded(TEXT.findall(call.arguments)[0]).decode()
+
+
+def paths_of(call: Call) -> list[str]:
+    """The paths that a call is given."""
+    return [decoded(text).decode() for text in TEXT.findall(call.arguments)]
 
 
 def decoded(text: str) -> bytes:

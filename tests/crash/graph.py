@@ -3,6 +3,8 @@ The graph that is killed: a chain, a fan of coroutines and threads, a retry, a c
 runs more graph. Thirty-odd nodes, each of which tells the witness that it begins.
 """
 
+import re
+
 from antichain import Backoff, Context, Graph, Retry
 from tests.crash.witness import Upstream, Witness
 
@@ -91,6 +93,11 @@ def upstream_of() -> Upstream:
         "squares": ["items"],
         "total": [*fan, "flaky", "squares", "agent"],
     }
+
+
+def is_made_of_others(node: str) -> bool:
+    """The mapped stage, which is made of its instances, and each round of the agent, of the one node in it."""
+    return node == "squares" or re.fullmatch(r"agent/add_one(#\d+)?", node) is not None
 
 
 def value_of() -> int:

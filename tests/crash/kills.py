@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.crash.children import NoEnd, finish, fork, killed, rehearse
+from tests.crash.children import NoEnd, finish, fork, killed, quick_folder, rehearse
 from tests.crash.subjects import Case
 
 # A run is killed this often at most before it may end.
@@ -33,6 +33,8 @@ class Killed:
     faults: int = 0
     lost: int = 0
     begun_again: int = 0
+    # See Verdict.
+    retold: int = 0
     acknowledged: int = 0
     run_seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -62,18 +64,22 @@ def one_run(case: Case, rng: random.Random, seconds: float, killed_so_far: Kille
     told.faults += not verdict.is_clean
     told.lost += len(verdict.lost)
     told.begun_again += len(verdict.begun_again)
+    told.retold += len(verdict.retold)
     told.acknowledged += len(verdict.acknowledged)
     if problem:
         told.problems.append(f"run {told.runs}: {problem}\n{case.text()}")
 
 
-def kill(name: str, count: int, seed: int, *, until_caught: bool = False) -> dict[str, Any]:
-    """Kill runs of a case until *count* kills have hit one at work, or until a first fault is seen."""
+def kill(name: str, count: int, seed: int, *, until_caught: bool = False, quick: bool = False) -> dict[str, Any]:
+    """
+    Kill runs of a case until *count* kills have hit one at work, or until a first fault is seen; *quick*: where a sync
+    takes no time.
+    """
     rng = random.Random(seed)
     told = Killed(name, seed)
-    with tempfile.TemporaryDirectory(prefix="crash-lab-") as folder:
+    with tempfile.TemporaryDirectory(prefix="crash-lab-", dir=quick_folder() if quick else None) as folder:
         told.run_seconds = rehearse(Case(name, Path(folder)))
-        while told.kills < count and told.runs < 20 * count and not (until_caught and told.problems):
+        while told.kills < count and told.runs < 20 * count and not (until_caught and told.faults):
             with tempfile.TemporaryDirectory(dir=folder) as own:
                 one_run(Case(name, Path(own)), rng, told.run_seconds, told)
     told.problems = told.problems[:3]

@@ -32,11 +32,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="kills or cuts; of crash points, the most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--until-caught", action="store_true", help="stop at the first fault")
+    parser.add_argument("--quick", action="store_true", help="kill where a sync takes no time")
     args = parser.parse_args()
     if args.what == "kill":
         from tests.crash.kills import kill
 
-        told = kill(args.case, args.count, args.seed, until_caught=args.until_caught)
+        told = kill(args.case, args.count, args.seed, until_caught=args.until_caught, quick=args.quick)
     elif args.what == "points":
         from tests.crash.points import crash_everywhere
 

@@ -7,6 +7,7 @@ first node, and from its last. Which point was hit is told by its number among t
 """
 
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -17,7 +18,7 @@ from typing import Any
 
 from tests.crash.children import NoEnd, finish, rehearse
 from tests.crash.disk import Call, calls_of, file_of, text_of
-from tests.crash.subjects import Case
+from tests.crash.subjects import MAKER, Case
 from tests.crash.traced import CALLS, run_traced
 
 TELL_FILES = ("-y", "-xx", "-e", f"trace={','.join(CALLS)}")
@@ -48,8 +49,19 @@ def kinds_around(since: str, calls: list[Call]) -> tuple[Counter[Kind], Counter[
     has_come = False
     for call in calls:
         has_come = has_come or (call.name == "write" and text_of(call).startswith(since))
-        counts[has_come][Path(file_of(call)), call.name] += 1
+        # The process that makes the store has its number in the name: it is another one next time.
+        path = re.sub(r"\.\d+\.new", f".{MAKER}.new", file_of(call))
+        counts[has_come][Path(path), call.name] += 1
     return counts
+
+
+def plans_for(calls: list[Call], sinces: tuple[str, ...]) -> list[tuple[str, Kind, int, int]]:
+    """From which line a run is traced, and what then kills it: the k-th call of a kind; and how many came before."""
+    plans = []
+    for since in sinces:
+        before, kinds = kinds_around(since, calls)
+        plans += [(since, kind, which, before[kind]) for kind in kinds for which in range(1, kinds[kind] + 1)]
+    return plans
 
 
 def crash_everywhere(name: str, most: int) -> dict[str, Any]:
@@ -64,15 +76,12 @@ def crash_everywhere(name: str, most: int) -> dict[str, Any]:
         assert run_traced(case, log, TELL_FILES, case.files()) == 0
         calls = list(calls_of(log.read_text().splitlines(), 0))
         told.calls = sum(call.name != "write" for call in calls)
-        for since in ("process", "began", f"told {case.last}"):
-            before, kinds = kinds_around(since, calls)
-            for kind, times in kinds.items():
-                for which in range(1, times + 1, max(1, told.calls // most)):
-                    shutil.rmtree(own)
-                    own.mkdir()
-                    if not crash_at(case, kind, which, log, told, since):
-                        break
-                    points.add((kind, before[kind] + len(list(calls_of(log.read_text().splitlines(), 0)))))
+        plans = plans_for(calls, ("process", "began", f"told {case.last}"))
+        for since, kind, which, before in plans[:: max(1, len(plans) // most)]:
+            shutil.rmtree(own)
+            own.mkdir()
+            if crash_at(case, kind, which, log, told, since):
+                points.add((kind, before + len(list(calls_of(log.read_text().splitlines(), 0)))))
     told.points = sum(call != "write" for (_, call), _ in points)
     told.problems = told.problems[:3]
     return asdict(told)

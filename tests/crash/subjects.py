@@ -15,10 +15,12 @@ from typing import Any
 from antichain.errors import UnknownRun
 from antichain.stores.protocol import Fact, FactKind, Header, Store
 from tests.crash.by_hand import AcknowledgesFirst, ByHand
-from tests.crash.graph import make_graph, upstream_of, value_of
+from tests.crash.graph import is_made_of_others, make_graph, upstream_of, value_of
 from tests.crash.witness import Upstream, Verdict, Witness, judge
 
 RUN = "nightly-7"
+# In the name of a file that is being made.
+MAKER = "MAKER"
 LENGTH = 25
 ENDED = {FactKind.SUCCEEDED, FactKind.FAILED, FactKind.SKIPPED}
 
@@ -64,9 +66,10 @@ class Case:
         return self.folder / "witness.log"
 
     def files(self) -> list[Path]:
-        """All that the store may write, the folder itself, and the log."""
+        """All that the store may write, the folder itself, and the log; MAKER stands for the process that makes it."""
         ends = ("", "-wal", "-shm", "-journal")
-        return [*(self.folder / f"runs.db{end}" for end in ends), self.folder, self.log]
+        names = [f"runs.db{made}{end}" for made in ("", f".{MAKER}.new") for end in ends]
+        return [*(self.folder / name for name in names), self.folder, self.log]
 
     def store(self) -> Store:
         return open_named(self.name.partition(":")[2], self.database)
@@ -83,7 +86,7 @@ class Case:
         return self.log.read_text() if self.log.exists() else ""
 
     def judge(self, text: str | None = None) -> Verdict:
-        return judge(self.text() if text is None else text, UPSTREAM[self.subject])
+        return judge(self.text() if text is None else text, UPSTREAM[self.subject], is_made_of_others)
 
     def problem(self) -> str:
         """What is wrong with a run that has come to its end; empty if nothing is."""

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.crash.children import fork
-from tests.crash.subjects import Case
+from tests.crash.subjects import MAKER, Case
 from tests.crash.witness import Witness
 
 # What changes a file or makes a change durable.
@@ -51,7 +51,7 @@ def run_traced(
     os.close(here)
     os.read(ready, 1)
     os.close(ready)
-    filters = [word for path in paths for word in ("-P", str(path))]
+    filters = [word for path in paths for word in ("-P", str(path).replace(MAKER, str(child)))]
     command = ["strace", "-f", "-p", str(child), "-o", str(log), *options, *filters]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr is not None

@@ -56,8 +56,11 @@ class Verdict:
 
     # Nodes that were acknowledged before, and that a later process did not find in its store.
     lost: list[str] = field(default_factory=list)
-    # Nodes whose body began after they had been acknowledged, and attempts that did after their failure had been told.
+    # Nodes whose body began after they had been acknowledged, and attempts that did after a later one had begun.
     begun_again: list[str] = field(default_factory=list)
+    # Attempts that began again after their failure had been told: the journal had not noted it yet. It is no end of
+    # a node, so nobody was promised anything; but it should be rare.
+    retold: list[str] = field(default_factory=list)
     acknowledged: set[str] = field(default_factory=set)
     processes: int = 0
     # Lines "began" and "told" of each process: what shows that it was at work.
@@ -77,9 +80,21 @@ def head_of(node: str) -> str:
     return node.partition("/")[0].partition("[")[0]
 
 
-def judge(text: str, upstream: Upstream) -> Verdict:
-    """Read a log. A node is acknowledged once its end was told, or one that waits for it began, or the run returned."""
-    verdict, again = Verdict(), set()
+def nothing(node: str) -> bool:
+    """No node is made of others."""
+    return False
+
+
+def judge(text: str, upstream: Upstream, made_of_others: Callable[[str], bool] = nothing) -> Verdict:
+    """
+    Read a log. A node is acknowledged once its end was told, or one that waits for it began, or the run returned.
+
+    Nodes that are *made_of_others* have no body and no fact of their own: their members are judged.
+    """
+    verdict = Verdict()
+    # The last attempt of each node that has begun, and attempts whose failure was told.
+    attempts: dict[str, int] = {}
+    again: set[tuple[str, int]] = set()
     acknowledged = verdict.acknowledged
     for line in text.splitlines():
         word, *rest = line.split(" ")
@@ -87,20 +102,24 @@ def judge(text: str, upstream: Upstream) -> Verdict:
             verdict.processes += 1
             verdict.work.append(0)
         elif word == "found":
-            verdict.lost += sorted(acknowledged.difference(rest))
+            lost = acknowledged.difference(rest)
+            verdict.lost += sorted(node for node in lost if not made_of_others(node))
         elif word == "began":
-            node, attempt = rest
+            node, attempt = rest[0], int(rest[1])
             verdict.work[-1] += 1
             if node in acknowledged:
                 verdict.begun_again.append(node)
-            elif (node, attempt) in again:
+            elif attempt < attempts.get(node, 1):
                 verdict.begun_again.append(f"{node} attempt {attempt}")
+            elif (node, attempt) in again:
+                verdict.retold.append(f"{node} attempt {attempt}")
+            attempts[node] = attempt
             acknowledged.update(upstream.get(head_of(node), ()))
         elif word == "told":
             verdict.work[-1] += 1
             acknowledged.add(rest[0])
         elif word == "again":
-            again.add((rest[0], rest[1]))
+            again.add((rest[0], int(rest[1])))
         else:
             assert word == "returned", line
             verdict.value = " ".join(rest)

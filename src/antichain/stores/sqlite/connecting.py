@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -168,24 +169,72 @@ def harden(connection: Guarded) -> None:
 
 def make_file(path: str) -> None:
     """
-    Make an empty file that only this user can read, where there is none.
+    Make a store that only this user can read, where there is no file; a process that is killed meanwhile leaves none.
 
     Raises:
         StoreError: its folder does not exist, or does not let it.
     """
+    if os.path.isdir(path):
+        raise StoreError(f"store {path!r} is a folder: add the name of a file, as runs.db")
+    if os.path.exists(path):
+        return
     folder = Path(path).parent
+    # Whole before it has its name: half of one could not be told from a damaged one.
+    fresh = f"{path}.{os.getpid()}.new"
     try:
         if folder.name == OWN_FOLDER:
             folder.mkdir(mode=0o700, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        drop(fresh)
+        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            # Closing the last connection puts all of its log into the file, durably.
+            connect_to_write(fresh, 0.0, "full", new=True).close()
+            name_file(fresh, path)
+        finally:
+            drop(fresh)
+        sync_folder(folder)
     except FileNotFoundError as error:
         raise StoreError(
             f"store {path!r}: there is no folder {str(folder)!r}; make it, or choose another path"
         ) from error
-    except IsADirectoryError as error:
-        raise StoreError(f"store {path!r} is a folder: add the name of a file, as runs.db") from error
     except OSError as error:
         raise StoreError(f"store {path!r} cannot be made: {error.strerror or error}") from error
+
+
+def name_file(fresh: str, path: str) -> None:
+    """
+    Give a whole file its name, unless somebody else was faster.
+    """
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without links: for a moment two may think that they are the first.
+        if not os.path.exists(path):
+            os.rename(fresh, path)
+
+
+def drop(fresh: str) -> None:
+    """
+    Remove what was made under a name of its own, and what SQLite leaves beside it when it is killed.
+    """
+    for end in ("", "-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            os.unlink(fresh + end)
+
+
+def sync_folder(folder: Path) -> None:
+    """
+    Make the names in a folder durable, where the system can: SQLite does so only when it makes its log.
+    """
+    if os.name == "nt":
+        return
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def refuse_empty(path: str) -> None:
