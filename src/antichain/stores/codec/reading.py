@@ -59,6 +59,7 @@ def decode(data: bytes, annotation: Any = None, *, limits: ValueLimits = DEFAULT
         StoreDamaged: this cannot be trusted, is larger than *limits*, or does not fit the class that is expected.
 
     Example:
+        >>> from dataclasses import dataclass
         >>> @dataclass
         ... class Row:
         ...     name: str

@@ -67,9 +67,11 @@ def register_codec(
         ValueError: the type is stored as it is, or the name is taken by another type.
 
     Example:
-        >>> register_codec(complex, lambda number: [number.real, number.imag], lambda pair: complex(*pair))
-        >>> decode(encode({"impedance": 3 + 4j}))
-        {'impedance': (3+4j)}
+        >>> from fractions import Fraction
+        >>> from antichain.stores.codec import decode, encode
+        >>> register_codec(Fraction, str, Fraction)
+        >>> decode(encode({"share": Fraction(1, 3)}))
+        {'share': Fraction(1, 3)}
     """
     given: tuple[object, ...] = (type, encode, decode)
     if not isinstance(given[0], _Type) or not callable(given[1]) or not callable(given[2]):

@@ -62,13 +62,16 @@ def encode(
         NotStorable: what is not, where in the value it is, and what to do.
 
     Example:
-        >>> decode(encode({"rows": [1, 2.5, None], "when": datetime.date(2026, 11, 22)}))
-        {'rows': [1, 2.5, None], 'when': datetime.date(2026, 11, 22)}
+        >>> encode({"rows": [1, 2.5, None]})[1:]
+        b'{"rows":[1,2.5,null]}'
+        >>> encode((1, b"x"))[1:]
+        b'{"$tuple":[1,{"$bytes":"eA=="}]}'
     """
     kind = type(value)
     if kind is int and -MAX_PLAIN < value < MAX_PLAIN:
         number: bytes = PLAIN_NUMBER % value
-        return number
+        if len(number) <= limits.size_bytes:
+            return number
     if kind in SCALARS and kind is not str:
         return SIMPLE[value]
     plain = _plainly(value, limits, as_json) if redact is None else None
