@@ -3,9 +3,11 @@ A breaker stops calling what keeps failing: closed, open, half-open, for runs an
 """
 
 import asyncio
+import copy
 import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -600,6 +602,60 @@ def test_one_breaker_for_several_functions() -> None:
     clock.now += 30
     assert fetch() == "up"
     assert search.state == "closed"
+
+
+def test_in_a_class_it_is_a_method_and_one_for_all_instances() -> None:
+    """Where a function would be bound; a static method is not."""
+
+    class Client:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @partial(Breaker, failures=2, recover_after=60)
+        async def ask(self, question: str) -> str:
+            """Ask."""
+            if question == "why?":
+                raise ConnectionError(self.name)
+            return f"{self.name}: {question}"
+
+        @Breaker
+        def tokens(self) -> Iterator[str]:
+            yield self.name
+
+        @Breaker
+        @staticmethod
+        def shout(text: str) -> str:
+            return text.upper()
+
+    first, second = Client("first"), Client("second")
+    assert list(first.tokens()) == ["first"]
+    assert first.shout("hey") == Client.shout("hey") == "HEY"
+    found = describe(first.ask)
+    assert found is not None
+    assert (found.form, [each.name for each in found.parameters]) == ("coroutine", ["question"])
+    graph = Graph("clients", on_error="continue")
+    graph.add("answer", first.ask)
+    assert graph.run(question="how?")["answer"] == "first: how?"
+    for client in (first, second):
+        with pytest.raises(ConnectionError, match=client.name):
+            asyncio.run(client.ask("why?"))
+    assert Client.ask.state == first.ask.state == "open"
+    with pytest.raises(BreakerOpen, match="'ask' was not called"):
+        asyncio.run(second.ask("how?"))
+
+
+def test_a_copy_of_a_graph_has_the_same_breaker() -> None:
+    guarded = Breaker(Service(*down(1)), failures=1)
+    graph = Graph("copied", on_error="continue")
+    graph.add("ask", guarded)
+    assert "ask" not in copy.deepcopy(graph).run()
+    assert guarded.state == "open"
+    assert copy.copy(guarded) is guarded
+
+
+def test_nothing_derives_from_it() -> None:
+    with pytest.raises(TypeError, match="class Own cannot derive from Breaker"):
+        type("Own", (Breaker,), {"__module__": __name__})
 
 
 def test_a_node_may_be_wrapped_and_still_is_a_node_elsewhere() -> None:

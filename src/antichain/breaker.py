@@ -20,7 +20,7 @@ from antichain.policies import Retry
 from antichain.policies.retry import RetryOn
 from antichain.policies.timeout import seconds
 from antichain.runnable import Form
-from antichain.wrapping import look_at, name_of, show
+from antichain.wrapping import look_at, name_of, put_in_class, show
 
 __all__ = ["Breaker", "BreakerOpen"]
 
@@ -211,8 +211,8 @@ class Breaker:
     Call *runnable* until it has failed *failures* times in a row; then refuse every call at once for *recover_after*
     seconds, let a single one through to try, and go on as before if that succeeds.
 
-    A breaker is used like what it wraps (a node, a tool, a step, a plain call), and has its parameters. Runs and
-    threads may share it. Its states: ``"closed"`` (calls are made), ``"open"`` (they raise BreakerOpen),
+    A breaker is used like what it wraps (a node, a tool, a step, a method, a plain call), and has its parameters. Runs
+    and threads may share it. Its states: ``"closed"`` (calls are made), ``"open"`` (they raise BreakerOpen),
     ``"half_open"`` (one call is let through, or is under way).
 
     Cancellations count neither as failures nor as successes, a node's ``timeout=``, which cancels, included: let the
@@ -243,6 +243,13 @@ class Breaker:
         ConnectionError open
         BreakerOpen open
     """
+
+    def __init_subclass__(cls) -> None:
+        """
+        Refuse subclasses but for the forms below, which are chosen by what is wrapped.
+        """
+        if cls.__module__ != __name__:
+            raise TypeError(f"class {cls.__name__} cannot derive from Breaker: hold one, or write a function around it")
 
     def __new__(cls, runnable: object, *args: object, **kwargs: object) -> Breaker:  # noqa: PYI034
         """
@@ -288,6 +295,24 @@ class Breaker:
         other = Breaker.__new__(Breaker, runnable)
         other._set_up(runnable, self._circuit)
         return other
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """
+        Be a method where a function would be: all instances of the class are behind this breaker.
+        """
+        put_in_class(owner, name, self, self._runnable, self.wrap)
+
+    def __copy__(self) -> Self:
+        """
+        Return the same breaker, as copies of a function are that function.
+        """
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """
+        Return the same breaker: a copied graph calls the same service.
+        """
+        return self
 
     @property
     def state(self) -> BreakerState:

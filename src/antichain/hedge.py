@@ -17,7 +17,7 @@ from antichain.errors import Fault, GraphError, shown
 from antichain.policies.timeout import seconds
 from antichain.runners.detached import Count, DetachedCall, Place, room_of
 from antichain.tasks import GivenUp, Tasks, undisturbed
-from antichain.wrapping import look_at, name_of, show
+from antichain.wrapping import look_at, name_of, put_in_class, show
 
 __all__ = ["Hedge"]
 
@@ -26,8 +26,8 @@ class Hedge:
     """
     Call *runnable*; if it has not ended *after* seconds, call it once more beside that, and return the first success.
 
-    A hedge is used like what it wraps (a node, a tool, a step), and has its parameters; it is a coroutine function,
-    whatever it wraps. Only what may safely be called twice may be hedged.
+    A hedge is used like what it wraps (a node, a tool, a step, a method), and has its parameters; it is a coroutine
+    function, whatever it wraps. Only what may safely be called twice may be hedged.
 
     - It is against slowness, not against failure: when all calls that were started have failed, it fails at once, with
       the error of the first one. The errors of the others are in the notes of that error and in its ``hedge_errors``.
@@ -83,10 +83,34 @@ class Hedge:
         self._function: Callable[..., Any] = getattr(runnable, described.form) if is_invoked else runnable
         self._is_threaded = described.form in ("function", "invoke")
         self._abandoned = Count()
+        self._runnable = runnable
         show(self, runnable)
         if is_invoked:
             # Only then: an object that has it is invoked.
             self.ainvoke = self.__call__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """
+        Be a method where a function would be.
+        """
+        put_in_class(owner, name, self, self._runnable, self._bound)
+
+    def _bound(self, method: Callable[..., Any]) -> Hedge:
+        hedge = Hedge(method, self.after, max=self.max, grace=self.grace)
+        hedge._abandoned = self._abandoned
+        return hedge
+
+    def __copy__(self) -> Hedge:
+        """
+        Return the same hedge, as copies of a function are that function.
+        """
+        return self
+
+    def __deepcopy__(self, memo: object) -> Hedge:
+        """
+        Return the same hedge.
+        """
+        return self
 
     @property
     def abandoned(self) -> int:

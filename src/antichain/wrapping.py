@@ -7,13 +7,15 @@ Nothing here calls a user's code.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from antichain.errors import Fault, GraphError, shown
 from antichain.graph import Graph, Node
 from antichain.runnable import Described, describe
 
-__all__ = ["look_at", "name_of", "show"]
+__all__ = ["look_at", "name_of", "put_in_class", "show"]
 
 # What makes a tool of another library known by its shape.
 SHAPE = ("name", "description", "args_schema")
@@ -51,6 +53,32 @@ def name_of(runnable: object) -> str:
         if isinstance(name, str):
             return name
     return type(runnable).__name__
+
+
+class Method:
+    """
+    Stand in a class for a wrapper of one of its functions, which has to be bound as the function would be.
+
+    Not a method of the wrapper itself: what has one counts as a routine, of which nobody asks whether it is async.
+    """
+
+    def __init__(self, wrapper: Any, bound: Callable[[Callable[..., Any]], object], function: FunctionType) -> None:
+        self._wrapper = wrapper
+        self._bound = bound
+        self._function = function
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:  # Any: the wrapper, whichever it is
+        return self._wrapper if instance is None else self._bound(self._function.__get__(instance, owner))
+
+
+def put_in_class(
+    owner: type, name: str, wrapper: object, runnable: object, bound: Callable[[Callable[..., Any]], object]
+) -> None:
+    """
+    Let a *wrapper* of a function that stands in the class *owner* be a method; *bound* wraps the function's own.
+    """
+    if isinstance(runnable, FunctionType):
+        setattr(owner, name, Method(wrapper, bound, runnable))
 
 
 def show(wrapper: object, runnable: object) -> None:
