@@ -579,12 +579,12 @@ def test_of_planned_nodes_is_kept_what_others_link_to(recorder: Recorder) -> Non
         graph.add(f"n{number}", one, depends_on=[f"n{number - 1}"] if number else [])
 
     def look(event: Event, tracing: otel.Tracing) -> None:
-        links.append(sum(link is not None for link in tracing._links))
+        links.append(sum(ended is not None for ended in tracing._ended_planned))
 
     tracing = traced(graph, recorder, look)
     # Of the last one nothing is: nobody waits for it.
     assert max(links) == 99
-    assert tracing._links == []
+    assert tracing._ended_planned == []
 
 
 def test_a_batch_is_traced_like_its_runs(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -355,15 +355,16 @@ class FactStream:
         node, group, upstream, uses = entry
         self._tell_all(_new(NodeEntered, (self.seq, now, self._run_id, node, None, group, upstream, uses, of)))
 
+    # What happens to every node: only counted where an event is made of it.
+
     def ready(self, node: int, attempt: int, now: float) -> None:
-        self.seq += 1
         if attempt != 1 and self._node_listeners:
             self._ready_again_at[node] = now
         if self._listeners:
+            self.seq += 1
             self._tell(_new(NodeReady, (self.seq, now, self._run_id, self._names[node], attempt)))
 
     def started(self, node: int, attempt: int, now: float) -> None:
-        self.seq += 1
         if self._node_listeners:
             ready_at = self._ready_at[node] if attempt == 1 else self._ready_again_at.pop(node, now)
             for listener in self._node_listeners:
@@ -372,6 +373,7 @@ class FactStream:
                 except BaseException as error:  # noqa: BLE001  # as above
                     self._drop(listener, error)
         if self._listeners:
+            self.seq += 1
             self._tell(_new(NodeStarted, (self.seq, now, self._run_id, self._names[node], attempt)))
 
     def chunk(self, node: int, attempt: int, now: float, value: object) -> None:
@@ -382,9 +384,8 @@ class FactStream:
         self._tell_all(NodeRetrying(self._next(), now, self._run_id, self._names[node], attempt, delay, error))
 
     def ended(self, node: int, attempt: int, now: float) -> None:
-        self.seq += 1
-        tell = self._tell_all
-        if self._reasons[node] == OUTPUT and node not in self._abandoned:
+        is_plain = self._reasons[node] == OUTPUT and node not in self._abandoned
+        if is_plain:
             for listener in self._node_listeners:
                 try:
                     listener.node_succeeded(node, self._names[node])
@@ -392,7 +393,8 @@ class FactStream:
                     self._drop(listener, error)
             if not self._listeners:
                 return
-            tell = self._tell
+        self.seq += 1
+        tell = self._tell if is_plain else self._tell_all
         tell(
             _new(
                 NodeEnded,

@@ -1,13 +1,14 @@
 """
 Spans and metrics of a run, by the OpenTelemetry API: which SDK takes them, if any, is the program's business.
 
-A span for the run, and one for each attempt in it. A span of the SDK takes a dozen microseconds; what is ours should
-stay far below, and so the events of every node are followed with more care than the others.
+A span for the run, and one for each attempt in it. A span of the SDK takes 15 to 25 microseconds with its attributes
+and links; what is ours should stay far below, and so what happens to every node is followed with more care than the
+rest.
 """
 
 import os
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import Link, Span, StatusCode, Tracer, TracerProvider
+from opentelemetry.trace import Link, Span, SpanContext, StatusCode, Tracer, TracerProvider
 
 from antichain.core.facts import (
     Entry,
@@ -33,6 +34,7 @@ from antichain.core.facts import (
 from antichain.errors import RunTimeout
 from antichain.record import describe_error
 from antichain.telemetry import names
+from antichain.telemetry.names import NODE_ATTEMPT, NODE_ID, NODE_QUEUE_WAIT
 
 # The key under which a context has its current span. The API tells it only so.
 _SPAN_KEY: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, Context())))
@@ -52,26 +54,30 @@ class Tracing:
         self._run: Span = trace.INVALID_SPAN
         # The caller's context, and the same with the run's span.
         self._base = self._context = Context()
-        # What is known of the planned nodes; by number: what they wait for, whether others wait for them, and the links
-        # to those that have ended.
+        # What is known of the planned nodes; by number: what they wait for, whether others wait for them, and who those
+        # are that have ended. A link is made for each span that has it: what the SDK adds to one would stay with the
+        # run, and reading it costs more than a new one.
         self._outline = Outline.EMPTY
         self._upstream: Sequence[Sequence[int]] = ()
         self._is_awaited = bytearray()
-        self._links: list[Link | None] = []
+        self._ended_planned: list[SpanContext | None] = []
+        self._planned = 0
+        self._find_ended: Callable[[int], SpanContext | None] = self._ended_planned.__getitem__
         # Their numbers by name, once somebody asks; and what they take of limits.
         self._numbers: dict[str, int] = {}
         self._uses: dict[str, Uses] = {}
-        # Nodes that were not planned, until they end, with the name of their spans.
+        # Whether there were any nodes that were not planned. Those that have not ended, with the name of their spans.
+        self._has_grown = False
         self._grown: dict[str, tuple[str, Entry]] = {}
         # Number of the attempt, span, and number of the node, of each attempt that runs. Invariant: no other span is
         # open, beside the run's.
         self._open: dict[str, tuple[int, Span, int]] = {}
         # In which the nodes of a group start, as long as the attempt runs that brought them.
         self._contexts: dict[str, Context] = {}
-        # Of nodes that were not planned: those for which others wait, and the links to those that have ended; kept as
-        # long as the group lasts in which somebody may wait.
+        # Of nodes that were not planned: those for which others wait, and who those are that have ended; kept as long
+        # as the group lasts in which somebody may wait.
         self._awaited: set[str] = set()
-        self._ended: dict[str, Link] = {}
+        self._ended: dict[str, SpanContext] = {}
         self._inside: dict[str, list[str]] = {}
         # What the first of the run's own nodes that failed has raised.
         self._error: BaseException | None = None
@@ -135,23 +141,24 @@ class Tracing:
         try:
             name = node if node.isascii() else _encodable(node)
             attributes: dict[str, Any] = {
-                names.NODE_ID: name,
-                names.NODE_ATTEMPT: attempt,
+                NODE_ID: name,
+                NODE_ATTEMPT: attempt,
                 # An instant on a timer may be a little later than the clock.
-                names.NODE_QUEUE_WAIT: now - ready_at if now > ready_at else 0.0,
+                NODE_QUEUE_WAIT: now - ready_at if now > ready_at else 0.0,
             }
-            context, links = self._context, None
-            if number < len(self._links):
+            context, links, uses = self._context, None, None
+            if number < self._planned:
                 upstream = self._upstream[number]
                 if upstream:
-                    ended = self._links
-                    links = [link for each in upstream if (link := ended[each] or self._running(each))]
-                uses = self._uses.get(node) if self._uses else None
+                    ended = [*map(self._find_ended, upstream)]
+                    links = [*map(Link, ended)] if all(ended) else self._links_to_planned(upstream)  # type: ignore[arg-type]
+                if self._uses:
+                    uses = self._uses.get(node)
             else:
                 name, (_, group, before, uses) = self._grown[node]
                 if group:
                     context = self._contexts.get(group) or self._context_inside(group)
-                links = [link for each in before if (link := self._link_to(each))]
+                links = [Link(found) for each in before if (found := self._find(each)) is not None]
             if uses:
                 attributes[names.NODE_LIMITS] = _sizes(uses)
             span = self._start_span(name, context=context, attributes=attributes, links=links)
@@ -165,7 +172,7 @@ class Tracing:
         End the span of the attempt that succeeded.
         """
         try:
-            if self._grown or self._contexts or self._inside:
+            if self._has_grown:
                 self._end(node, None)
                 return
             opened = self._open.pop(node, None)
@@ -173,7 +180,7 @@ class Tracing:
                 span = opened[1]
                 span.end()
                 if self._is_awaited[number]:
-                    self._links[number] = Link(span.get_span_context())
+                    self._ended_planned[number] = span.get_span_context()
         except BaseException:
             self._close()
             raise
@@ -198,7 +205,9 @@ class Tracing:
         self._context = Context({**self._base, _SPAN_KEY: self._run})
         self._outline = outline
         self._upstream, self._is_awaited = outline.upstream(), outline.awaited()
-        self._links = [None] * len(self._is_awaited)
+        self._planned = len(self._is_awaited)
+        self._ended_planned = [None] * self._planned
+        self._find_ended = self._ended_planned.__getitem__
         self._uses = dict(outline.demands())
         # The instances of a stage that follows another wait for those of the other.
         self._awaited.update(outline.leaders())
@@ -225,7 +234,8 @@ class Tracing:
         for kept in (self._numbers, self._uses, self._grown, self._open, self._contexts, self._ended, self._inside):
             kept.clear()
         self._awaited.clear()
-        self._outline, self._upstream, self._links = Outline.EMPTY, (), []
+        self._outline, self._upstream, self._planned, self._ended_planned = Outline.EMPTY, (), 0, []
+        self._find_ended = self._ended_planned.__getitem__
         for _, span, _ in opened:
             span.end()
         run.end()
@@ -235,6 +245,7 @@ class Tracing:
     def _node_entered(self, event: NodeEntered) -> None:
         node, group, upstream = event.node, event.group, event.upstream
         name = self._name_inside(node, group) if group else _encodable(node)
+        self._has_grown = True
         self._grown[node] = (name, Entry(node, group, upstream, event.uses))
         self._awaited.update(upstream)
         if not group:
@@ -264,28 +275,35 @@ class Tracing:
         context = self._contexts[group] = Context({**self._base, _SPAN_KEY: opened[1]})
         return context
 
-    def _running(self, number: int) -> Link | None:
+    def _links_to_planned(self, upstream: Sequence[int]) -> list[Link]:
         """
-        Find a planned node that still runs: a stage follows another from item to item, or any of several is enough. One
-        that has never run has nothing to link to.
+        Link to planned nodes of which not all have ended: a stage follows another from item to item, or any of several
+        is enough. One that has never run has nothing to link to.
         """
-        opened = self._open.get(self._outline.names[number])
-        return None if opened is None else Link(opened[1].get_span_context())
+        ended, names_of = self._ended_planned, self._outline.names
+        links = []
+        for each in upstream:
+            found = ended[each]
+            if found is None and (opened := self._open.get(names_of[each])) is not None:
+                found = opened[1].get_span_context()
+            if found is not None:
+                links.append(Link(found))
+        return links
 
-    def _link_to(self, node: str) -> Link | None:
+    def _find(self, node: str) -> SpanContext | None:
         """
         Find a node that ran or runs, whoever brought it.
         """
-        link = self._ended.get(node)
-        if link is not None:
-            return link
+        ended = self._ended.get(node)
+        if ended is not None:
+            return ended
         opened = self._open.get(node)
         if opened is not None:
-            return Link(opened[1].get_span_context())
+            return opened[1].get_span_context()
         if not self._numbers:
             self._numbers = {name: number for number, name in enumerate(self._outline.names)}
         number = self._numbers.get(node)
-        return None if number is None else self._links[number]
+        return None if number is None else self._ended_planned[number]
 
     def _node_retrying(self, event: NodeRetrying) -> None:
         node = event.node
@@ -322,11 +340,11 @@ class Tracing:
                 _tell_ending(span, event)
             span.end()
             number = opened[2]
-            if number < len(self._links):
+            if number < self._planned:
                 if self._is_awaited[number] or node in self._awaited:
-                    self._links[number] = Link(span.get_span_context())
+                    self._ended_planned[number] = span.get_span_context()
             elif node in self._awaited:
-                self._ended[node] = Link(span.get_span_context())
+                self._ended[node] = span.get_span_context()
             if self._contexts:
                 self._contexts.pop(node, None)
         group = ""
@@ -351,7 +369,7 @@ class Tracing:
         if opened is not None and group in self._awaited and node.startswith(f"{group}["):
             # Where a stage follows another, the instances of one wait for those of the other.
             self._awaited.add(node)
-            self._ended[node] = Link(opened[1].get_span_context())
+            self._ended[node] = opened[1].get_span_context()
         if group and node in self._awaited:
             self._inside.setdefault(group, []).append(node)
 
