@@ -56,8 +56,9 @@ def resume(request: Request, wanted: Resume) -> int:
         except GraphError as error:
             raise UsageError(str(error)) from error
         kept = Kept(request.place, store, line.run_id)
-        outcome = execute(lambda: resume_plan(*arguments))
-        return tell(request, arguments[0], named, watch, outcome, kept)
+        plan, run_id, settled = arguments
+        outcome = execute(lambda: resume_plan(plan, run_id, {**settled, **kept.options()}), kept)
+        return tell(request, plan, named, watch, outcome, kept)
 
 
 def _named_again(request: Request, line: RunLine) -> Named:

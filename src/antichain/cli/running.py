@@ -88,7 +88,8 @@ def run(request: Request) -> int:
         except GraphError as error:
             # Where a message shows how to give an input in Python, show how to give it here.
             raise UsageError(re.sub(r"\brun\((\w+)=…\)", r"\1=VALUE", str(error))) from error
-        outcome = execute(lambda: run_plan(plan, inputs, options))
+        more = {} if kept is None else kept.options()
+        outcome = execute(lambda: run_plan(plan, inputs, {**options, **more}), kept)
         return tell(request, plan, named, watch, outcome, kept)
 
 
@@ -123,6 +124,8 @@ def tell(request: Request, plan: Plan, named: Named, watch: Watch, outcome: "Out
     Tell what a run came to, and return the exit code.
     """
     trace_problem = watch.end(outcome.result)
+    if kept is not None and (text := kept.warnings()):
+        complain(text, None, SUCCEEDED, request.debug)
     code = _Show(request, plan, str(named.file), kept).outcome(outcome)
     if trace_problem is not None:
         return complain(trace_problem.text, trace_problem.error, code or NODE_FAILED, request.debug)
@@ -139,12 +142,13 @@ class Outcome:
     error: BaseException | None = None
 
 
-def execute(work: Callable[[], RunResult]) -> Outcome:
+def execute(work: Callable[[], RunResult], kept: "Kept | None") -> Outcome:
     """
     Run something; what it raises is part of what it came to.
     """
     try:
-        return Outcome(work())
+        with contextlib.nullcontext() if kept is None else kept.watched():
+            return Outcome(work())
     except (RunTimeout, RunFailed, KeyboardInterrupt, Terminated, AntichainError) as error:
         return Outcome(getattr(error, "result", None), error)
 
@@ -177,8 +181,8 @@ class _Show:
                 why = f"the run did not end within its deadline of {error.deadline:g} s."
                 return self._stopped(why, result, error, NODE_FAILED)
             case GraphError():
-                # Of a resume: the graph is not the one that was stored. Nothing has run.
-                return complain(str(error), error, USAGE, self.request.debug)
+                # The graph is not the one that was stored, or an input cannot be stored. Nothing has run.
+                return complain(self._in_words_of_the_command(error), error, USAGE, self.request.debug)
             case RunExists() | RunOwned() | UnknownRun():
                 return complain(self._with_way_out(error), error, USAGE, self.request.debug)
             case None | RunFailed():
@@ -234,6 +238,12 @@ class _Show:
         Make the last line: the command that goes on with this run.
         """
         return "" if self.kept is None else self.kept.next_line()
+
+    def _in_words_of_the_command(self, error: GraphError) -> str:
+        text = str(error)
+        if any(fault.code == "not-storable" for fault in error.faults):
+            text += " --no-store runs without storing anything."
+        return text.replace('on_change="rerun"', "--on-change rerun")
 
     def _about_storing(self, result: RunResult) -> str:
         if self.kept is None or not any(isinstance(error, NotStorable) for error in result.errors.values()):

@@ -3,10 +3,11 @@ Stores and the runs in them, as commands use them: which run is meant, what it r
 """
 
 import contextlib
+import logging
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -23,6 +24,7 @@ from antichain.views.stored import question_text
 __all__ = [
     "Kept",
     "Labelled",
+    "Notes",
     "find",
     "answer_line",
     "is_here",
@@ -38,6 +40,7 @@ __all__ = [
 # Runs and questions that a message lists.
 SHOWN_RUNS: Final = 5
 SHOWN_QUESTIONS: Final = 10
+SHOWN_WARNINGS: Final = 5
 # Kinds whose payloads are needed to tell about a run; outputs are left where they are, if there are no others.
 TELLING: Final = frozenset({FactKind.FAILED, FactKind.RETRYING, FactKind.ASKED})
 
@@ -204,6 +207,22 @@ class Labelled:
 # -- a run that is kept
 
 
+class Notes(logging.Handler):
+    """
+    Collect what the journal of a run warns of.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """
+        Keep what is said.
+        """
+        self.texts.append(record.getMessage())
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """
@@ -213,6 +232,35 @@ class Kept:
     place: Place
     store: Store
     run_id: str
+    notes: Notes = field(default_factory=Notes)
+
+    def options(self) -> dict[str, Any]:  # Any: values of run options
+        """
+        Return the options of a run that nobody but this command sets. Who has not asked for a store has not asked for
+        outputs that can be stored: what cannot be is made again by a resume.
+        """
+        return {"recomputes": True} if self.place.said_by == "nobody" else {}
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """
+        Listen to what the journal warns of while the run goes on.
+        """
+        logger = logging.getLogger("antichain.journal")
+        logger.addHandler(self.notes)
+        try:
+            yield
+        finally:
+            logger.removeHandler(self.notes)
+
+    def warnings(self) -> str:
+        """
+        Return what the journal has warned of, as one paragraph.
+        """
+        texts = self.notes.texts
+        lines = [printable(text, None) for text in texts[:SHOWN_WARNINGS]]
+        more = len(texts) - SHOWN_WARNINGS
+        return "\n".join([*lines, *([f"… and {more} more nodes whose outputs are not stored."] if more > 0 else [])])
 
     def next_line(self) -> str:
         """

@@ -328,6 +328,8 @@ def _question(fact: Fact, at: float | None) -> StoredQuestion:
             choices = _texts(more.get("choices"))
             if kind != "choice" or choices:
                 return StoredQuestion(fact.node, fact.attempt, text, kind, choices, at)
+        case _:
+            pass
     return StoredQuestion(fact.node, fact.attempt, "a question that cannot be read", "", (), at)
 
 
@@ -392,6 +394,8 @@ def _nodes_of(graphs: object, number: int, prefix: str) -> Iterator[tuple[str, _
                 upstream = tuple(prefix + each for each in waits if isinstance(each, str))
                 wired = _Wired(upstream, join if isinstance(join, str) else "all", kinds[node] != "n")
                 yield prefix + name, wired, graph if kinds[node] == "g" and _is_int(graph) else -1
+        case _:
+            return
 
 
 def _is_int(value: object) -> bool:

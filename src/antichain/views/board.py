@@ -509,7 +509,9 @@ class Board:
         self.ended += 1
         if now >= self._pace.next_at:
             self._pace.mark(now, self.ended)
-        self.states[state] = self.states.get(state, 0) + 1
+        # What a paused run has left for another day is told apart from what somebody cancelled.
+        counted = reason if reason == "paused" else state
+        self.states[counted] = self.states.get(counted, 0) + 1
         if error is not None or state != "succeeded":
             self.is_smooth = False
         group, owner = (self._own, None) if live is None else (live.group, live.owner)

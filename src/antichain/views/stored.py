@@ -328,7 +328,7 @@ def _after_success(name: str, node: NodeRecord, *, is_kept: bool) -> Iterator[st
     if is_kept:
         yield "What it gave is stored: a resume reuses it, unless the node has changed."
     else:
-        yield "What it gave is not stored (persist=False): a resume makes it again where it is needed."
+        yield "What it gave is not stored: a resume makes it again where it is needed."
 
 
 def _unfinished(run: StoredRun, name: str, node: NodeRecord) -> Iterator[str]:

@@ -61,6 +61,8 @@ class Summary:
     makespan: float
     states: Counter[str] = field(default_factory=Counter)
     fallbacks: int = 0
+    # Outputs that were taken from a store.
+    reused: int = 0
     # Attempts after the first, and the nodes that made them.
     retries: int = 0
     retried: int = 0
@@ -103,9 +105,12 @@ def summarize(record: Run, sizes: Mapping[str, int] | None = None) -> Summary:
 
 
 def _count(summary: Summary, node: NodeRecord) -> None:
-    summary.states[node.state] += 1
+    # What a paused run has left for another day is told apart from what somebody cancelled.
+    summary.states["paused" if node.reason == "paused" else node.state] += 1
     if node.reason == "fallback":
         summary.fallbacks += 1
+    elif node.reason == "checkpoint":
+        summary.reused += 1
     if node.attempts > 1:
         summary.retries += node.attempts - 1
         summary.retried += 1
@@ -248,14 +253,16 @@ def summary_lines(summary: Summary, width: int, signs: Signs = UNICODE) -> list[
 
 
 def _states_line(summary: Summary) -> Line:
-    styles = {"succeeded": "good", "failed": "bad", "skipped": "warn", "cancelled": "warn"}
+    styles = {"succeeded": "good", "failed": "bad", "skipped": "warn", "cancelled": "warn", "paused": "warn"}
     spans: list[Span] = []
-    for state in ("succeeded", "failed", "skipped", "cancelled"):
+    for state, style in styles.items():
         if summary.states[state]:
             spans += [Span(", ")] if spans else []
-            spans.append(Span(f"{summary.states[state]:,} {state}", styles[state]))
-            if state == "succeeded" and summary.fallbacks:
-                spans.append(Span(f" ({summary.fallbacks:,} by a fallback)"))
+            spans.append(Span(f"{summary.states[state]:,} {state}", style))
+            told = [f"{summary.fallbacks:,} by a fallback"] if summary.fallbacks else []
+            told += [f"{summary.reused:,} reused"] if summary.reused else []
+            if state == "succeeded" and told:
+                spans.append(Span(f" ({', '.join(told)})"))
     return (*spans, Span(f" in {time_text(summary.makespan)}"))
 
 
@@ -364,7 +371,7 @@ def next_step(summary: Summary) -> str:
         return _after_failure(summary)
     if summary.cancelled_by["deadline"]:
         return "The deadline came first: raise deadline=, or shorten the critical path."
-    if summary.status == "cancelled" or summary.makespan < TELLING_SECONDS:
+    if summary.status in ("cancelled", "paused") or summary.makespan < TELLING_SECONDS:
         return ""
     worst = max(summary.waits, key=attrgetter("critical"), default=None)
     if worst is not None and worst.critical >= max(TELLING_SECONDS, TELLING_SHARE * summary.makespan):
