@@ -428,9 +428,17 @@ def test_gather_takes_named_limits() -> None:
     assert limit.used == 0
 
 
-def test_gather_of_what_cannot_be_awaited_fails() -> None:
+@pytest.mark.parametrize("return_exceptions", [False, True])
+def test_gather_of_what_cannot_be_awaited_says_what_to_do(return_exceptions: bool) -> None:
+    """At once, with nothing awaited and no coroutine left open."""
+    seen: list[int] = []
+
+    async def noted() -> None:
+        seen.append(1)
+
     async def main() -> Any:
-        with pytest.raises(TypeError):
-            await gather(1, value_after(1, 1))  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"gather was given \[\], which cannot be awaited: .* gather\(\*calls\)"):
+            await gather(noted(), [], return_exceptions=return_exceptions)  # type: ignore[arg-type]
 
     virtual(main)
+    assert not seen

@@ -127,6 +127,8 @@ def test_inputs_caps_and_options_reach_every_plan() -> None:
 def test_rounds_are_a_number_of_plans(rounds: Any) -> None:
     with pytest.raises(GraphError, match="rounds="):
         virtually(replan(Planner(), TOOLS, rounds=rounds))
+    with pytest.raises(GraphError, match="replan was given 3 as planner: must be a function"):
+        virtually(replan(3, TOOLS))  # type: ignore[arg-type]
 
 
 def test_inside_a_run_every_plan_is_a_part_of_it() -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from antichain.driver import Driver
-from antichain.errors import RunFailed, RunTimeout
+from antichain.errors import RunFailed, RunTimeout, shown
 from antichain.graph import Graph
 from antichain.limit import Limit
 from antichain.plan import prepare
@@ -146,6 +146,9 @@ async def gather(
         return_exceptions: return exceptions in place of values instead of raising the first.
         deadline: seconds for all of them.
         limits: sizes of named limits, of which each awaitable takes what *uses* says.
+
+    Raises:
+        TypeError: one of them cannot be awaited; none was.
     """
     options: dict[str, Any] = {"timeout": timeout} if timeout is not None else {}
     if uses is not None:
@@ -157,6 +160,7 @@ async def gather(
     values: list[Any] = []
     driver: Driver | None = None
     try:
+        _check(awaitables)
         driver = _driver(_await, list(distinct.values()), return_exceptions, options)
         values = (await drive(driver))[_NODE]
     except RunFailed as group:
@@ -171,6 +175,13 @@ async def gather(
         values = [outcome.value if outcome.ok else outcome.error for outcome in values]
     value_of = dict(zip(distinct, values, strict=True))
     return [value_of[id(awaitable)] for awaitable in awaitables]
+
+
+def _check(awaitables: Iterable[object]) -> None:
+    for each in awaitables:
+        if not inspect.isawaitable(each):
+            fix = "give coroutines, tasks or futures, one by one: gather(*calls)"
+            raise TypeError(f"gather was given {shown(each)}, which cannot be awaited: {fix}.")
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:

@@ -90,10 +90,11 @@ async def replan(
 
     Raises:
         PlanRefused: the last plan had faults. RunFailed: its tools failed. Either has `.result`, of that plan.
-        GraphError: *rounds* is not a number of plans.
+        GraphError: *planner* is no function, or *rounds* no number of plans.
     """
     if type(rounds) is not int or rounds < 1:
         raise GraphError(Fault("bad-policy", f"rounds={shown(rounds)}: must be a whole number of plans, at least 1."))
+    _check(planner)
     allowed = tools_of(tools)
     loop = _Rounds(allowed, {name: Kept(value) for name, value in (inputs or {}).items()})
     feedback: Feedback | None = None
@@ -107,6 +108,12 @@ async def replan(
     if feedback is not None:
         raise feedback.error
     return loop.outputs
+
+
+def _check(planner: object) -> None:
+    if not callable(planner):
+        why = "must be a function that takes the feedback and returns the source of a plan"
+        raise GraphError(Fault("bad-policy", f"replan was given {shown(planner)} as planner: {why}."))
 
 
 @dataclass(slots=True)
