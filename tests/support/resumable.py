@@ -75,11 +75,13 @@ class Recorder:
     """
 
     def __init__(self) -> None:
-        self._store = MemoryStore()
         self.header = Header("", "")
         self.batches: list[tuple[Fact, ...]] = []
-        self.release, self.read = self._store.release, self._store.read
-        self.runs, self.remove = self._store.runs, self._store.remove
+        self._hold(MemoryStore())
+
+    def _hold(self, store: MemoryStore) -> None:
+        self._store = store
+        self.release, self.read, self.runs, self.remove = store.release, store.read, store.runs, store.remove
 
     def open(self, run_id: str, header: Header | None = None, *, take_over: bool = False) -> Ownership:
         self.header = header or self.header
@@ -90,6 +92,15 @@ class Recorder:
     ) -> None:
         self.batches.append(tuple(facts))
         self._store.append(ownership, facts, done)
+
+    def cut_off(self, batches: int) -> "Recorder":
+        """
+        Return the same as `as_of`, as a store that goes on to keep every batch.
+        """
+        later = Recorder()
+        later.header, later.batches = self.header, self.batches[:batches]
+        later._hold(self.as_of(batches))
+        return later
 
     def as_of(self, batches: int) -> MemoryStore:
         """
