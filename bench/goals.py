@@ -7,6 +7,7 @@ A suite is a function of (size, rounds, say) that returns lines; `bench.__main__
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bench.imports import import_lines
 from bench.report import Line
@@ -268,6 +269,68 @@ def tracing_lines(what: str, rounds: list[dict[str, float]]) -> list[Line]:
     ]
 
 
+def durable_suite(size: Size, say: Say) -> list[Line]:
+    """
+    Runs that are kept in a SQLite file: a chain of 1,000 steps and 2,000 steps with 50 in flight, beside a commit a
+    step by hand, both with `synchronous=FULL`; and how the file grows.
+    """
+    parts: dict[str, list[dict[str, Any]]] = {"chain": [], "abreast": []}
+    for number in range(1, size.rounds + 1):
+        for what, count in (("chain", 1_000), ("abreast", 2_000)):
+            say(f"{what}, round {number} of {size.rounds}")
+            parts[what].append(run_python(["-m", "bench.durable", what, str(count)]))
+    say("growth of the file")
+    few, many = (run_python(["-m", "bench.durable", "size", str(count)]) for count in (1_000, 10_000))
+    return [*chain_lines(parts["chain"]), abreast_line(parts["abreast"]), *growth_lines(few, many)]
+
+
+# Where a sync takes no time, a commit by hand is little more than a function call.
+SLOW_SYNC = 150.0
+
+
+def fastest(samples: list[dict[str, Any]], side: str) -> float:
+    """
+    Microseconds a step of the run that was disturbed least: a neighbour who syncs costs both more than is measured.
+    """
+    return min(min(sample[f"{side}_s"]) / sample["steps"] for sample in samples) * 1e6
+
+
+def chain_lines(samples: list[dict[str, Any]]) -> list[Line]:
+    ours, hand = fastest(samples, "ours"), fastest(samples, "hand")
+    sync = min(sample["sync_s"] for sample in samples) * 1e6
+    note = f"{ours:.0f} / {hand:.0f} us a step; one sync takes {sync:.0f} us"
+    fast = "" if sync >= SLOW_SYNC else f"a target only where a sync takes {SLOW_SYNC:.0f} us or more"
+    return [
+        Line("chain, FULL, time over a commit a step by hand", ours - hand, "us a step", 120.0, note=note),
+        Line("chain, FULL, time / a commit a step by hand", ours / hand, "x", None if fast else 1.6, note=fast),
+    ]
+
+
+def abreast_line(samples: list[dict[str, Any]]) -> Line:
+    ours, hand = fastest(samples, "ours"), fastest(samples, "hand")
+    sync = min(sample["sync_s"] for sample in samples) * 1e6
+    fast = "" if sync >= SLOW_SYNC else "; no target where a sync takes no time"
+    return Line(
+        "50 in flight, FULL, time / a commit a step by hand",
+        ours / hand,
+        "x",
+        None if fast else 0.1,
+        note=f"{ours:.0f} / {hand:.0f} us a step{fast}",
+    )
+
+
+def growth_lines(few: dict[str, float], many: dict[str, float]) -> list[Line]:
+    def a_step(sample: dict[str, float]) -> float:
+        return (sample["bytes"] - sample["payload_bytes"]) / sample["steps"]
+
+    return [
+        Line(f"chain of {many['steps']:,}, the file, less its outputs", a_step(many), "B a step", 200.0),
+        Line(
+            f"the same / at {few['steps']:,}", a_step(many) / a_step(few), "x", 1.1, note=f"{a_step(few):.0f} B there"
+        ),
+    ]
+
+
 SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
     "nodes": nodes_suite,
     "full": full_suite,
@@ -278,4 +341,5 @@ SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
     "import": import_suite,
     "1m": million_suite,
     "tracing": tracing_suite,
+    "durable": durable_suite,
 }
