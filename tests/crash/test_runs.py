@@ -21,10 +21,17 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: fo
 SEED = int(os.environ.get("ANTICHAIN_SEED", "1"))
 
 
-def test_kill_at_random_instants_loses_nothing_and_runs_nothing_again() -> None:
-    """Runs of thirty-odd nodes are killed up to four times each; every kill that counts has hit one at work."""
-    kills = 1000 if FULL else 25
-    told = experiment("kill", "run:sqlite", "--count", kills, "--seed", SEED, *[] if FULL else ["--quick"])
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_kill_at_random_instants_loses_nothing_and_runs_nothing_again(place: str) -> None:
+    """
+    Runs of thirty-odd nodes are killed up to four times each; every kill that counts has hit one at work.
+
+    On a disk most kills fall into a sync, in memory between two steps of the run.
+    """
+    if place == "disk" and not FULL:
+        pytest.skip("waits for syncs")
+    kills = 500 if FULL else 25
+    told = experiment("kill", "run:sqlite", "--count", kills, "--seed", SEED, *["--quick"] * (place == "memory"))
     assert not told["problems"], told
     assert told["kills"] >= kills
     assert told["acknowledged"] > 30 * told["runs"]
@@ -38,13 +45,13 @@ def test_kill_catches_a_store_that_acknowledges_before_the_commit() -> None:
 
 @pytest.mark.usefixtures("traced")
 def test_crash_at_every_write_and_sync_loses_nothing() -> None:
-    """At full size at every call of a run on the store's files and the log, but for those that time moves."""
+    """At full size at every call of a thread for every k; which commits a run makes, and so its calls, varies."""
     told = experiment("points", "run:sqlite", "--count", 10_000 if FULL else 6)
     assert not told["problems"], told
     assert told["crashes"] >= 3
     if FULL:
         assert told["points"] >= 80
-        assert told["points"] >= 0.8 * told["calls"]
+        assert told["points"] >= 0.6 * told["calls"]
 
 
 @pytest.mark.usefixtures("traced")
