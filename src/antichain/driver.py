@@ -482,6 +482,10 @@ class Driver:
         index: Mapping[str, int] = self.plan.index
         if self.grown_index:
             index = {**index, **self.grown_index}
+        shown = self.shown if self._on_begin is None else [name for name in self.shown if name in index]
+        if self.keeping is not None:
+            # Not kept, and not made again.
+            shown = [name for name in shown if self.values[index[name]] is not MISSING]
         return RunResult(
             run_id=self.run_id,
             name=self.plan.name,
@@ -493,7 +497,7 @@ class Driver:
             index=index,
             values=self.values,
             errors=self.errors,
-            shown=self.shown if self._on_begin is None else [name for name in self.shown if name in index],
+            shown=shown,
             more=self.archives,
             groups=self.groups,
             questions=() if self.keeping is None else self.keeping.open_questions,
@@ -1262,7 +1266,9 @@ class Driver:
             self._cancelled(node, attempt)
         else:
             # Also while the run drains: what completed is not lost.
-            self._succeeded(node, attempt, container.output(), now)
+            if container.has_lost and node >= core.planned:
+                self.grown[node].owner.has_lost = True
+            self._succeeded(node, attempt, MISSING if container.has_lost else container.output(), now)
 
     def enter(
         self,
@@ -1291,6 +1297,10 @@ class Driver:
             self.names.append(name)
         else:
             self.names[node] = name
+        past, value = None, MISSING
+        if self.keeping is not None:
+            # First, because it may raise: then the node has not come into the run.
+            past, value = self.keeping.past_of(node, self.name_of(node), grown.owner.kept(self.keeping, grown))
         if kind.timeout is not None:
             self._alarm.shorten(kind.timeout)
         if grown.position < 0:
@@ -1303,10 +1313,11 @@ class Driver:
             self._tell_entry(node, group.owner, kind.demand, tuple([self.names[each] for each in before]), now)
         if self.keeping is None:
             return self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order)
-        past, value = self.keeping.past_of(node, self.name_of(node), grown.owner.kept(self.keeping, grown))
         grown.output = value
         self.core.enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order, past=past)
         if past is not None and self.core.state[node] == SUCCEEDED:
+            if value is MISSING:
+                grown.owner.has_lost = True
             grown.owner.child_succeeded(self, node, grown, value)
         return node
 

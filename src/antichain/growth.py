@@ -101,6 +101,8 @@ class Owner:
 
     # How many nodes it brings in all, if that is known before they have come.
     total: int | None = None
+    # The output of one of them was not kept, and is not made again.
+    has_lost = False
 
     def name_of(self, grown: Grown) -> str:
         """
@@ -200,8 +202,8 @@ class Contents(NamedTuple):
 
 class NestedGraph(Container):
     """
-    A graph inside the run: its nodes are `outer/inner`, its output is that of its single sink, else a dict of its
-    sinks.
+    A graph inside the run: its nodes are `outer/inner`, its output is that of its single sink (None if that was
+    skipped), else a dict of its sinks.
     """
 
     def __init__(self, plan: Plan, inputs: Mapping[str, Any]) -> None:
@@ -280,7 +282,8 @@ class NestedGraph(Container):
         ]
         outputs = {name: self.values[self.plan.index[name]] for name in wanted}
         if len(outputs) == 1:
-            return next(iter(outputs.values()))
+            only = next(iter(outputs.values()))
+            return None if only is MISSING else only
         return {name: value for name, value in outputs.items() if value is not MISSING}
 
 

@@ -24,9 +24,10 @@ from antichain.policies import Settled
 from antichain.resuming.changes import compare, describe_wiring
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint
 from antichain.resuming.history import durations
-from antichain.shape import Flag
+from antichain.shape import Flag, order, with_start_edges
 from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
 from antichain.stores.codec import decode, encode
+from antichain.tasks import OUT
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
@@ -77,26 +78,28 @@ class Keeping:
         known, plan = self.journal.known, self.plan
         if not known:
             return
-        missing = []
+        missing = set()
         for node, name in enumerate(plan.ids):
             before = known.get(name)
             if before is None:
                 continue
             if before.succeeded is not None and before.succeeded.payload is None:
-                missing.append(node)
+                missing.add(node)
             elif before.succeeded is not None:
                 self._past[node] = Past(CHECKPOINT)
                 self._values[node] = self.journal.decode(before.succeeded, self.kept(node).function)
             elif before.skipped is not None:
                 self._past[node] = Past(CONDITION)
-        for node in sorted(missing, key=self._depth, reverse=True):
-            if self.is_finished or not any(after not in self._past for after in plan.shape.downstream[node]):
+        # What needs a node comes after it.
+        for node in [node for node in reversed(order(*with_start_edges(plan.shape))) if node in missing]:
+            after = plan.shape.downstream[node]
+            # An output that nobody reads is for the result.
+            if self.is_finished or (after and all(each in self._past for each in after) and not self._is_target(node)):
                 self._past[node] = Past(CHECKPOINT)
                 self._values[node] = MISSING
 
-    def _depth(self, node: int) -> float:
-        # Nothing that needs a node has as much of the graph after it.
-        return -self.plan.shape.remaining[node]
+    def _is_target(self, node: int) -> bool:
+        return self.plan.targets is not None and self.plan.ids[node] in self.plan.targets
 
     def begin(self, driver: Driver, given: Mapping[str, Any]) -> dict[int, Past]:
         """
@@ -130,7 +133,7 @@ class Keeping:
             return None, MISSING
         fact = before.succeeded
         if fact is not None and fact.payload is None:
-            return (Past(CHECKPOINT), None) if self.is_finished else (None, MISSING)
+            return (Past(CHECKPOINT), MISSING) if self.is_finished else (None, MISSING)
         if fact is not None and fact.fingerprint == kept.fingerprint:
             return Past(CHECKPOINT), self.journal.decode(fact, kept.function)
         if fact is not None and not self.journal.reruns:
@@ -197,7 +200,16 @@ class Keeping:
     # ------------------------------------------------------------------ while it goes on
 
     def _append(self, fact: Fact, then: Callable[[BaseException | None], object]) -> None:
-        self.journal.append([fact], lambda error: self._decide(then, error))
+        token = object()
+
+        def tell(error: BaseException | None) -> None:
+            try:
+                self._decide(then, error)
+            finally:
+                OUT.discard(token)
+
+        OUT.add(token)
+        self.journal.append([fact], tell)
 
     def _note(self, fact: Fact) -> None:
         """
@@ -483,7 +495,7 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
     header = Header(
         run_id, plan.name, "", time.time(), _encoded(dict(inputs), "the inputs", plan), encode(describe_wiring(plan))
     )
-    plan = plan.with_costs(durations(store, plan.name))
+    plan = _with_history(plan, store, options)
     ownership = store.open(run_id, header)
     try:
         journal = _journal(store, ownership, options)
@@ -496,6 +508,15 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
         store.release(ownership)
         raise
     return plan, keeping
+
+
+def _with_history(plan: Plan, store: Store, options: Mapping[str, Any]) -> Plan:
+    """
+    Let what nodes took in earlier runs decide what starts first, where not everything can start at once.
+    """
+    if options.get("max_concurrent") is None and not plan.limits_with(options.get("limits") or {}):
+        return plan
+    return plan.with_costs(durations(store, plan.name))
 
 
 def _journal(
@@ -569,12 +590,12 @@ def _reopened(
     if faults:
         raise GraphError(faults, plan.name)
     reruns = options.get("on_change") == "rerun"
-    facts = _compare(plan, stored.header, known, given, reruns=reruns)
+    facts = _compare(plan, stored.header, known, payloads, reruns=reruns)
     for fact in facts:
         forget(known, fact.node)
     facts += _answered(ownership.run_id, known, options.get("answers") or {}, plan.name)
     journal = _journal(store, ownership, options, known)
-    plan = plan.with_costs(durations(store, plan.name))
+    plan = _with_history(plan, store, options)
     is_finished = status == "succeeded" and not facts and not given
     keeping = Keeping(plan, journal, is_finished=is_finished)
     if not is_finished:
@@ -598,25 +619,27 @@ def _as_narrow(plan: Plan, facts: Iterable[Fact]) -> Plan:
 
 
 def _compare(
-    plan: Plan, header: Header, known: Mapping[str, Known], given: Mapping[str, Any], *, reruns: bool
+    plan: Plan, header: Header, known: Mapping[str, Known], payloads: Mapping[str, bytes], *, reruns: bool
 ) -> list[Fact]:
     """
     Look what has changed of the nodes that have completed; return the facts that make them run again.
     """
-    completed = {
-        path: fact.fingerprint for path, node in known.items() if (fact := node.succeeded or node.skipped) is not None
-    }
-    replaced = [
-        name
-        for name in given
-        if (node := known.get(name)) is None or not node.succeeded or node.succeeded.reason != "outputs"
-    ]
+    completed, replaced = {}, set(payloads)
+    for path, node in known.items():
+        fact = node.succeeded or node.skipped
+        if fact is None:
+            continue
+        is_given = fact.reason == REASON_NAMES[OUTPUTS]
+        # What was given has no wiring.
+        completed[path] = "" if is_given else fact.fingerprint
+        if is_given and fact.payload == payloads.get(path):
+            replaced.discard(path)
     changes = compare(plan, decode(header.wiring) if header.wiring else {}, completed, replaced=replaced)
     faults = changes.faults()
     if faults and (changes.is_other_graph or not reruns):
         raise GraphError(faults, plan.name)
     now = time.time()
-    return [Fact(FactKind.FORGOTTEN, path, at=now) for path in changes.forgotten()]
+    return [Fact(FactKind.FORGOTTEN, path, at=now) for path in changes.forgotten()] if reruns else []
 
 
 def _answered(run_id: str, known: Mapping[str, Known], answers: Mapping[str, Any], graph: str) -> list[Fact]:

@@ -343,6 +343,11 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
                 f"node {key!r} has no output: it is {node.state} (reason: {node.reason or 'none yet'}){cause}."
                 f" result.nodes[{key!r}] tells more."
             )
+        if node.reason == "checkpoint":
+            return (
+                f"the output of node {key!r} was not stored (persist=False), and nothing that still had to run needed it."
+                " Start a new run to have it made again."
+            )
         return (
             f"the output of node {key!r} was not kept: the run had targets, and only their outputs are in its result."
             f" Add {key!r} to targets=."

@@ -250,8 +250,14 @@ class MappedStage(Container):
             grown.function = spec.binding.function
         else:
             grown.binding, grown.slot = spec.binding, spec.item_slot
-        self._live[driver.core.next_node] = grown
-        driver.enter(self.group, self._kind, name, grown, order=position, now=driver.clock())
+        node = driver.core.next_node
+        self._live[node] = grown
+        try:
+            driver.enter(self.group, self._kind, name, grown, order=position, now=driver.clock())
+        except BaseException:
+            # What is kept of that name is another one's: this one has not come into the run.
+            self._live.pop(node, None)
+            raise
 
     def _renew(self, node: int, grown: Grown) -> bool:
         """

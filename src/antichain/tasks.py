@@ -107,6 +107,10 @@ class Tasks:
                     self.kill(task)
 
 
+# What is with a disk, in whatever thread: a clock that jumps does not jump over it.
+OUT: set[object] = set()
+
+
 async def in_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], T]) -> T:
     """
     Call something that may wait for a disk in a thread of its own, which is gone afterwards, and return its value.
@@ -124,8 +128,12 @@ async def in_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], T]) -> T
             outcome = functools.partial(done.set_exception, error)
         else:
             outcome = functools.partial(done.set_result, value)
-        loop.call_soon_threadsafe(tell, outcome)
+        try:
+            loop.call_soon_threadsafe(tell, outcome)
+        finally:
+            OUT.discard(done)
 
+    OUT.add(done)
     thread = threading.Thread(target=execute, name="antichain-store", daemon=True)
     thread.start()
     try:

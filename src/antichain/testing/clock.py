@@ -3,7 +3,7 @@ An asyncio event loop whose clock jumps to the next timer when every task waits,
 time.
 
 The clock never jumps over real work: while a call is out in a thread (a plain node, `asyncio.to_thread`,
-`run_in_executor`) it stands still, and the loop waits for the thread.
+`run_in_executor`, what is being written to a store) it stands still, and the loop waits for the thread.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from antichain.resources import Owner
 from antichain.runners.threads import Threads
+from antichain.tasks import OUT
 
 __all__ = ["Stuck", "VirtualClock", "VirtualLoop", "virtual_time"]
 
@@ -36,6 +37,8 @@ class Stuck(RuntimeError):  # noqa: N818  # reads as a state
 
 
 def _is_any_out() -> bool:
+    if OUT:
+        return True
     return any(threads.is_busy for threads in Threads.everywhere) or any(owner.is_busy for owner in Owner.everywhere)
 
 
