@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 from zoneinfo import TZPATH, ZoneInfo, available_timezones
 
-__all__ = ["PATHS", "READERS", "READING_ERRORS", "WRITERS", "as_base64", "whole_tag"]
+__all__ = ["MAX_PATH_CHARACTERS", "PATHS", "READERS", "READING_ERRORS", "WRITERS", "as_base64", "whole_tag"]
 
 # In this file, Any is JSON that may be anything.
 T = TypeVar("T")
@@ -200,6 +200,8 @@ PATHS: Final[dict[type, str]] = {
     WindowsPath: "windows",
     PureWindowsPath: "pure-windows",
 }
+# Far more than any system takes; each part of a path takes memory of its own.
+MAX_PATH_CHARACTERS: Final = 65_536
 _PATH_KINDS: Final[dict[str, type[PurePath]]] = {
     "posix": PosixPath if issubclass(type(PurePath()), PurePosixPath) else PurePosixPath,
     "pure-posix": PurePosixPath,
@@ -210,7 +212,9 @@ _PATH_KINDS: Final[dict[str, type[PurePath]]] = {
 
 def _read_path(payload: Any) -> PurePath:
     kind, text = _list(payload)
-    value = _PATH_KINDS[_text(kind)](_text(text))
+    if len(_text(text)) > MAX_PATH_CHARACTERS:
+        raise ValueError("that is no path")
+    value = _PATH_KINDS[_text(kind)](text)
     return _same(value, str(value), text)
 
 

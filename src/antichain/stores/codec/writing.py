@@ -26,7 +26,7 @@ from antichain.stores.codec.described import (
 from antichain.stores.codec.form import LABELLED, PLAIN, TAGGED, as_json, as_sorted_json, pack, too_much
 from antichain.stores.codec.limits import DEFAULT_LIMITS, ValueLimits, crowd
 from antichain.stores.codec.registry import BY_TYPE, Codec, label_of
-from antichain.stores.codec.tags import PATHS, WRITERS, as_base64, whole_tag
+from antichain.stores.codec.tags import MAX_PATH_CHARACTERS, PATHS, WRITERS, as_base64, whole_tag
 
 __all__ = ["digest", "encode", "tree_of"]
 
@@ -231,7 +231,7 @@ class Writer:
         if kind is bytes or kind is bytearray:
             return self._bytes(value, kind)
         if kind in PATHS:
-            return self._tagged("$path", [PATHS[kind], self._text(str(value))])
+            return self._path(str(value), kind)
         return self._nested(value, kind)
 
     # -- single values
@@ -275,6 +275,11 @@ class Writer:
             return self._tagged(tag, write(value))
         except ValueError as error:
             raise Refused(f"{error}; or {WAYS_OUT}") from None
+
+    def _path(self, path: str, kind: type) -> Any:
+        if len(path) > MAX_PATH_CHARACTERS:
+            raise Refused(f"it is a path of more than {MAX_PATH_CHARACTERS:,} characters; or {WAYS_OUT}")
+        return self._tagged("$path", [PATHS[kind], self._text(path)])
 
     def _bytes(self, value: bytes | bytearray, kind: type) -> Any:
         self._count_size(len(value) * 4 // 3)
