@@ -345,8 +345,8 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
             )
         if node.reason == "checkpoint":
             return (
-                f"the output of node {key!r} was not stored (persist=False), and nothing that still had to run needed it."
-                " Start a new run to have it made again."
+                f"the output of node {key!r} was not stored (persist=False), and nothing that still had to run needed"
+                " it. Start a new run to have it made again."
             )
         return (
             f"the output of node {key!r} was not kept: the run had targets, and only their outputs are in its result."
