@@ -405,6 +405,51 @@ def test_help_has_the_language_itself() -> None:
     assert corpus.help_topic("Where is the money?") == []
 
 
+# -- killed and resumed
+
+
+def test_killed_half_way_it_goes_on_from_its_journal(full: bool, tmp_path: Path) -> None:
+    if not full:
+        pytest.skip("at full size: it reads the library twice")
+    done = subprocess.run(
+        [*DEMO, "--kill", "--json"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "killed by SIGKILL after" in done.stderr
+    report = json.loads(done.stdout)
+    killed = report["killed"]
+    assert killed["reused"] > 100
+    assert 0 < killed["run"] < killed["reused"]
+    assert killed["run_again"] == 0
+    assert report["calls"]["lost"] == 0
+    assert all(answer["supported"] for answer in report["answers"])
+    assert not list(tmp_path.glob("antichain-*"))
+
+
+def test_what_is_said_of_a_killed_run_is_what_its_journal_says(tmp_path: Path) -> None:
+    """Two of three had ended, one of these with an output that is not kept; one of the two is a mapped stage's."""
+    store, calls = tmp_path / "runs.db", []
+    made = antichain.Graph("killed")
+    made.add("index", lambda: calls.append("index"), persist=False)
+    made.map("pages", lambda item: calls.append(item) or item, over=["a", "b"], depends_on=["index"])
+    made.add("last", lambda pages, index: 1 // len(calls[5:]), inputs={"pages": made["pages"], "index": made["index"]})
+    with pytest.raises(antichain.RunFailed):
+        made.run(store=store, run_id="demo")
+    ended = frozenset(fact.node for fact in command._ended(store, "demo"))
+    stored = frozenset(fact.node for fact in command._ended(store, "demo", payloads=True) if fact.payload is not None)
+    assert (ended, stored) == ({"index", "pages[0]", "pages[1]"}, {"pages[0]", "pages[1]"})
+    killed = command.Killed(store, "demo", ended, stored, 1.5)
+    calls += ["x", "y"]
+    result = made.resume("demo", store=store, listeners=[killed])
+    assert killed.figures(result) == {"seconds": 1.5, "reused": 2, "run": 1, "made_again": 1, "run_again": 0}
+    assert command._ended(tmp_path / "nowhere.db", "demo") == []
+
+
 # -- Ctrl-C
 
 

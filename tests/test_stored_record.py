@@ -7,6 +7,9 @@ import random
 
 import pytest
 
+from antichain import Graph
+from antichain.resuming.changes import describe_wiring
+from antichain.stores import record
 from antichain.stores.codec import StoredError, encode
 from antichain.stores.protocol import Fact, FactKind
 from antichain.stores.record import record_of, stored_run
@@ -199,3 +202,80 @@ def test_words() -> None:
     assert [size_text(each) for each in (0, 999, 1_500, 15_000, 2_500_000, 10**13)] == [
         "0 B", "999 B", "1.5 kB", "15 kB", "2.5 MB", "10.0 TB",
     ]  # fmt: skip
+
+
+# -- what the header of a run adds
+
+
+def wired(graph: Graph) -> bytes:
+    return encode(describe_wiring(graph.plan()))
+
+
+def test_nodes_without_a_fact_are_known_from_the_header() -> None:
+    """
+    a ── inner/x ── inner/y ── b ── c (only if)
+    """
+    inner = Graph("inner")
+    inner.add("x", lambda a: a)
+    inner.add("y", lambda x: x)
+    graph = Graph("outer")
+    graph.add("a", lambda: 1)
+    graph.add("inner", inner, inputs={"a": graph["a"]})
+    graph.add("b", lambda inner: inner)
+    graph.add("c", lambda b: b, when=lambda b: b)
+    graph.add("d", lambda c: c)
+    graph.map("pages", lambda item: item, over=[1, 2])
+    wiring = wired(graph)
+
+    run = stored_run(journal(succeeded("a", 1), wiring=wiring))
+    assert {name: node.state for name, node in run.record.nodes.items()} == {
+        "a": "succeeded",
+        **dict.fromkeys(("inner", "inner/x", "inner/y", "b", "c", "d", "pages"), "pending"),
+    }
+    assert run.waits_for(run.record.nodes["b"]) == ["inner"]
+    assert run.waits_for(run.record.nodes["inner/y"]) == ["inner/x"]
+    assert run.containers == {"inner", "pages"}
+    text = why_text(run, run.record.nodes["b"], NOON)
+    assert text == "Node 'b' has not run: it waits for 'inner' (inside: 2 not yet)."
+
+    facts = [succeeded("a", 1), succeeded("inner/x", 1), succeeded("inner/y", 1), succeeded("b", 1)]
+    skip = Fact(FactKind.SKIPPED, "c", reason="condition", at=NOON)
+    run = stored_run(journal(*facts, skip, succeeded("pages[0]", 1), wiring=wiring))
+    told = {name: (node.state, node.reason) for name, node in run.record.nodes.items()}
+    assert told["inner"] == ("succeeded", "output")
+    assert told["d"] == ("skipped", "upstream")
+    assert told["pages"] == ("pending", "")
+    assert "inside: 1 succeeded" in stored_text(run, NOON, 80)
+    run = stored_run(journal(*facts, skip, ended("succeeded"), wiring=wiring))
+    assert run.counts() == {"succeeded": 6, "skipped": 2}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"graphs": 1},
+        {"graphs": []},
+        {"graphs": [[["a"], [], "n", "", []]]},
+        {"graphs": [[["a"], [[7, -1, True, "x"]], "n", "", [[0, 1, 2, 3, 0], [[], 1, 2, 3, 4], 5]]]},
+        {"graphs": [[[1, "b"], [[], []], "nn", "", []]]},
+        {"graphs": [[["a", "b"], [[], [0]], "gg", "", [[0, "all", False, "", 0], [1, "all", False, "", 99]]]]},
+        [1],
+        "text",
+    ],
+)
+def test_headers_of_ill_will_tell_little_and_end(data: object) -> None:
+    run = stored_run(journal(succeeded("a"), wiring=encode(data)))
+    assert run.record.nodes["a"].state == "succeeded"
+    stored_text(run, NOON, 80)
+
+
+def test_graphs_nested_in_each_other_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty graphs, each of which has the next one in it twice: a million nodes of a few bytes."""
+    monkeypatch.setattr(record, "MOST_NODES", 2_000)
+    depth = 20
+    graphs = [
+        [["a", "b"], [[], [0]], "gg", "", [[0, "all", False, "", each + 1], [1, "all", False, "", each + 1]]]
+        for each in range(depth)
+    ]
+    run = stored_run(journal(wiring=encode({"graphs": graphs})))
+    assert 1_000 < len(run.record.nodes) <= 2_002

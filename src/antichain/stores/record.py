@@ -21,7 +21,7 @@ __all__ = ["StoredQuestion", "StoredRun", "record_of", "stored_run"]
 LATEST: Final = 253_402_300_799.0
 KINDS: Final = frozenset({"bool", "str", "int", "float", "choice"})
 # Nodes that a header may tell of, however often its graphs are nested in each other.
-MOST_NODES: Final = 500_000
+MOST_NODES: Final = 200_000
 # States of nodes that will not run again unless somebody edits them.
 DONE: Final = frozenset({"succeeded", "skipped"})
 
