@@ -27,6 +27,9 @@ GIVE_UP: Final = "fail"
 # The question about such an attempt; those of the node itself count from 1.
 DECISION: Final = 0
 
+# A plain number: looked at for every output.
+_LABELLED: Final = int(LABELLED)
+
 Done = Callable[[BaseException | None], object]
 
 
@@ -224,7 +227,7 @@ class RunJournal:
             NotStorable: it cannot be stored, or could not be read back as what it is.
         """
         data = encode(value, name="output")
-        if data[0] & LABELLED:
+        if data[0] & _LABELLED:
             self._check_readable(data, function)
         return data
 

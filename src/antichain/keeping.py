@@ -48,8 +48,10 @@ class Keeping:
         self.plan = plan
         self.journal = journal
         self.is_finished = is_finished
-        # Says what each planned node was, to whoever resumes the run.
-        self._planned = fingerprints(plan)
+        # What has to be known of each planned node.
+        self._planned = [_kept_of(plan, node, how) for node, how in enumerate(fingerprints(plan))]
+        # Whether some node must not run twice unnoticed.
+        self._has_guards = any(kept.repeat == "never" for kept in self._planned)
         # What is known of the nodes that came while the run goes on; those of instances are used again.
         self._grown: dict[int, Kept] = {}
         # What the store has decided and the run has not heard of: what to do, and what went wrong.
@@ -155,20 +157,13 @@ class Keeping:
         """
         Return what has to be known of a node to keep its output.
         """
-        if node >= len(self._planned):
-            return self._grown[node]
-        function = self.plan.functions[node]
-        argument = self.plan.arguments[node]
-        if type(argument) is Binding or isinstance(argument, Binding):
-            function = argument.function
-        policies = self.plan.nodes[node].policies
-        return Kept(self._planned[node], policies.persist, policies.repeat, function)
+        return self._planned[node] if node < len(self._planned) else self._grown[node]
 
     def fingerprint(self, node: int) -> str:
         """
         Return the fingerprint of a node.
         """
-        return self._planned[node] if node < len(self._planned) else self._grown[node].fingerprint
+        return self.kept(node).fingerprint
 
     def inside(self, plan: Plan, node: int) -> Sequence[str]:
         """
@@ -366,7 +361,7 @@ class Keeping:
         """
         Make the fact of an output that was given to a run.
         """
-        fingerprint = self._planned[self.plan.index[name]]
+        fingerprint = self.fingerprint(self.plan.index[name])
         return self.journal.success(name, 0, REASON_NAMES[OUTPUTS], fingerprint, 0.0, payload)
 
     # ------------------------------------------------------------------ what must not run twice unnoticed
@@ -375,6 +370,8 @@ class Keeping:
         """
         Tell whether it must be known that an attempt of *node* has started.
         """
+        if not self._has_guards and node < len(self._planned):
+            return False
         return self.kept(node).repeat == "never" and not self._driver.core.flags[node] & _CONTAINER
 
     def verdict(self, node: int) -> str | None:
@@ -472,6 +469,12 @@ class Keeping:
             then(None)
         else:
             self._append(Fact(FactKind.ENDED, reason=status, at=time.time()), then)
+
+
+def _kept_of(plan: Plan, node: int, fingerprint: str) -> Kept:
+    argument, policies = plan.arguments[node], plan.nodes[node].policies
+    function = argument.function if isinstance(argument, Binding) else plan.functions[node]
+    return Kept(fingerprint, policies.persist, policies.repeat, function)
 
 
 def _attempts(before: Known, clock_of_wall: float) -> Past:
