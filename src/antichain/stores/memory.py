@@ -40,6 +40,7 @@ class MemoryStore:
     *done* of `append` is called in the caller's thread, before `append` returns.
 
     Example:
+        >>> from antichain.stores import Fact, FactKind, Header
         >>> store = MemoryStore()
         >>> mine = store.open("nightly-7", Header("nightly-7", "etl"))
         >>> store.append(mine, [Fact(FactKind.SUCCEEDED, "extract")], print)

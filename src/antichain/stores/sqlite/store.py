@@ -39,6 +39,7 @@ class SqliteStore:
     power cut may take the last moments back. *timeout* is how many seconds to wait for another process that writes.
 
     Example:
+        >>> from antichain.stores import Fact, FactKind, Header
         >>> import tempfile
         >>> store = SqliteStore(tempfile.mkdtemp() + "/runs.db")
         >>> mine = store.open("nightly-7", Header("nightly-7", "etl"))
