@@ -434,7 +434,7 @@ def test_whoever_reads_cannot_write(copy: Path) -> None:
 @pytest.mark.parametrize("version", range(1, schema.VERSION + 1))
 def test_stores_of_earlier_releases_are_read_and_gone_on_with(tmp_path: Path, version: int) -> None:
     path = tmp_path / "runs.db"
-    shutil.copyfile(FIXTURES / f"format-{version}.db", path)
+    shutil.copyfile(FIXTURES / f"format-{version}.store", path)
     assert look_at(path) == []
     assert [line.run_id for line in SqliteStore(path).runs()] == ["nightly-2", "other", "nightly-1"]
 

@@ -1,7 +1,7 @@
 """
 A few runs whose content is known, for stores that were written by earlier releases and for stores that are damaged.
 
-`python -m tests.support.stored_runs FILE` writes them to a new file; `tests/data/stores/format-N.db` came to be so,
+`python -m tests.support.stored_runs FILE` writes them to a new file; `tests/data/stores/format-N.store` came to be so,
 with the first release of that format.
 """
 

@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from antichain.stores.limits import MAX_PAYLOAD_BYTES
 from antichain.stores.sqlite.schema import VERSION, create, format_of, is_empty, migrate
 from antichain.stores.sqlite.words import damaged, store_error
 
-__all__ = ["Guarded", "connect_to_read", "connect_to_write", "make_file"]
+__all__ = ["Guarded", "connect_to_read", "connect_to_write", "make_file", "make_folder"]
 
 # Before this release, two connections that write or checkpoint at once may damage a file (sqlite.org/wal.html):
 # `writing` lets only one do so at a time.
@@ -30,6 +31,9 @@ INSTRUCTIONS = 100_000
 MOST_LOOKS = 2_000
 # Bytes of the -wal file that are kept after a checkpoint.
 KEPT_WAL_BYTES = 16 * 1024 * 1024
+
+# What SQLite has beside a file, and leaves there when it is killed.
+BESIDE = ("-wal", "-shm", "-journal")
 
 log = logging.getLogger("antichain.stores")
 
@@ -66,7 +70,15 @@ def connect_to_read(path: str, timeout: float) -> Guarded:
     refuse_empty(path)
     connection = connect(path, "ro", timeout)
     try:
-        if format_of(connection, path) == VERSION:
+        try:
+            version = format_of(connection, path)
+        except sqlite3.OperationalError as error:
+            if not needs_no_log(path, error):
+                raise
+            connection.close()
+            connection = connect(path, "ro&immutable=1", timeout)
+            version = format_of(connection, path)
+        if version == VERSION:
             return connection
     except Exception as error:
         connection.close()
@@ -75,6 +87,16 @@ def connect_to_read(path: str, timeout: float) -> Guarded:
     connection.close()
     connect_to_write(path, timeout, "full").close()
     return connect_to_read(path, timeout)
+
+
+def needs_no_log(path: str, error: sqlite3.Error) -> bool:
+    """
+    Say whether a file was refused only because SQLite may put nothing beside it, while nothing has to be there.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) and not (
+        os.path.exists(path + "-wal") and os.path.getsize(path + "-wal")
+    )
 
 
 def connect_to_write(
@@ -127,7 +149,7 @@ def bring_up_to_date(connection: Guarded, path: str) -> None:
         raise
 
 
-def connect(path: str, mode: Literal["ro", "rw"], timeout: float) -> Guarded:
+def connect(path: str, mode: Literal["ro", "ro&immutable=1", "rw"], timeout: float) -> Guarded:
     if sqlite3.sqlite_version_info < SAFE_SQLITE:
         log.debug("SQLite %s: one writer at a time, by a lock of our own", sqlite3.sqlite_version)
     try:
@@ -167,38 +189,66 @@ def harden(connection: Guarded) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def make_folder(path: str) -> None:
+    """
+    Make the folder of a store if it is the one that commands use without being told; every other one must be there.
+
+    Raises:
+        StoreError: it is not there, or cannot be made.
+    """
+    folder = Path(path).parent
+    if os.path.isdir(path):
+        raise StoreError(f"store {path!r} is a folder: add the name of a file, as runs.db")
+    try:
+        if folder.name == OWN_FOLDER:
+            folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"store {path!r} cannot be made: {error.strerror or error}") from error
+    if not folder.is_dir():
+        raise StoreError(f"store {path!r}: there is no folder {str(folder)!r}; make it, or choose another path")
+
+
 def make_file(path: str) -> None:
     """
     Make a store that only this user can read, where there is no file; a process that is killed meanwhile leaves none.
 
+    Whoever calls it has locked the right to write, so that nobody else makes one now.
+
     Raises:
-        StoreError: its folder does not exist, or does not let it.
+        StoreError: its folder does not let it.
     """
-    if os.path.isdir(path):
-        raise StoreError(f"store {path!r} is a folder: add the name of a file, as runs.db")
     if os.path.exists(path):
         return
-    folder = Path(path).parent
     # Whole before it has its name: half of one could not be told from a damaged one.
     fresh = f"{path}.{os.getpid()}.new"
     try:
-        if folder.name == OWN_FOLDER:
-            folder.mkdir(mode=0o700, exist_ok=True)
-        drop(fresh)
+        # The log of a store that was deleted would be taken for this one's.
+        drop(path, BESIDE)
+        drop(fresh, ("", *BESIDE))
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            # Closing the last connection puts all of its log into the file, durably.
-            connect_to_write(fresh, 0.0, "full", new=True).close()
+            fill(fresh)
             name_file(fresh, path)
+        except StoreError as error:
+            raise type(error)(str(error).replace(fresh, path)) from error
         finally:
-            drop(fresh)
-        sync_folder(folder)
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"store {path!r}: there is no folder {str(folder)!r}; make it, or choose another path"
-        ) from error
+            drop(fresh, ("", *BESIDE))
+        sync_folder(Path(path).parent)
     except OSError as error:
         raise StoreError(f"store {path!r} cannot be made: {error.strerror or error}") from error
+
+
+def fill(fresh: str) -> None:
+    connection = connect_to_write(fresh, 0.0, "full", new=True)
+    try:
+        # All of the log into the file, durably. Closing would do it too, and not tell when it could not.
+        is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise StoreError(f"store {fresh!r} is used by somebody before it is there; try again")
+    except sqlite3.Error as error:
+        raise store_error(fresh, error) from error
+    finally:
+        connection.close()
 
 
 def name_file(fresh: str, path: str) -> None:
@@ -215,13 +265,13 @@ def name_file(fresh: str, path: str) -> None:
             os.rename(fresh, path)
 
 
-def drop(fresh: str) -> None:
+def drop(path: str, ends: Sequence[str]) -> None:
     """
-    Remove what was made under a name of its own, and what SQLite leaves beside it when it is killed.
+    Remove the files of these ends, where they are.
     """
-    for end in ("", "-wal", "-shm", "-journal"):
+    for end in ends:
         with suppress(FileNotFoundError):
-            os.unlink(fresh + end)
+            os.unlink(path + end)
 
 
 def sync_folder(folder: Path) -> None:

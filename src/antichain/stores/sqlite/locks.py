@@ -6,6 +6,7 @@ What is protected by them is told by `writing`; the file itself is empty and may
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import sys
@@ -30,16 +31,23 @@ class LockFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._can_lock = True
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError:
             # Enough to ask.
+            self._can_lock = False
             self._file = os.open(path, os.O_RDONLY)
 
     def take(self, place: int) -> bool:
         """
         Lock one byte, without waiting; False if somebody else has it.
+
+        Raises:
+            PermissionError: the file may only be read.
         """
+        if not self._can_lock:
+            raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)} to write to {self.path!r}")
         return lock(self._file, place)
 
     def free(self, place: int) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from antichain.errors import OwnershipLost, RunExists, RunOwned, StoreError
 from antichain.stores.limits import MAX_FACTS, check_fact
 from antichain.stores.protocol import Fact, Header, Ownership
-from antichain.stores.sqlite.connecting import Guarded, connect_to_write, make_file
+from antichain.stores.sqlite.connecting import Guarded, connect_to_write, make_file, make_folder
 from antichain.stores.sqlite.locks import WRITING, LockFile, place_of
 from antichain.stores.sqlite.reading import (
     RunRow,
@@ -129,6 +129,8 @@ class Writer:
         Become the owner of a run, see `Store.open`.
         """
         with self._busy:
+            if header is not None:
+                make_folder(self.path)
             place = None
             try:
                 with self._transaction(self.timeout, new=header is not None) as connection:
@@ -383,7 +385,7 @@ class Writer:
         until = monotonic() + patience if patience else 0.0
         pause = FIRST_PAUSE
         while True:
-            if locks.take(WRITING):
+            if self._take(locks):
                 try:
                     connection = self._connected(new)
                     connection.execute("BEGIN IMMEDIATE")
@@ -404,6 +406,12 @@ class Writer:
                 )
             sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _take(self, locks: LockFile) -> bool:
+        try:
+            return locks.take(WRITING)
+        except OSError as error:
+            raise store_error(self.path, error) from error
 
     def _connected(self, new: bool) -> Guarded:
         if self._connection is None:
