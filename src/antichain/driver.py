@@ -32,7 +32,7 @@ from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import COLLECT, Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
-from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError, note
+from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError, StoreError, note
 from antichain.growth import Container, Grown, call_inside
 from antichain.items import Queued
 from antichain.plan import Plan
@@ -462,7 +462,10 @@ class Driver:
         if self.store_error is None:
             self.keeping.conclude(self.status if self._crash is None else "cancelled", end)
             await done
-        await in_thread(self.loop, self.keeping.journal.release)
+        try:
+            await in_thread(self.loop, self.keeping.journal.release)
+        except StoreError as error:
+            self.store_error = self.store_error or error
 
     @property
     def status(self) -> str:

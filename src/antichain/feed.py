@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from antichain.binding import MISSING, THREADED, LiteralSource, Source, bind_node, demand_of, flags_of
+from antichain.binding import MISSING, THREADED, LiteralSource, Prepared, Source, bind_node, demand_of, flags_of
 from antichain.core.groups import CANCEL
 from antichain.core.scheduler import Kind
 from antichain.core.states import READY
@@ -324,7 +324,8 @@ class Feed(Container):
         """
         node = self._entering.node
         function = None if grown.binding is None else grown.binding.function
-        return keeping.step(self._node, node.id, self._entering.needs, node.inputs, node.policies, function)
+        inputs = node.inputs.made_from if isinstance(node.inputs, Prepared) else node.inputs
+        return keeping.step(self._node, node.id, self._entering.needs, inputs, node.policies, function)
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
         """

@@ -155,7 +155,10 @@ class Prepared:
     Given to a node in place of sources; the function is called on the loop, for every attempt.
     """
 
-    __slots__ = ("make",)
+    __slots__ = ("made_from", "make")
 
-    def __init__(self, make: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+    def __init__(self, make: Callable[[Mapping[str, Any]], dict[str, Any]], made_from: object = None) -> None:
         self.make = make
+        # Plain data that is another one where the function makes other arguments of the same outputs: by it, a run that
+        # goes on knows whether a step is the one that it was.
+        self.made_from = made_from

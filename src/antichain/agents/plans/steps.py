@@ -60,7 +60,8 @@ class Written:
             raise PlanRefused(faults, "plan")
 
         depends = [name for name in self.depends if name not in kept]
-        return PreparedStep(self.id, tool.runnable, depends, Prepared(arguments), **tool.policies)
+        written = [tool.name, repr(self.arguments)]
+        return PreparedStep(self.id, tool.runnable, depends, Prepared(arguments, written), **tool.policies)
 
 
 @dataclass(frozen=True, slots=True)
