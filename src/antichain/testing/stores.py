@@ -8,9 +8,9 @@ Each check makes a new store and looks at one promise of `antichain.stores.Store
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event, Thread
-from typing import Any
+from typing import Any, Self
 
 from antichain.errors import OwnershipLost, RunExists, RunOwned, StoreError, UnknownRun, shown
 from antichain.stores.protocol import Fact, FactKind, Header, Journal, Ownership, Store
@@ -41,7 +41,8 @@ def check_store(make_store: Callable[[], Store], *, reopen: Callable[[Store], St
     broken = []
     for check in CHECKS:
         try:
-            check(Bench(make_store(), reopen or itself))
+            with Bench(make_store(), reopen or itself) as bench:
+                check(bench)
         except Exception as error:  # noqa: BLE001  # a store may raise anything, and the other checks still count
             broken.append(f"  {check.__name__}: {error if isinstance(error, Broken) else shown(error)}")
     if broken:
@@ -70,12 +71,23 @@ class Bench:
 
     store: Store
     reopen: Callable[[Store], Store]
+    # Runs that were begun. Each is given up in the end, perhaps once more: a store may hold files and threads for it.
+    begun: list[Ownership] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for ownership in self.begun:
+            self.store.release(ownership)
 
     def new(self, run_id: str = "run", graph: str = "graph", **header: Any) -> Ownership:
         """
         Begin a run.
         """
-        return self.store.open(run_id, Header(run_id, graph, **header))
+        ownership = self.store.open(run_id, Header(run_id, graph, **header))
+        self.begun.append(ownership)
+        return ownership
 
     def append(self, ownership: Ownership, *facts: Fact) -> BaseException | None:
         """
@@ -259,6 +271,7 @@ def nothing_is_added_by_halves(bench: Bench) -> None:
         next_one = bench.store.open(run_id)
         bench.add(next_one, succeeded("next"))
         must(bench.nodes(run_id) == ["before", "next"], "after a failure, the next owner cannot go on")
+        bench.store.release(next_one)
 
 
 def runs_do_not_mix(bench: Bench) -> None:
