@@ -3,6 +3,7 @@ The crash lab as a command: one experiment on one case, told as JSON.
 
     python -m tests.crash.lab kill run:sqlite --count 1000 --seed 1
     python -m tests.crash.lab points run:sqlite
+    python -m tests.crash.lab points run:sqlite --error EIO
     python -m tests.crash.lab cut run:sqlite --count 5000 --seed 1
 """
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--until-caught", action="store_true", help="stop at the first fault")
     parser.add_argument("--quick", action="store_true", help="kill where a sync takes no time")
+    parser.add_argument("--error", choices=["EIO", "ENOSPC"], default="", help="let calls fail instead of a kill")
     args = parser.parse_args()
     if args.what == "kill":
         from tests.crash.kills import kill
@@ -41,7 +43,7 @@ def main() -> None:
     elif args.what == "points":
         from tests.crash.points import crash_everywhere
 
-        told = crash_everywhere(args.case, args.count)
+        told = crash_everywhere(args.case, args.count, args.error)
     else:
         from tests.crash.cuts import cut
 

@@ -155,7 +155,8 @@ def whole_run(store: Store, witness: Witness, ended: dict[str, bytes | None] | N
 
     def listen(event: Any) -> None:
         name = type(event).__name__
-        if name == "NodeEnded" and event.state in ("succeeded", "skipped", "failed"):
+        # A node that has failed runs again when the run is resumed.
+        if name == "NodeEnded" and event.state in ("succeeded", "skipped"):
             witness.told(event.node)
         elif name == "NodeRetrying":
             witness.told_again(event.node, event.attempt)

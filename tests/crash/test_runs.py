@@ -55,6 +55,18 @@ def test_crash_at_every_write_and_sync_loses_nothing() -> None:
 
 
 @pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+def test_disk_that_fails_at_any_call_ends_the_run_with_one_error(error: str) -> None:
+    """What was not kept is not told, and the run goes on once the disk is well again."""
+    if not FULL:
+        pytest.skip("every n-th call takes a minute")
+    told = experiment("points", "run:sqlite", "--count", 10_000, "--error", error)
+    assert not told["problems"], told
+    assert set(told["raised"]) == {"StoreError"}, told
+    assert told["raised"]["StoreError"] >= 50
+
+
+@pytest.mark.usefixtures("traced")
 def test_power_cuts_lose_nothing() -> None:
     """Every second run was killed and resumed before the power goes."""
     cuts = 5000 if FULL else 100
