@@ -20,11 +20,12 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from antichain import Context, Graph, GraphError, Retry, RunFailed, RunResult
+from antichain import Context, Graph, GraphError, Retry, RunFailed, RunResult, RunTimeout
 from antichain.core.facts import NodeEnded, RunEnded
 from antichain.errors import NotStorable, OwnershipLost, RunExists, RunOwned, StoreError, UnknownRun
 from antichain.policies import Backoff
 from antichain.stores import FactKind
+from antichain.testing import virtual_time
 from tests.support.leftovers import nothing_left
 from tests.support.resumable import Calls, Recorder, Shelf, chain, outcome, reasons
 
@@ -455,6 +456,15 @@ def test_what_is_not_to_be_kept_is_made_again(shelf: Shelf, calls: Calls) -> Non
     assert (result["end"], calls.taken()) == ([False, False], ["client", "end"])
 
 
+def test_what_was_not_kept_and_is_not_needed_is_not_in_the_result(shelf: Shelf, calls: Calls) -> None:
+    graph = Graph()
+    graph.add("a", calls.of("a", 1))
+    graph.add("b", calls.of("b", 2), depends_on=["a"], persist=False)
+    assert dict(graph.run(store=shelf(), run_id="r")) == {"a": 1, "b": 2}
+    result = graph.resume("r", store=shelf())
+    assert (result.status, dict(result), calls.taken()) == ("succeeded", {"a": 1}, ["a", "b"])
+
+
 def test_a_large_value_is_kept_once(tmp_path: Path, calls: Calls) -> None:
     """A megabyte that cannot be compressed, given on by one node and used by five: kept once."""
     path = tmp_path / "runs.db"
@@ -511,6 +521,29 @@ def test_a_node_that_had_failed_for_good_begins_anew(shelf: Shelf) -> None:
     outcome(graph.run, store=shelf(), run_id="r")
     assert graph.resume("r", store=shelf())["flaky"] == "ok"
     assert seen == [1, 2, 1, 2]
+
+
+def test_a_backoff_goes_on_where_it_was(calls: Calls) -> None:
+    """The next attempt waits for what is left of an hour, also in the process that comes at once."""
+    recorder = Recorder()
+    graph = Graph()
+    seen: list[int] = []
+
+    @graph.node(retry=Retry(2, backoff=Backoff(3600, maximum=3600, jitter=False), on=ValueError))
+    async def flaky(ctx: Context) -> str:
+        seen.append(ctx.attempt)
+        if ctx.attempt == 1:
+            raise ValueError
+        return "ok"
+
+    with virtual_time() as clock:
+        assert clock.run(graph.arun(store=recorder, run_id="r"))["flaky"] == "ok"
+    count = next(i for i, batch in enumerate(recorder.batches) if any(f.kind == FactKind.RETRYING for f in batch))
+    seen.clear()
+    with virtual_time() as clock:
+        assert clock.run(graph.aresume("r", store=recorder.as_of(count + 1)))["flaky"] == "ok"
+        assert 3000 < clock.now <= 3601
+    assert seen == [2]
 
 
 def test_skips_and_fallbacks_are_not_decided_again(shelf: Shelf, calls: Calls) -> None:
@@ -687,6 +720,35 @@ def test_a_body_that_asks_starts_again_from_its_top_with_the_answers_it_has(shel
     assert (result.status, result["asks"], calls.taken()) == ("succeeded", [1, 2], ["top"] * 3)
 
 
+def test_what_somebody_said_to_a_body_that_failed_is_not_asked_again(shelf: Shelf) -> None:
+    """Unless it is another question now: an answer belongs to what was asked."""
+
+    def build(branch: str, fails: bool) -> Graph:
+        graph = Graph()
+
+        @graph.node
+        async def asks(ctx: Context) -> list[Any]:
+            answers = [await ctx.ask("How many?", type=int), await ctx.ask(f"Delete {branch}?", type=bool)]
+            if fails:
+                raise ConnectionError
+            return answers
+
+        return graph
+
+    asked: list[str] = []
+
+    def person(question: Any) -> str:
+        asked.append(question.text)
+        return "3" if question.type is int else "yes"
+
+    outcome(build("old", fails=True).run, ask=person, store=shelf(), run_id="r")
+    assert asked == ["How many?", "Delete old?"]
+    result = build("new", fails=False).resume("r", store=shelf())
+    assert (result.status, [question.text for question in result.questions]) == ("paused", ["Delete new?"])
+    result = build("new", fails=False).resume("r", store=shelf(), answers={"asks": False})
+    assert (result["asks"], len(asked)) == ([3, False], 2)
+
+
 def test_questions_inside_other_graphs_are_answered_by_their_whole_id(shelf: Shelf) -> None:
     inner = Graph("inner")
     inner.ask("ok", "Publish {page}?", type=bool)
@@ -791,6 +853,19 @@ def position(calls: Calls, items: list[Any], fails: Any = None) -> Graph:
     graph.add("items", calls.of("items", items), persist=False)
     graph.map("work", work, over="items")
     return graph
+
+
+def test_a_changed_item_is_noticed_by_position(shelf: Shelf, calls: Calls) -> None:
+    outcome(position(calls, [1, 2, 3], fails=3).run, store=shelf(), run_id="r", on_error="continue")
+    calls.taken()
+    with pytest.raises((GraphError, RunFailed)) as caught:
+        position(calls, [1, 7, 3]).resume("r", store=shelf())
+    error = caught.value.exceptions[0] if isinstance(caught.value, RunFailed) else caught.value
+    assert "work[1]" in str(error)
+    assert "on_change" in str(error)
+    assert "7" not in calls.taken()
+    result = position(calls, [1, 7, 3]).resume("r", store=shelf(), on_change="rerun")
+    assert (result["work"], "1" in calls.names, "7" in calls.names) == ([10, 70, 30], False, True)
 
 
 def test_same_items_by_position_are_not_run_again(shelf: Shelf, calls: Calls) -> None:
@@ -927,6 +1002,21 @@ def test_a_completed_node_that_has_changed_is_refused_by_name_or_run_again(
     assert calls.taken() == []
 
 
+def test_what_was_to_run_again_does_so_after_the_process_has_died(calls: Calls) -> None:
+    """It was forgotten before it ran again; then nothing is left of what it was."""
+    store = Recorder()
+    versions(calls).run(store=store, run_id="r")
+    before = len(store.batches)
+    versions(calls, version="2").resume("r", store=store, on_change="rerun")
+    forgotten = next(
+        i for i, batch in enumerate(store.batches) if any(fact.kind == FactKind.FORGOTTEN for fact in batch)
+    )
+    assert forgotten >= before
+    calls.taken()
+    result = versions(calls, version="2").resume("r", store=store.as_of(forgotten + 1))
+    assert (result["end"], calls.taken()) == ("b2d", ["b", "end"])
+
+
 def test_what_follows_a_changed_node_runs_again_too(shelf: Shelf, calls: Calls) -> None:
     """All had completed: of a finished run nothing is refused or run again unless it is asked for."""
     versions(calls).run(store=shelf(), run_id="r")
@@ -1005,6 +1095,43 @@ def test_however_a_failure_ended_the_run_it_goes_on(
     result = asyncio.run(second())
     assert (result.status, dict(result)) == ("succeeded", {"good": 1, "bad": 2, "after": 3, "slow": 4})
     assert set(calls.taken()) == left
+
+
+@pytest.mark.parametrize("place", ["memory", "file"])
+def test_a_clock_that_jumps_waits_for_what_is_being_written(tmp_path: Path, place: str) -> None:
+    """Hours of sleep between one write to the disk and the next."""
+    shelf = Shelf(None if place == "memory" else tmp_path / "runs.db")
+    graph = Graph()
+
+    async def body() -> None:
+        await asyncio.sleep(3600)
+
+    for before, name in zip(("", *"abc"), "abcd", strict=True):
+        graph.add(name, body, depends_on=[before] if before else None, timeout=3601)
+    with virtual_time() as clock:
+        assert clock.run(graph.arun(store=shelf(), run_id="r")).status == "succeeded"
+        assert clock.now == 4 * 3600
+        assert clock.run(graph.aresume("r", store=shelf())).status == "succeeded"
+        assert clock.now == 4 * 3600
+
+
+def test_a_run_that_passed_its_deadline_goes_on(memory: Shelf, calls: Calls) -> None:
+    waits = [True]
+    graph = Graph()
+    graph.add("a", calls.of("a", 1))
+
+    @graph.node
+    async def slow(a: int) -> int:
+        calls.note("slow")
+        if waits.pop():
+            await asyncio.Event().wait()
+        return a + 1
+
+    with virtual_time() as clock, pytest.raises(RunTimeout):
+        clock.run(graph.arun(store=memory(), run_id="r", deadline=60))
+    waits[:] = [False]
+    assert calls.taken() == ["a", "slow"]
+    assert (graph.resume("r", store=memory(), deadline=60)["slow"], calls.taken()) == (2, ["slow"])
 
 
 def test_a_cancelled_run_goes_on(shelf: Shelf, calls: Calls) -> None:
