@@ -332,6 +332,8 @@ def test_what_cannot_be_stored_is_named_where_it_is(value: Any, path: str, probl
         ({"a": {"b": 1}}, ValueLimits(items=4)),
         ((1, 2, 3), ValueLimits(items=5)),
         ([[1]], ValueLimits(depth=1)),
+        ([[]], ValueLimits(depth=1)),
+        (10**9, ValueLimits(size_bytes=5)),
         ("äöü", ValueLimits(size_bytes=7)),
         ([dt.date(2026, 1, 1)] * 3, ValueLimits(items=6)),
     ],

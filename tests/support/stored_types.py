@@ -123,6 +123,8 @@ class Whole(BaseModel):
     parts: list[Part] = []
     by_alias: int = Field(default=0, alias="byAlias")
     either: Row | Part | None = None
+    numbers: list[int] = []
+    other: float = 0.0
     _seen: int = PrivateAttr(default=0)
 
 

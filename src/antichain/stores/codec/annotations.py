@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 from antichain.stores.codec.described import is_model
 from antichain.stores.codec.registry import label_of
 
-__all__ = ["OPEN", "Options", "annotation_of", "class_for", "fields_for", "inside", "is_open", "keys_for", "options_of"]
+__all__ = ["OPEN", "Classes", "Options", "annotation_of", "fields_for", "inside", "is_open", "keys_for", "options_of"]
 
 # In this file, Any is an annotation, or a class.
 
@@ -71,6 +71,7 @@ WRAPPERS: Final[tuple[Any, ...]] = (
     typing.ClassVar,
 )
 MAX_DEPTH: Final = 100
+MAX_FOUND: Final = 1000
 
 
 def _origin(option: Any) -> Any:
@@ -94,7 +95,7 @@ def _collect(annotation: Any, found: list[Any], depth: int) -> None:
     elif origin is typing.Union or origin is types.UnionType:
         for part in get_args(annotation):
             _collect(part, found, depth + 1)
-    elif origin in WRAPPERS or "ReadOnly" in str(origin):
+    elif origin in WRAPPERS or (not isinstance(origin, type) and getattr(origin, "_name", "") == "ReadOnly"):
         _collect(get_args(annotation)[0], found, depth + 1)
     elif origin is Literal:
         found.extend(type(each) for each in get_args(annotation))
@@ -167,26 +168,65 @@ def _is_mapping(origin: Any) -> bool:
 # -- classes
 
 
-def class_for(label: str, options: Options, fits: Callable[[type], bool]) -> Any:
+class Classes:
     """
-    Return which of *options*, or of the classes derived from them, has that label; None if there is none.
+    Find classes by their labels, among those that are expected and what is derived from them; for one reading.
+    """
 
-    A class that has moved to another module is known by its name, if only one has that name.
-    """
-    near: list[Any] = []
-    for option in options:
-        kind = _origin(option)
-        if isinstance(kind, type) and fits(kind):
-            if label_of(kind) == label:
-                return option
-            if _name_in(label) == kind.__qualname__.rpartition(".")[2]:
-                near.append(option)
-    derived = [kind for kind in _derived(options) if fits(kind)]
-    exact = [kind for kind in derived if label_of(kind) == label]
-    if exact:
-        return exact[-1]  # defined last: a notebook defines a class again and again
-    near += [kind for kind in derived if _name_in(label) == kind.__qualname__.rpartition(".")[2]]
-    return near[0] if len({id(each) for each in near}) == 1 else None
+    def __init__(self) -> None:
+        # By what is expected: everything derived from it, by label and by name. Looked through once, for there may be
+        # thousands, and as many labels that are none of them.
+        self._derived: dict[tuple[object, ...], tuple[dict[str, Any], dict[str, Any]]] = {}
+        # What was found last, by label and by the identity of what was expected, which is kept for that.
+        self._found: dict[tuple[str, int, object], tuple[Options, Any]] = {}
+
+    def find(self, label: str, options: Options, fits: Callable[[type], bool]) -> Any:
+        """
+        Return which of *options*, or of the classes derived from them, has that label; None if there is none.
+
+        A class that has moved to another module is known by its name, if only one has that name.
+        """
+        key = (label, id(options), fits)
+        known = self._found.get(key)
+        if known is not None:
+            return known[1]
+        option = self._look(label, options, fits)
+        if option is not None:
+            if len(self._found) >= MAX_FOUND:
+                self._found.clear()
+            self._found[key] = options, option
+        return option
+
+    def _look(self, label: str, options: Options, fits: Callable[[type], bool]) -> Any:
+        name, near = _name_in(label), []
+        for option in options:
+            kind = _origin(option)
+            if isinstance(kind, type) and fits(kind):
+                if label_of(kind) == label:
+                    return option
+                if _name_in(kind.__qualname__) == name:
+                    near.append(option)
+        by_label, by_name = self._derived_from(options, fits)
+        found = by_label.get(label)
+        if found is not None:
+            return found
+        if name in by_name:
+            near.append(by_name[name])
+        return near[0] if len({id(each) for each in near}) == 1 else None
+
+    def _derived_from(self, options: Options, fits: Callable[[type], bool]) -> tuple[dict[str, Any], dict[str, Any]]:
+        kinds = [_origin(option) for option in options]
+        key = (fits, *map(id, kinds))
+        known = self._derived.get(key)
+        if known is None:
+            by_label: dict[str, Any] = {}
+            by_name: dict[str, Any] = {}
+            for kind in filter(fits, _derived(kinds)):
+                name = _name_in(kind.__qualname__)
+                by_label[label_of(kind)] = kind  # the last one: a notebook defines a class again and again
+                by_name[name] = None if name in by_name else kind
+            known = self._derived[key] = by_label, by_name
+        return known
 
 
 def _name_in(label: str) -> str:
@@ -195,13 +235,12 @@ def _name_in(label: str) -> str:
     return bare.rpartition(".")[2] + bracket + rest
 
 
-def _derived(options: Options) -> Iterable[type]:
+def _derived(kinds: Iterable[Any]) -> Iterable[type]:
     seen: set[type] = set()
-    ahead = [_origin(option) for option in options]
-    ahead = [kind for kind in ahead if isinstance(kind, type) and kind is not object]
-    while ahead:
-        kind = ahead.pop(0)
-        for each in type.__subclasses__(kind):
+    ahead = [kind for kind in kinds if isinstance(kind, type) and kind is not object]
+    for kind in ahead:  # which grows
+        below: list[type] = type.__subclasses__(kind)
+        for each in below:
             if each not in seen:
                 seen.add(each)
                 ahead.append(each)

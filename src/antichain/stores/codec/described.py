@@ -239,12 +239,18 @@ def make_model(kind: Any, model: Model) -> Any:
     if getattr(kind, "__pydantic_root_model__", False):
         made = kind.model_validate(model.fields["root"], strict=False)
     else:
-        made = _validator_of(kind)(values)
+        validate = _VALIDATORS.get(kind)
+        if validate is None:
+            validate = _VALIDATORS[kind] = _validator_of(kind)
+        made = validate(values)
     if model.given is not None:
         object.__setattr__(made, "__pydantic_fields_set__", {*model.given, *(model.extra or ())})
     if model.private is not None:
         object.__setattr__(made, "__pydantic_private__", dict(model.private))
     return made
+
+
+_VALIDATORS: weakref.WeakKeyDictionary[type, Callable[[Any], Any]] = weakref.WeakKeyDictionary()
 
 
 def _validator_of(kind: Any) -> Callable[[Any], Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from itertools import repeat
 from typing import Any, Final, get_origin
 
 from antichain.errors import NotStorable, StoreDamaged, shown
@@ -17,8 +18,8 @@ from antichain.printable import printable
 from antichain.stores.codec import described
 from antichain.stores.codec.annotations import (
     OPEN,
+    Classes,
     Options,
-    class_for,
     fields_for,
     inside,
     is_open,
@@ -291,6 +292,7 @@ class Maker:
 
     def __init__(self, limits: ValueLimits) -> None:
         self._limits = limits
+        self._classes = Classes()
         # How many instances have become plain data, because nothing said of which class they are; the first of them.
         self._losses = 0
         self.lost: tuple[str, Place] | None = None
@@ -372,7 +374,7 @@ class Maker:
 
     def _instance(self, tag: str, payload: list[Any], options: Options, place: Place) -> Any:
         label = payload[0]
-        option = None if is_open(options) else class_for(label, options, _IS[tag])
+        option = None if is_open(options) else self._classes.find(label, options, _IS[tag])
         if option is None:
             if not is_open(options) and not self._is_inside_model:
                 raise Misfit(f"is a {printable(label)}, where {_expected(options)} is expected")
@@ -425,7 +427,7 @@ class Maker:
         except Exception as error:
             what = " ".join(str(error).split())[:300]
             raise Misfit(f"is refused by {kind.__qualname__}: {type(error).__name__}: {what}") from error
-        if not was_inside:
+        if not was_inside and not _has_all(made, model.fields):
             self._check_same(made, kind, payload, place)
         return made
 
@@ -445,7 +447,7 @@ class Maker:
         """
         before = Maker(self._limits)._as_data("$model", payload, place)
         after = decode(encode(made, limits=self._limits), limits=self._limits)
-        if not _holds(tree_of(after, self._limits), tree_of(before, self._limits)):
+        if not _holds(after, before, self._limits):
             what = f"is changed by the validators of {kind.__qualname__} when it is read"
             raise Misfit(f"{what}: say how it is stored with antichain.register_codec")
 
@@ -465,17 +467,24 @@ def _member(kind: Any, value: Any) -> Any:
     return member
 
 
-def _holds(after: Any, before: Any) -> bool:
+def _has_all(made: Any, fields: Mapping[str, Any]) -> bool:
+    state: dict[str, Any] = made.__dict__
+    return all(
+        name in state and type(state[name]) is type(each) and state[name] == each for name, each in fields.items()
+    )
+
+
+def _holds(after: Any, before: Any, limits: ValueLimits) -> bool:
     """
     Say whether *after* has all that *before* had; a field that was added to a class since is no difference.
     """
     if type(after) is not type(before):
         return False
     if type(before) is dict:
-        return all(name in after and _holds(after[name], each) for name, each in before.items())
-    if type(before) is list:
-        return len(after) == len(before) and all(map(_holds, after, before))
-    return bool(after == before)
+        return all(name in after and _holds(after[name], each, limits) for name, each in before.items())
+    if type(before) is list or type(before) is tuple:
+        return len(after) == len(before) and all(map(_holds, after, before, repeat(limits)))
+    return bool(after == before) or tree_of(after, limits) == tree_of(before, limits)
 
 
 def _nothing(key: object) -> Options:
