@@ -13,6 +13,7 @@ from antichain.cli import storing
 from antichain.cli.answering import answers_of, read_answer
 from antichain.cli.places import Place
 from antichain.cli.tidying import Request, chosen, seconds_of
+from antichain.errors import StoreError
 from antichain.loading import UsageError
 from antichain.stores import MemoryStore
 from antichain.stores.codec import decode
@@ -244,6 +245,17 @@ def test_a_node_that_asks_several_things_needs_the_number(store: MemoryStore, he
     assert code == 2
     assert "asks 2 things: say which. --question 1: First? (yes or no), --question 2: Second?" in err
     assert here("answer", "nightly-7", "n", "4", "--question", "2")[0] == 0
+    assert store.read("nightly-7").facts[-1].attempt == 2
+
+
+def test_an_answer_that_is_not_safe_is_not_said_to_be(
+    store: MemoryStore, here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, asked("ok", "Go?"), ended("paused"))
+    monkeypatch.setattr(store, "append", lambda mine, facts, done: done(StoreError("the disk is full")))
+    assert here("answer", "nightly-7", "ok", "yes") == (1, "", "antichain: the disk is full\n")
+    monkeypatch.undo()
+    store.release(store.open("nightly-7"))  # nobody holds it any more
 
 
 @pytest.mark.parametrize(
@@ -393,11 +405,10 @@ def test_what_a_store_names_elsewhere_is_not_run_unasked(
 
 def test_hostile_fields_never_drive_the_terminal(store: MemoryStore, here: Here) -> None:
     evil = "\x1b[2J\u202e\r\n\x9b\x07"
-    mine = store.open("nightly-7", None) if store.runs() else None
-    assert mine is None
     put(
         store, succeeded(f"a{evil}"), failed("b", ValueError(evil)), asked(f"c{evil}", evil, "choice", [evil]),
         ended("paused"), target=f"flow{evil}.py",
+        graph=evil,
     )  # fmt: skip
     for words in (["runs"], ["show", "nightly-7"], ["why", "nightly-7", f"c{evil}"], ["why", "nightly-7", evil],
                   ["answer", "nightly-7", f"c{evil}", evil], ["answer", "nightly-7", evil, evil]):  # fmt: skip

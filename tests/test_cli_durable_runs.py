@@ -292,8 +292,10 @@ def test_whatever_a_command_says_is_what_it_takes(write: Write, here: Here) -> N
         def both(first: bool, second: str) -> str:
             return f"{first} {second}"
     """)
-    code, _, err = here("run", "flow.py", "name=it's", "--run-id", "a", "--no-progress")
+    code, _, err = here("run", "flow.py", "name=it's", "--run-id", "a")
     assert code == 4
+    assert "paused: 3/3 ended, 3 paused" in err
+    assert "nodes  3 paused in" in err
     typed = 0
     while code == 4 or typed == 0:
         lines = [line.strip() for line in err.splitlines() if line.strip().startswith("antichain ")]

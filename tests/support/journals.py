@@ -37,7 +37,7 @@ def ended(status: str, at: float = NOON + 1) -> Fact:
 
 
 def header(run_id: str = "nightly-7", **fields: Any) -> Header:
-    return Header(run_id, "report", **{"created_at": NOON - 10, **fields})
+    return Header(run_id, **{"graph": "report", "created_at": NOON - 10, **fields})
 
 
 def journal(*facts: Fact, **fields: Any) -> Journal:
