@@ -573,3 +573,13 @@ def test_what_resume_is_told_is_settled_before_anything_is_read() -> None:
         assert (plan.ids, run_id, options) == (["a"], "r", {**settled, "seed": 3})
     plan, _, options = prepare_plan_resume(graph.plan(["a"]), "r", {"outputs": {"a": 1}})
     assert (plan.ids, plan.targets, options["outputs"]) == (["a"], ("a",), {"a": 1})
+
+
+def test_many_runs_cannot_have_one_id_in_a_store() -> None:
+    """Outside a store the id is only a name, which runs may share."""
+    graph = Graph()
+    graph.add("a", lambda x: x, runner="loop")
+    rows = [{"x": 1}, {"x": 2}]
+    with pytest.raises(GraphError, match="run_id='r' names one run in a store, and this is 2: leave it out"):
+        graph.batch(rows, store=Shelf(), run_id="r")
+    assert [run["a"] for run in graph.batch(rows, run_id="r")] == [1, 2]

@@ -17,8 +17,8 @@ from antichain.policies import Backoff
 from antichain.stores import FactKind
 from tests.support.resumable import Recorder, outcome
 
-GRAPHS = 60
-GRAPHS_IN_FULL = 3_000
+GRAPHS = 42
+GRAPHS_IN_FULL = 1_200
 # How often the process dies on the way of one run.
 DEATHS = 4
 

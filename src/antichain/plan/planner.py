@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from antichain.errors import Fault, GraphError
+from antichain.errors import Fault, GraphError, shown
 from antichain.graph import Graph, Node
 from antichain.plan.blueprint import Blueprint
 from antichain.plan.draft import Draft
@@ -103,6 +103,9 @@ def prepare_batch(
     outputs = chosen.get("outputs") or {}
     plan, more = _plan_all(graph, chosen.get("targets"), outputs, chosen.get("limits") or {})
     faults = [*more, *faults]
+    if chosen.get("store") is not None and chosen.get("run_id") is not None and len(rows) != 1:
+        text = f"run_id={shown(chosen['run_id'])} names one run in a store, and this is {len(rows)}: leave it out."
+        faults.append(Fault("bad-policy", text))
     for number, row in enumerate(rows):
         for fault in check_inputs(plan, row, outputs):
             faults.append(Fault(fault.code, f"inputs[{number}]: {fault.message}", fault.node, fault.nodes))
