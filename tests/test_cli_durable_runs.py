@@ -180,6 +180,9 @@ def test_values_of_a_factory_are_known_to_a_resume(write: Write, here: Here) -> 
     code, _, err = here("run", "flow.py:make", "word=it's so", "times=2", "mark=!", "--no-progress", "--run-id", "m")
     assert code == 4
     assert last_line(err) == "antichain resume m"
+    code, out, _ = here("resume", "m", "--json", "--no-progress")
+    (question,) = json.loads(out)["questions"]
+    assert (code, question["node"], question["fitting"]) == (4, "ok", "yes or no")
     code, out, err = here("resume", "m", "--answer", "ok=yes", "--no-progress")
     assert (code, err) == (0, "")
     assert out == "said: it's soit's so!\nok:\n  True\n"

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from antichain.cli.endings import SUCCEEDED, complain, emit
 from antichain.cli.places import Place
-from antichain.cli.storing import answer_line, find, opened, read, resume_line
+from antichain.cli.storing import answer_line, find, opened, question_data, read, resume_line
 from antichain.errors import suggestion
 from antichain.loading import UsageError
 from antichain.printable import printable
 from antichain.stores.protocol import RunLine
-from antichain.stores.record import StoredQuestion, StoredRun, stored_run
-from antichain.views.stored import fitting, runs_text, stored_text, why_text
+from antichain.stores.record import StoredRun, stored_run
+from antichain.views.stored import runs_text, stored_text, why_text
 
 __all__ = ["Request", "runs", "show", "why"]
 
@@ -115,7 +115,7 @@ def _run_data(run: StoredRun, line: RunLine) -> dict[str, Any]:  # Any: JSON
         "target": run.target,
         "updated_at": run.updated_at,
         "size_bytes": line.size_bytes,
-        "questions": [_question_data(each) for each in run.questions],
+        "questions": [question_data(each) for each in run.questions],
     }
 
 
@@ -125,11 +125,6 @@ def _error_data(error: BaseException, told: dict[str, str]) -> dict[str, str]:
         "type": str(getattr(error, "type_name", told["type"])),
         "message": str(getattr(error, "message", told["message"])),
     }
-
-
-def _question_data(question: StoredQuestion) -> dict[str, Any]:  # Any: JSON
-    data = {each.name: getattr(question, each.name) for each in fields(question)}
-    return {**data, "choices": list(question.choices), "fitting": fitting(question)}
 
 
 # -- one node

@@ -198,7 +198,10 @@ class _Show:
         Print the outputs that no other node has used, or with ``--json`` everything.
         """
         if self.request.as_json:
-            emit(json.dumps(result.to_dict(), indent=2))
+            data = result.to_dict()
+            if self.kept is not None and result.status == "paused":
+                data["questions"] = self.kept.questions_data()
+            emit(json.dumps(data, indent=2))
             return
         plan = self.plan
         downstream = plan.shape.downstream

@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,7 +19,7 @@ from antichain.stores import open_store
 from antichain.stores.protocol import FactKind, Header, Ownership, RunLine, Store
 from antichain.stores.record import StoredQuestion, StoredRun, stored_run
 from antichain.views.called import called
-from antichain.views.stored import question_text
+from antichain.views.stored import fitting, question_text
 
 __all__ = [
     "Kept",
@@ -30,6 +30,7 @@ __all__ = [
     "is_here",
     "make_folder",
     "opened",
+    "question_data",
     "read",
     "resume_line",
     "storing",
@@ -184,6 +185,14 @@ def answer_line(place: Place, run_id: str, question: StoredQuestion) -> str:
     return printable(shlex.join(words), None)
 
 
+def question_data(question: StoredQuestion) -> dict[str, Any]:  # Any: JSON
+    """
+    Return a question as plain data.
+    """
+    data = {each.name: getattr(question, each.name) for each in fields(question)}
+    return {**data, "choices": list(question.choices), "fitting": fitting(question)}
+
+
 class Labelled:
     """
     A store that writes down, of every run that begins, what the command was told to run.
@@ -271,6 +280,12 @@ class Kept:
         except StoreError:
             return ""
         return f"\n{resume_line(self.place, header)}"
+
+    def questions_data(self) -> list[dict[str, Any]]:  # Any: JSON
+        """
+        Return what the run waits for as plain data.
+        """
+        return [question_data(each) for each in read(self.store, self.run_id).questions]
 
     def questions(self) -> Iterator[str]:
         """

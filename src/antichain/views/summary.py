@@ -267,7 +267,8 @@ def _states_line(summary: Summary) -> Line:
 
 
 def _speed_lines(summary: Summary) -> list[Line]:
-    if summary.makespan <= 0 or summary.work < TELLING_SECONDS or sum(summary.states.values()) < 2:
+    # What was reused took its time on another day.
+    if summary.reused or summary.makespan <= 0 or summary.work < TELLING_SECONDS or sum(summary.states.values()) < 2:
         return []
     times = summary.work / summary.makespan
     figure = f"{times:.1f}" if times < 99.5 else f"{times:,.0f}"
@@ -371,7 +372,7 @@ def next_step(summary: Summary) -> str:
         return _after_failure(summary)
     if summary.cancelled_by["deadline"]:
         return "The deadline came first: raise deadline=, or shorten the critical path."
-    if summary.status in ("cancelled", "paused") or summary.makespan < TELLING_SECONDS:
+    if summary.status in ("cancelled", "paused") or summary.reused or summary.makespan < TELLING_SECONDS:
         return ""
     worst = max(summary.waits, key=attrgetter("critical"), default=None)
     if worst is not None and worst.critical >= max(TELLING_SECONDS, TELLING_SHARE * summary.makespan):
