@@ -375,7 +375,8 @@ def test_what_the_source_raises_is_raised(watched: Watched) -> None:
     assert dict(caught.value.result) == {"a": {"name": "a", "after": None}}
 
 
-def test_cancelling_closes_the_source_and_leaves_nothing(watched: Watched) -> None:
+@pytest.mark.parametrize("is_inside", [False, True], ids=["alone", "inside a run"])
+def test_cancelling_closes_the_source_and_leaves_nothing(watched: Watched, is_inside: bool) -> None:
     closed: list[float] = []
 
     async def source() -> AsyncIterator[Any]:
@@ -387,7 +388,8 @@ def test_cancelling_closes_the_source_and_leaves_nothing(watched: Watched) -> No
             closed.append(asyncio.get_running_loop().time())
 
     async def main() -> None:
-        task = asyncio.ensure_future(PlanStream(source(), watched.tools).execute())
+        plan = PlanStream(source(), watched.tools)
+        task: asyncio.Future[Any] = asyncio.ensure_future(agent_of(plan).arun() if is_inside else plan.execute())
         await asyncio.sleep(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -673,28 +675,6 @@ def test_a_tool_that_fails_inside_a_run_ends_the_plan_by_its_on_error(watched: W
     assert result["agent"] == (["the service is down"], finished)
     assert watched.cancelled == (["a"] if on_error == "cancel" else [])
     assert closed == [{"cancel": 0.5, "drain": 0.5, "continue": 102.0}[on_error]]
-
-
-def test_a_cancelled_run_ends_the_plan_inside_it(watched: Watched) -> None:
-    closed: list[bool] = []
-
-    async def source() -> AsyncIterator[Any]:
-        try:
-            yield work("a", 100.0)
-            await asyncio.sleep(1000)
-        finally:
-            closed.append(True)
-
-    async def main() -> None:
-        task = asyncio.ensure_future(agent_of(PlanStream(source(), watched.tools)).arun())
-        await asyncio.sleep(1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    virtually(main())
-    assert (watched.cancelled, closed) == (["a"], [True])
 
 
 def test_options_of_a_plan_do_not_hold_inside_a_run_but_limits_do(watched: Watched) -> None:
