@@ -206,8 +206,10 @@ def test_completed_leaf_may_be_removed() -> None:
     assert told(found) == []
     assert found.rerun() == set()
     assert found.summary() == "3 completed nodes, 2 unchanged\n  'log' is not there any more"
-    # It is of no use later either, should it come back when what it was made of has run again.
-    assert found.forgotten() == ("log",)
+    assert found.forgotten() == ()
+    # What it was made of runs again: should it come back later, it is of no use.
+    now = graph_of(EDGES, fetch={"version": "2"})
+    assert changes(then, now, "fetch clean log").forgotten() == ("fetch", "clean", "log")
 
 
 def test_completed_node_inside_may_be_removed_where_what_follows_did_not_complete() -> None:
@@ -235,8 +237,7 @@ def test_renamed_node_would_run_again() -> None:
             " on_change=\"rerun\" to let 'clean_up' run."
         )
     ]
-    assert again(found, now) == ""
-    assert found.forgotten() == ("clean",)
+    assert (again(found, now), found.forgotten()) == ("", ())
     assert "  'clean' is not there any more, and seems to have got a new name: clean_up" in found.summary()
     # A name that is not near: it is followed by the same nodes.
     now = graph_of({"load": "", "clean": "load"} | {node: EDGES[node] for node in [*EDGES][2:]})
@@ -422,7 +423,7 @@ def test_graph_was_removed_or_renamed() -> None:
     found = changes(then, now, "a outer/first outer/second")
     assert told(found) == []
     assert "'outer' is not there any more" in found.summary()
-    assert found.forgotten() == ("outer/first", "outer/second")
+    assert found.forgotten() == ()
     inner = Graph("inner")
     inner.add("first", take)
     inner.add("second", join_up, depends_on="first")

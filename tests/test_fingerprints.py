@@ -499,7 +499,7 @@ def test_what_a_body_runs_is_what_it_is_given() -> None:
 def test_nesting_may_be_deep() -> None:
     """Graphs in graphs are read from the inside, without recursion."""
     graph = inner()
-    for depth in range(1500):
+    for depth in range(1100):
         outer = Graph(str(depth))
         outer.add("inner", graph)
         graph = outer

@@ -316,11 +316,11 @@ def test_graphs_inside_graphs_may_be_deep() -> None:
     """They are gone through without recursion."""
     graph = Graph("0")
     graph.add("leaf", one)
-    for depth in range(1500):
+    for depth in range(1100):
         outer = Graph(str(depth + 1))
         outer.add("n", graph)
         graph = outer
-    known = graph.plan().with_costs({"n/" * 1500 + "leaf": 2.5})
+    known = graph.plan().with_costs({"n/" * 1100 + "leaf": 2.5})
     assert known.shape.remaining == [2.5]
 
 

@@ -91,6 +91,8 @@ class Changes:
     def forgotten(self) -> tuple[str, ...]:
         """
         Return the paths that must be forgotten before what rerun() says may run; whatever is inside them goes along.
+
+        Only with ``on_change="rerun"``: else what has changed and is not needed would run again later, unasked.
         """
         return self._rerun.forgotten()
 

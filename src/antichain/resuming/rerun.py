@@ -75,12 +75,14 @@ class Rerun:
         """
         Return what must be forgotten; whatever is inside goes along.
         """
+        # What has no place any more may have been made of what runs again, and must not be found if it comes back.
+        is_anything_other = bool(self._replaced) or any(changed for _, changed, _ in self._graphs.values())
         found: dict[str, None] = {}
         for path, stops in self.completed.items():
             lost = next((stop.path for stop in stops if stop.node in self._lost.get(stop.prefix, ())), None)
             if lost is not None:
                 found[lost] = None
-            elif path in self._gone:
+            elif path in self._gone and is_anything_other:
                 found[path] = None
         return tuple(found)
 
