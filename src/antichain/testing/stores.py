@@ -153,6 +153,7 @@ def facts_come_back_as_they_were(bench: Bench) -> None:
     facts += [
         Fact(FactKind.SUCCEEDED),
         Fact(FactKind.SUCCEEDED, "empty", payload=b""),
+        Fact(FactKind.SUCCEEDED, "nothing below zero", at=-0.0, seconds=-0.0, until=-0.0),
         Fact(FactKind.SUCCEEDED, "größe/日本[🙂]\x00\n'\"", 2**31, "", "", -1.0, 1e-9, 0.0, bytes(range(256))),
         Fact(FactKind.SUCCEEDED, "large", payload=LARGE),
         Fact(FactKind.SUCCEEDED, "as large", payload=LARGE),
