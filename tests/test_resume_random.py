@@ -28,9 +28,13 @@ class Builder:
     Draw a graph, the same one for the same seed; its functions note under which path they have run.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, breaks: random.Random | None = None) -> None:
         self.seed = seed
         self.ran: list[str] = []
+        # Decides which bodies fail; None if none does.
+        self.breaks = breaks
+        # How many of them.
+        self.share = 0.2
         # Paths of nodes whose output is not kept.
         self.fleeting: set[str] = set()
 
@@ -52,7 +56,8 @@ class Builder:
 
     def _add(self, graph: Graph, kind: str, node: str, before: list[str], depth: int) -> None:
         rng = self.rng
-        terms: dict[str, Any] = {"depends_on": before, "join": rng.choice(["all", "all_done"])}
+        joins = ["all", "all_done"] if self.breaks is None else ["all", "all"]
+        terms: dict[str, Any] = {"depends_on": before, "join": rng.choice(joins)}
         match kind:
             case "thread":
                 graph.add(node, self._thread, **terms)
@@ -61,7 +66,7 @@ class Builder:
             case "retry":
                 graph.add(node, self._flaky, retry=Retry(3, backoff=Backoff(0), on=ValueError), **terms)
             case "fallback":
-                graph.add(node, self._broken, fallback=lambda error: {"spare": str(error)}, **terms)
+                graph.add(node, self._broken, fallback=lambda error: {"spare": 1}, **terms)
             case "when":
                 taken = rng.random() < 0.5
                 graph.add(node, self._plain, when=lambda: taken, **terms)
@@ -98,6 +103,8 @@ class Builder:
 
     def _note(self, ctx: Context) -> str:
         self.ran.append(ctx.node_id)
+        if self.breaks is not None and self.breaks.random() < self.share:
+            raise ConnectionError(ctx.node_id)
         return ctx.node_id
 
     async def _plain(self, ctx: Context, **values: Any) -> dict[str, Any]:
@@ -186,6 +193,40 @@ def play(seed: int) -> int:
     return sum(map(len, store.batches))
 
 
+def play_with_failures(seed: int) -> int:
+    """Let nodes fail in one life after the other, until in the last one none does; returns how many lives it took."""
+    rng = random.Random(-seed)
+    untroubled = Builder(seed, breaks=random.Random(0))
+    untroubled.share = 0.0
+    expected = outcome(untroubled.graph().run, ask=person, on_error="continue")
+    builder = Builder(seed, breaks=rng)
+    store = Recorder()
+    run: Callable[..., RunResult] = builder.graph().run
+    lives, done = 0, set[str]()
+    while True:
+        builder.share = 0.2 if lives < DEATHS else 0.0
+        on_error = rng.choice(["cancel", "drain", "continue"]) if builder.share else "continue"
+        builder.ran.clear()
+        result = outcome(
+            run,
+            *(["r"] if lives else []),
+            store=store,
+            ask=person,
+            on_error=on_error,
+            **({} if lives else {"run_id": "r"}),
+        )
+        lives += 1
+        again = done & set(builder.ran)
+        assert not again, f"seed {seed}: {sorted(again)} had completed and ran again"
+        facts = [fact for batch in store.batches for fact in batch]
+        done = {fact.node for fact in facts if fact.kind == FactKind.SUCCEEDED and fact.payload is not None}
+        if lives > DEATHS:
+            break
+        run = builder.graph().resume
+    check(seed, expected, result, builder.fleeting)
+    return lives
+
+
 def check(seed: int, expected: RunResult, result: RunResult, fleeting: frozenset[str] | set[str] = frozenset()) -> None:
     """The same status, outputs and states; what is not kept may be missing, and what is inside completed nodes."""
     assert result.status == expected.status, f"seed {seed}: {result.status}, and not {expected.status}"
@@ -206,6 +247,12 @@ def test_random_graphs_come_to_the_same_end_wherever_their_process_dies(share: i
     assert sum(facts) > 5 * len(facts)
 
 
+@pytest.mark.parametrize("share", range(2))
+def test_random_graphs_whose_nodes_fail_now_and_then_come_to_the_same_end(share: int, full: bool) -> None:
+    lives = [play_with_failures(seed) for seed in range(share, (GRAPHS_IN_FULL if full else GRAPHS) // 3, 2)]
+    assert set(lives) == {DEATHS + 1}
+
+
 if __name__ == "__main__":
     for text in sys.argv[1:]:
-        print(text, play(int(text)), "facts")
+        print(text, play(int(text)), "facts", play_with_failures(int(text)), "lives")
