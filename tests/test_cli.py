@@ -265,7 +265,15 @@ def test_wrong_usage_is_one_paragraph_and_code_2(write: Write, here: Here, argum
     assert (code, out) == (2, "")
     assert said.format(**names) in err
     assert "Traceback" not in err
+    assert "?." not in err
     assert len(err.splitlines()) <= 4
+
+
+def test_a_command_that_is_mistyped_is_guessed(here: Here) -> None:
+    """In words of typer's, which end in a question."""
+    code, _, err = here("rnu")
+    assert (code, "'rnu'" in err, "?." in err) == (2, True, False)
+    assert err.endswith("`antichain --help` shows what there is.\n")
 
 
 @pytest.mark.parametrize(

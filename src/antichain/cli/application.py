@@ -41,8 +41,9 @@ def _called(arguments: Sequence[str] | None) -> int:
         if message is None:
             raise
         path = getattr(getattr(error, "ctx", None), "command_path", "antichain")
-        text = printable(message().strip().removesuffix("."), None)
-        return complain(f"{text}. `{path} --help` shows what there is.", None, USAGE, False)
+        text = printable(message().strip(), None)
+        end = "" if text.endswith((".", "?")) else "."
+        return complain(f"{text}{end} `{path} --help` shows what there is.", None, USAGE, False)
     return code if isinstance(code, int) else 0
 
 
