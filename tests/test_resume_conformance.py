@@ -787,6 +787,9 @@ class Size(Enum):
     [
         (Size, "large", Size.LARGE),
         (["s", 7], "7", 7),
+        (["s", 7], 7, 7),
+        ((1.5, None), None, None),
+        (Size, Size.SMALL, Size.SMALL),
         (Literal["a", "b"], "B", "b"),
         (float, "2", 2.0),
         (str, "x", "x"),

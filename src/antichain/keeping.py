@@ -664,7 +664,7 @@ def _answered(run_id: str, known: Mapping[str, Known], answers: Mapping[str, Any
             continue
         try:
             question = question_of(run_id, path, number, decode(known[path].asked[number]))
-            given = plain_answer(question.type, read_answer(question.type, _plain(answer)))
+            given = plain_answer(question.type, read_answer(question.type, _plain(question, answer)))
         except ValueError as why:
             text = f"answers={{{path!r}: …}}: {why}."
             faults.append(Fault("bad-answer", text, path, (path,)))
@@ -677,9 +677,12 @@ def _answered(run_id: str, known: Mapping[str, Known], answers: Mapping[str, Any
     return facts
 
 
-def _plain(answer: Any) -> Any:
-    # A member of an Enum that the question does not know any more, only its name.
-    return answer.name if isinstance(answer, Enum) else answer
+def _plain(question: Question, answer: Any) -> Any:
+    # Of choices, their texts were kept, and of a member of an Enum its name.
+    if isinstance(answer, Enum):
+        return answer.name
+    is_choice = isinstance(question.type, tuple) and (answer is None or isinstance(answer, (bool, int, float)))
+    return str(answer) if is_choice else answer
 
 
 def _encoded(value: Any, name: str, plan: Plan) -> bytes:
