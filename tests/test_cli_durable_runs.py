@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from antichain import SqliteStore
+from antichain import Graph, SqliteStore
 from antichain.cli.places import DEFAULT, place_of
 from antichain.cli.storing import Labelled, target_of, words_of
 from antichain.loading import UsageError
 from antichain.stores.protocol import FactKind
+from antichain.views.board import Board
+from antichain.views.frame import frame, plain
 from tests.support.command import READY, Here, Write, started
 
 
@@ -282,6 +284,18 @@ def test_whatever_ends_it_leaves_a_run_that_goes_on(
     assert here("resume", "r1", "--no-progress")[1] == "ready\ndone\n"
     ends = [fact.node for fact in SqliteStore(DEFAULT).read("r1").facts if fact.kind is FactKind.SUCCEEDED]
     assert sorted(ends) == ["quick", "slow"]
+
+
+def test_what_has_paused_is_shown_so_while_it_is_watched() -> None:
+    graph = Graph("ask")
+    graph.ask("ok", "Go?", type=bool)
+    graph.add("after", lambda ok: ok)
+    board = Board()
+    result = graph.run(store="runs.db", listeners=[board])
+    shown = "\n".join(plain(line) for line in frame(board.look(result.ended_at), 79, 20))
+    assert re.search(r"^ \? ok .*paused$", shown, re.MULTILINE)
+    assert re.search(r"^ \? after .*paused$", shown, re.MULTILINE)
+    assert "cancelled" not in shown
 
 
 def test_whatever_a_command_says_is_what_it_takes(write: Write, here: Here) -> None:

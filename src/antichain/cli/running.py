@@ -33,6 +33,7 @@ from antichain.errors import (
     RunFailed,
     RunOwned,
     RunTimeout,
+    StoreError,
     UnknownRun,
 )
 from antichain.loading import UsageError
@@ -185,6 +186,9 @@ class _Show:
                 return complain(self._in_words_of_the_command(error), error, USAGE, self.request.debug)
             case RunExists() | RunOwned() | UnknownRun():
                 return complain(self._with_way_out(error), error, USAGE, self.request.debug)
+            case StoreError() if result is None and self.kept is not None:
+                ending = "" if self.request.target == "" else " --no-store runs without storing anything."
+                return complain(f"{error}{ending}", error, NODE_FAILED, self.request.debug)
             case None | RunFailed():
                 assert result is not None
                 if result.status == "paused":

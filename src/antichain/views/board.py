@@ -531,9 +531,9 @@ class Board:
                 self._charge(owner)
         elif self._listed is not None and node in self._listed:
             seconds = None if started is None else now - started.time
-            self._listed[node] = Single(node, state, seconds, attempt, (), error)
+            self._listed[node] = Single(node, counted, seconds, attempt, (), error)
         if live is not None and live.opens is not None and live.opens is not group:
-            self._close(live.opens, state, now)
+            self._close(live.opens, counted, now)
         return state == "failed"
 
     def _close(self, group: _Group, state: str, now: float) -> None:

@@ -68,6 +68,7 @@ UNICODE: Final = Signs(
         "failed": "✗",
         "skipped": "-",
         "cancelled": "⊘",
+        "paused": "?",
         "partial": "✗",
     },
 )
@@ -86,6 +87,7 @@ ASCII: Final = Signs(
         "failed": "x",
         "skipped": "-",
         "cancelled": "/",
+        "paused": "?",
         "partial": "x",
     },
     ellipsis="~",
@@ -99,6 +101,7 @@ STATE_STYLES: Final = {
     "failed": "bad",
     "skipped": "dim",
     "cancelled": "warn",
+    "paused": "warn",
     "partial": "bad",
 }
 
@@ -362,7 +365,7 @@ def _state(row: Single) -> Line:
         parts.append(Span(f"attempt {row.attempt}", "warn"))
     if row.error is not None and row.state != "succeeded":
         parts.append(Span(cause_text(row.error), "bad" if row.state == "failed" else "dim"))
-    elif row.state in ("skipped", "cancelled"):
+    elif row.state in ("skipped", "cancelled", "paused"):
         parts.append(Span(row.state, "dim"))
     return tuple(each for part in parts for each in (part, Span("  ")))
 
