@@ -50,6 +50,7 @@ RANK = {
     "keeping": 13,
     "tasks": 12,
     "questions": 14,
+    "opening": 14,
     "hedge": 13,
     "driver": 14,
     "feed": 15,

@@ -9,7 +9,13 @@ import sys
 from tests.test_telemetry_off import PRELUDE
 
 # What only runs that are kept need.
-PARTS = "antichain/stores/", "antichain/resuming/", "antichain/journal.py", "antichain/keeping.py"
+PARTS = (
+    "antichain/stores/",
+    "antichain/resuming/",
+    "antichain/journal.py",
+    "antichain/keeping.py",
+    "antichain/opening.py",
+)
 
 LOOK = f"""
 seen = set()
@@ -33,7 +39,7 @@ def run_python(code: str) -> str:
 
 def test_no_line_of_stores_runs_without_a_store() -> None:
     """Not even in a program that has imported all of it."""
-    imports = "import antichain.keeping, antichain.stores.sqlite, antichain.stores.memory\nOPTIONS = {}\n"
+    imports = "import antichain.opening, antichain.stores.sqlite, antichain.stores.memory\nOPTIONS = {}\n"
     assert run_python(imports + LOOK) == "12"
 
 
@@ -46,7 +52,8 @@ def test_what_is_kept_would_be_seen() -> None:
 def test_nothing_of_stores_is_imported_without_a_store() -> None:
     code = """
 graph.run()
-names = ("antichain.stores", "antichain.resuming", "antichain.journal", "antichain.keeping", "sqlite3")
+names = ["stores", "resuming", "journal", "keeping", "opening"]
+names = (*["antichain." + name for name in names], "sqlite3")
 print([name for name in sys.modules if name.startswith(names)])
 """
     assert run_python(code) == "[]"

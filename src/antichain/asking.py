@@ -170,8 +170,8 @@ class Asking:
         """
         reader = _reader_of(question.type)
         given: object = None
-        for time in range(1, ASKED_AT_MOST + 1):
-            given = await self._put(question, time, on_abandoned)
+        for turn in range(1, ASKED_AT_MOST + 1):
+            given = await self._put(question, turn, on_abandoned)
             try:
                 return reader.read(given)
             except _Unreadable:

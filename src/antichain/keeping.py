@@ -5,34 +5,30 @@ task and no clock: the driver has those.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from antichain.asking import Question, describe_question, plain_answer, question_of, read_answer
+from antichain.asking import Question, describe_question, plain_answer, read_answer
 from antichain.binding import MISSING, Binding
 from antichain.core.scheduler import Past
 from antichain.core.states import CHECKPOINT, CONDITION, FALLBACK, OUTPUT, OUTPUTS, REASON_NAMES, RUNNING
-from antichain.errors import Fault, GraphError, NotStorable, RunnerError, StoreDamaged, StoreError, named, shown
+from antichain.errors import Fault, GraphError, NotStorable, RunnerError, StoreError
 from antichain.growth import Kept
-from antichain.journal import DECISION, GIVE_UP, RUN_AGAIN, Known, RunJournal, forget, read_inputs, read_known
-from antichain.plan import Plan, check_inputs
+from antichain.journal import DECISION, GIVE_UP, RUN_AGAIN, Known, RunJournal
+from antichain.plan import Plan
 from antichain.policies import Settled
-from antichain.resuming.changes import compare, describe_wiring
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint
-from antichain.resuming.history import durations
 from antichain.shape import Flag, order, with_start_edges
-from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
+from antichain.stores import Fact, FactKind
 from antichain.stores.codec import decode, encode
 from antichain.tasks import OUT
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
 
-__all__ = ["Keeping", "open_run", "reopen_run"]
+__all__ = ["Keeping"]
 
 _CONTAINER: Final = int(Flag.CONTAINER)
 
@@ -479,237 +475,3 @@ def _kept_of(plan: Plan, node: int, fingerprint: str) -> Kept:
 
 def _attempts(before: Known, clock_of_wall: float) -> Past:
     return Past(attempts=before.attempts, spent=before.spent, at=before.until + clock_of_wall)
-
-
-# ---------------------------------------------------------------------- before a run
-
-
-def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Plan, Keeping]:
-    """
-    Begin the journal of a new run; returns the plan with what its nodes took in earlier runs.
-
-    Raises:
-        GraphError: an input or a given output cannot be stored. StoreError: the store cannot be used; RunExists: it has
-        such a run.
-    """
-    store = open_store(options["store"])
-    given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
-    payloads = {name: _encoded(value, f"outputs[{name!r}]", plan) for name, value in given.items()}
-    header = Header(
-        run_id, plan.name, "", time.time(), _encoded(dict(inputs), "the inputs", plan), encode(describe_wiring(plan))
-    )
-    plan = _with_history(plan, store, options)
-    ownership = store.open(run_id, header)
-    try:
-        journal = _journal(store, ownership, options)
-        keeping = Keeping(plan, journal)
-        facts = [keeping.given(name, payload) for name, payload in payloads.items()]
-        if plan.targets is not None or options.get("outputs"):
-            facts.append(_narrowed(plan, options.get("outputs") or {}))
-        _write(journal, facts)
-    except BaseException:
-        store.release(ownership)
-        raise
-    return plan, keeping
-
-
-def _with_history(plan: Plan, store: Store, options: Mapping[str, Any]) -> Plan:
-    """
-    Let what nodes took in earlier runs decide what starts first, where not everything can start at once.
-    """
-    if options.get("max_concurrent") is None and not plan.limits_with(options.get("limits") or {}):
-        return plan
-    return plan.with_costs(durations(store, plan.name))
-
-
-def _journal(
-    store: Store, ownership: Ownership, options: Mapping[str, Any], known: Mapping[str, Known] | None = None
-) -> RunJournal:
-    return RunJournal(
-        store,
-        ownership,
-        known=known,
-        waits=options.get("durability") != "relaxed",
-        reruns=options.get("on_change") == "rerun",
-        # No option of users: of whoever keeps runs without having been asked to.
-        recomputes=bool(options.get("recomputes")),
-    )
-
-
-def _narrowed(plan: Plan, outputs: Mapping[str, Any]) -> Fact:
-    """
-    Make the fact that tells which part of its graph a run needs.
-    """
-    targets = None if plan.targets is None else list(plan.targets)
-    payload = encode({"targets": targets, "outputs": list(outputs)})
-    return Fact(FactKind.RESUMED, reason="running", at=time.time(), payload=payload)
-
-
-class Reopened(NamedTuple):
-    """
-    A run that goes on.
-    """
-
-    plan: Plan
-    keeping: Keeping
-    # What it was given when it began.
-    inputs: dict[str, Any]
-    # Outputs that it is given now.
-    outputs: dict[str, Any]
-
-
-def reopen_run(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Reopened:
-    """
-    Go on with the journal of a run.
-
-    Raises:
-        GraphError: a completed node has changed, or an answer answers nothing. StoreError: the store cannot be used;
-        UnknownRun: it has no such run; RunOwned: somebody else is at it.
-    """
-    store = open_store(options["store"])
-    given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
-    payloads = {name: _encoded(value, f"outputs[{name!r}]", plan) for name, value in given.items()}
-    ownership = store.open(run_id, take_over=bool(options.get("take_over")))
-    try:
-        return _reopened(plan, store, ownership, options, given, payloads)
-    except BaseException:
-        store.release(ownership)
-        raise
-
-
-def _reopened(
-    plan: Plan,
-    store: Store,
-    ownership: Ownership,
-    options: Mapping[str, Any],
-    given: Mapping[str, Any],
-    payloads: Mapping[str, bytes],
-) -> Reopened:
-    stored = store.read(ownership.run_id)
-    known, status = read_known(stored.facts)
-    inputs = read_inputs(stored.header)
-    plan = _as_narrow(plan, stored.facts)
-    faults = check_inputs(plan, inputs, given)
-    if faults:
-        raise GraphError(faults, plan.name)
-    reruns = options.get("on_change") == "rerun"
-    facts = _compare(plan, stored.header, known, payloads, reruns=reruns)
-    for fact in facts:
-        forget(known, fact.node)
-    facts += _answered(ownership.run_id, known, options.get("answers") or {}, plan.name)
-    journal = _journal(store, ownership, options, known)
-    plan = _with_history(plan, store, options)
-    is_finished = status == "succeeded" and not facts and not given
-    keeping = Keeping(plan, journal, is_finished=is_finished)
-    if not is_finished:
-        begun = Fact(FactKind.RESUMED, reason="running", at=time.time())
-        _write(journal, [begun, *facts, *(keeping.given(name, payload) for name, payload in payloads.items())])
-    return Reopened(plan, keeping, inputs, {**given})
-
-
-def _as_narrow(plan: Plan, facts: Iterable[Fact]) -> Plan:
-    """
-    Return the plan of the part of the graph that the run needs, if it has not been narrowed anew.
-    """
-    told = [fact.payload for fact in facts if fact.kind == FactKind.RESUMED and fact.payload is not None]
-    if not told or plan.targets is not None:
-        return plan
-    match decode(told[-1]):
-        case {"targets": targets, "outputs": [*outputs]} if targets is None or isinstance(targets, list):
-            return plan.pruned(targets, [name for name in outputs if name in plan.known])
-        case other:
-            raise StoreDamaged(f"{shown(other)} does not say which part of its graph a run needs: the store is damaged")
-
-
-def _compare(
-    plan: Plan, header: Header, known: Mapping[str, Known], payloads: Mapping[str, bytes], *, reruns: bool
-) -> list[Fact]:
-    """
-    Look what has changed of the nodes that have completed; return the facts that make them run again.
-    """
-    completed, replaced = {}, set(payloads)
-    for path, node in known.items():
-        fact = node.succeeded or node.skipped
-        if fact is None:
-            continue
-        is_given = fact.reason == REASON_NAMES[OUTPUTS]
-        # What was given has no wiring.
-        completed[path] = "" if is_given else fact.fingerprint
-        if is_given and fact.payload == payloads.get(path):
-            replaced.discard(path)
-    changes = compare(plan, decode(header.wiring) if header.wiring else {}, completed, replaced=replaced)
-    faults = changes.faults()
-    if faults and (changes.is_other_graph or not reruns):
-        raise GraphError(faults, plan.name)
-    now = time.time()
-    return [Fact(FactKind.FORGOTTEN, path, at=now) for path in changes.forgotten()] if reruns else []
-
-
-def _answered(run_id: str, known: Mapping[str, Known], answers: Mapping[str, Any], graph: str) -> list[Fact]:
-    """
-    Read the answers to questions that are open; the first of a node that has several.
-    """
-    open_questions = {
-        path: min(numbers)
-        for path, node in known.items()
-        if (numbers := [number for number in node.asked if number not in node.answered]) and node.succeeded is None
-    }
-    faults, facts, now = [], [], time.time()
-    for path, answer in answers.items():
-        number = open_questions.get(path)
-        if number is None:
-            names = named(list(open_questions)) if open_questions else "none"
-            text = f"answers= names {path!r}, which waits for no answer in this run. Open questions: {names}."
-            faults.append(Fault("unknown-question", text, path, (path,)))
-            continue
-        try:
-            question = question_of(run_id, path, number, decode(known[path].asked[number]))
-            given = plain_answer(question.type, read_answer(question.type, _plain(question, answer)))
-        except ValueError as why:
-            text = f"answers={{{path!r}: …}}: {why}."
-            faults.append(Fault("bad-answer", text, path, (path,)))
-            continue
-        fact = Fact(FactKind.ANSWERED, path, number, at=now, payload=encode(given))
-        known[path].take(fact)
-        facts.append(fact)
-    if faults:
-        raise GraphError(faults, graph)
-    return facts
-
-
-def _plain(question: Question, answer: Any) -> Any:
-    # Of choices, their texts were kept, and of a member of an Enum its name.
-    if isinstance(answer, Enum):
-        return answer.name
-    is_choice = isinstance(question.type, tuple) and (answer is None or isinstance(answer, (bool, int, float)))
-    return str(answer) if is_choice else answer
-
-
-def _encoded(value: Any, name: str, plan: Plan) -> bytes:
-    try:
-        return encode(value, name=name)
-    except NotStorable as error:
-        text = (
-            f"{error}. A run that is kept is given plain data: pass what cannot be stored (a client, a connection) as "
-            "a resource (@graph.resource), which every run opens for itself."
-        )
-        raise GraphError(Fault("not-storable", text), plan.name) from error
-
-
-def _write(journal: RunJournal, facts: Sequence[Fact]) -> None:
-    """
-    Write facts down and wait for it, before the run begins.
-    """
-    if not facts:
-        return
-    done = threading.Event()
-    errors: list[BaseException | None] = []
-
-    def end(error: BaseException | None) -> None:
-        errors.append(error)
-        done.set()
-
-    journal.append(facts, end)
-    done.wait()
-    if errors[0] is not None:
-        raise errors[0]

@@ -183,7 +183,7 @@ def _kept_driver(plan: Plan, inputs: Mapping[str, Any], options: Mapping[str, An
     """
     Begin the journal of a run, and make its driver.
     """
-    from antichain.keeping import open_run
+    from antichain.opening import open_run
 
     chosen = _chosen(plan, options)
     run_id = chosen["run_id"] = chosen.get("run_id") or _new_run_id()
@@ -195,7 +195,7 @@ def _resumed_driver(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Driv
     """
     Go on with the journal of a run, and make its driver.
     """
-    from antichain.keeping import reopen_run
+    from antichain.opening import reopen_run
 
     chosen = {**_chosen(plan, options), "run_id": run_id}
     plan, keeping, inputs, chosen["outputs"] = reopen_run(plan, run_id, chosen)
