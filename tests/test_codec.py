@@ -10,7 +10,7 @@ import struct
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Literal, NewType
@@ -249,6 +249,14 @@ def test_a_class_that_moved_is_known_by_its_name() -> None:
     assert decode(stored, Row) == Row("a")
     with pytest.raises(StoreDamaged, match=r"is a old\.place\.Row, where Key is expected"):
         decode(stored, Key)
+
+
+def test_of_two_classes_with_one_name_neither_is_guessed() -> None:
+    twins = [make_dataclass("Twin", [], bases=(Shape,), namespace={"__module__": name}) for name in ("one", "other")]
+    assert type(decode(b'\x15{"$object":["one.Twin",{"name":"a"}]}', Shape)) is twins[0]
+    assert type(decode(b'\x15{"$object":["other.Twin",{"name":"a"}]}', Shape)) is twins[1]
+    with pytest.raises(StoreDamaged, match=r"is a old\.Twin, where Shape is expected"):
+        decode(b'\x15{"$object":["old.Twin",{"name":"a"}]}', Shape)
 
 
 def test_an_enum_that_lost_a_member_is_refused() -> None:

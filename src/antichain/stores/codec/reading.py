@@ -42,8 +42,11 @@ MAX_SIMPLE: Final = max(map(len, SIMPLE))
 # Of a whole number in JSON; larger ones have a tag. Any Python reads so many, whatever its limit is.
 MAX_PLAIN_CHARACTERS: Final = 601
 
-# Where in a value something is: the place of what is around it, and the last step from there.
+# Where in a value something is: the place of what is around it, and the last step from there, told when it is needed.
 Place = tuple[Any, ...]
+AT: Final = "[{}]"
+FIELD: Final = ".{}"
+AMONG: Final = "{{{}}}"
 HERE: Final[Place] = ()
 
 
@@ -308,7 +311,7 @@ class Maker:
             return self._items(found, list, options, place)
         if kind is dict:
             _, at = keys_for(options) if options else (OPEN, _nothing)
-            return {key: self.value(each, at(key), (place, f"[{shown(key)}]")) for key, each in found.items()}
+            return {key: self.value(each, at(key), (place, AT, key)) for key, each in found.items()}
         if kind is not Pending:
             return found
         try:
@@ -340,13 +343,13 @@ class Maker:
             if len(known) != len(found):
                 known = OPEN
             else:
-                return [self.value(each, known[i], (place, f"[{i}]")) for i, each in enumerate(found)]
-        return [self.value(each, tuple(known), (place, f"[{i}]")) for i, each in enumerate(found)]
+                return [self.value(each, known[i], (place, AT, i)) for i, each in enumerate(found)]
+        return [self.value(each, tuple(known), (place, AT, i)) for i, each in enumerate(found)]
 
     def _members(self, found: list[Any], kind: Any, options: Options, place: Place) -> Any:
         known = tuple(inside(options, kind)) if options else OPEN
         losses = self._losses
-        members = [self.value(each, known, (place, "{…}")) for each in found]
+        members = [self.value(each, known, (place, AMONG, "…")) for each in found]
         try:
             return kind(_as_set(members))
         except READING_ERRORS:
@@ -359,10 +362,8 @@ class Maker:
         losses = self._losses
         pairs = []
         for key, each in _pairs(found):
-            made = self.value(key, keys, (place, ".keys()"))
-            pairs.append(
-                (made, self.value(each, at(made) if _is_name(made) else at(None), (place, f"[{shown(made)}]")))
-            )
+            made = self.value(key, keys, (place, FIELD, "keys()"))
+            pairs.append((made, self.value(each, at(made) if _is_name(made) else at(None), (place, AT, made))))
         try:
             return _as_dict(pairs)
         except READING_ERRORS:
@@ -406,10 +407,7 @@ class Maker:
     def _fields(self, found: Any, options: Mapping[str, Options], place: Place) -> dict[str, Any]:
         if type(found) is not dict:
             raise Misfit(f"has {shown(found)} for fields")
-        return {
-            name: self.value(each, options.get(name, OPEN), (place, f".{printable(name, 80)}"))
-            for name, each in found.items()
-        }
+        return {name: self.value(each, options.get(name, OPEN), (place, FIELD, name)) for name, each in found.items()}
 
     # -- models
 
@@ -505,8 +503,8 @@ def _named(place: Place) -> str:
 def _path(place: Place) -> str:
     steps: list[str] = []
     while place:
-        place, step = place
-        steps.append(step)
+        place, way, step = place
+        steps.append(way.format(printable(step, 80) if way is not AT else shown(step)))
     return "".join(reversed(steps))
 
 
