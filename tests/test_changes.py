@@ -522,6 +522,7 @@ def test_what_targets_do_not_need_is_left_alone() -> None:
     now = graph_of(EDGES, check={"version": "2"})
     found = changes(graph_of(EDGES), now, "fetch clean check", targets=["train"])
     assert (told(found), found.rerun()) == ([], set())
+    assert found.summary() == "3 completed nodes, 3 unchanged"
     now = graph_of(EDGES, clean={"version": "2"})
     found = changes(graph_of(EDGES), now, "fetch clean check", targets=["train"])
     assert len(found.faults()) == 1
