@@ -318,6 +318,7 @@ REFUSED: list[tuple[Any, str, str]] = [
     ),
     ({k * sys.hash_info.modulus for k in range(1, 40)}, "output", "39 of its keys have the same hash"),
     (iter([1]), "output", "it is a list_iterator"),
+    ([pathlib.PurePosixPath("a/" * 40_000)], "output[0]", "a path of more than 65,536 characters"),
 ]
 
 
