@@ -18,7 +18,7 @@ from antichain.stores import FactKind
 from tests.support.resumable import Recorder, outcome
 
 GRAPHS = 42
-GRAPHS_IN_FULL = 1_200
+GRAPHS_IN_FULL = 900
 # How often the process dies on the way of one run.
 DEATHS = 4
 
