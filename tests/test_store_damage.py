@@ -275,11 +275,11 @@ def test_a_run_that_only_the_index_has_is_missed(copy: Path) -> None:
 def test_flipped_bits_are_never_a_wrong_value(intact: Path, tmp_path: Path, full: bool) -> None:
     rng = random.Random(17)
     content = intact.read_bytes()
-    used = used_bytes(content)
+    places = [range(len(content)), used_bytes(content), structure_bytes(content), structure_bytes(content)]
     refusals = 0
     for number in range(FLIPS_IN_FULL if full else FLIPS):
-        # Most in what is used; the rest anywhere.
-        offset = rng.choice(used) if number % 4 else rng.randrange(len(content))
+        # Anywhere, in what is used, and most where it is decided what is found at all.
+        offset = rng.choice(places[number % 4])
         path = tmp_path / f"{number}.db"
         damaged = bytearray(content)
         damaged[offset] ^= 1 << rng.randrange(8)
@@ -291,6 +291,19 @@ def test_flipped_bits_are_never_a_wrong_value(intact: Path, tmp_path: Path, full
 
 def used_bytes(content: bytes) -> list[int]:
     return [offset for offset, byte in enumerate(content) if byte]
+
+
+def structure_bytes(content: bytes) -> list[int]:
+    """The head of the file, and of every page of a tree: its kind, its cells, where they are; all of inner pages."""
+    places = list(range(100))
+    for page in range(0, len(content), 4096):
+        start = page or 100
+        kind, cells = content[start], int.from_bytes(content[start + 3 : start + 5], "big")
+        if kind in (2, 5):
+            places += [offset for offset in range(start, page + 4096) if content[offset]]
+        elif kind in (10, 13):
+            places += range(start, start + 8 + 2 * cells)
+    return places
 
 
 def test_a_file_that_was_cut_is_never_a_wrong_value(intact: Path, tmp_path: Path, full: bool) -> None:

@@ -34,7 +34,7 @@ from antichain.stores.sqlite.reading import (
     state_proof,
 )
 from antichain.stores.sqlite.rows import BLOB_BYTES, FactWriter, first_id, last_id
-from antichain.stores.sqlite.words import Locked, is_busy, store_error
+from antichain.stores.sqlite.words import Locked, damaged, is_busy, store_error
 from antichain.stores.summing import Summary, sum_up
 
 __all__ = ["Holder", "Writer"]
@@ -44,6 +44,7 @@ Synchronous = Literal["full", "normal"]
 
 HELD = "SELECT 1 FROM run WHERE id = ? AND run_id = ? AND epoch = ?"
 ADD_FACT = "INSERT INTO fact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+COUNT_FACTS = "SELECT count(*) FROM fact WHERE id BETWEEN ? AND ?"
 LAST_FACT = "SELECT max(id) FROM fact WHERE id BETWEEN ? AND ?"
 FIND_BLOB = "SELECT id FROM blob WHERE sha256 = ?"
 ADD_BLOB = "INSERT INTO blob (sha256, data) VALUES (?, ?)"
@@ -144,8 +145,7 @@ class Writer:
                     else:
                         row = known_run(connection, self.path, run_id)
                         self._refuse_held(row, "wait for its end, or take the run over", unless=take_over)
-                    last = connection.execute(LAST_FACT, (first_id(row.id), last_id(row.id))).fetchone()[0]
-                    count = 0 if last is None else last - (row.id << 32)
+                    count = self._counted(connection, row)
                     epoch = row.state.epoch + 1
                     place = place_of(row.id, epoch)
                     self._hold(place)
@@ -219,6 +219,18 @@ class Writer:
         return self._locks
 
     # -- rows of runs
+
+    def _counted(self, connection: Guarded, row: RunRow) -> int:
+        """
+        Return how many facts a run has, if the ways to find them out agree.
+        """
+        span = first_id(row.id), last_id(row.id)
+        last, found = (connection.execute(query, span).fetchone()[0] for query in (LAST_FACT, COUNT_FACTS))
+        count = 0 if last is None else int(last) - (row.id << 32)
+        if count != found or count < row.state.summary.facts:
+            known = f"had {row.state.summary.facts} facts, {found} are there, and the last is number {count}"
+            raise damaged(self.path, f"run {row.header.run_id!r} {known}")
+        return count
 
     def _add_run(self, connection: Guarded, header: Header) -> RunRow:
         values = (header.run_id, header.graph, header.target, header.created_at)
@@ -339,18 +351,25 @@ class Writer:
             for fact in facts:
                 check_fact(fact)
             if holder.facts.next_number + len(facts) > MAX_FACTS:
-                raise StoreError(f"run {holder.run_id!r} has {MAX_FACTS} facts, and no room for more")
+                raise StoreError(
+                    f"run {holder.run_id!r} of store {self.path!r} has {MAX_FACTS} facts, and no room for more"
+                )
         except StoreError as error:
             return refuse(holder, error)
         held = connection.execute(HELD, (holder.run, holder.run_id, holder.epoch)).fetchone()
         if held is None:
             lost = f"run {holder.run_id!r} of store {self.path!r} is not held any more by owner {holder.epoch}"
             return refuse(holder, OwnershipLost(f"{lost}: somebody has taken it over. Nothing was added"))
+        before = holder.facts.next_number - 1
         for fact in facts:
             row = holder.facts.row(fact)
             if fact.payload is not None and len(fact.payload) > BLOB_BYTES:
                 row[9] = put_apart(connection, row[9], BLOB_BYTES)
             connection.execute(ADD_FACT, row)
+        # In a damaged tree a row may go where nobody finds it who comes from the one before.
+        span = (holder.run << 32) + max(before, 1), (holder.run << 32) + holder.facts.next_number
+        if connection.execute(COUNT_FACTS, span).fetchone()[0] != len(facts) + (before > 0):
+            raise damaged(self.path, f"what is added to run {holder.run_id!r} is not found again")
         return None
 
     # -- transactions
