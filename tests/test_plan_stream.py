@@ -27,6 +27,7 @@ from antichain import (
     Tool,
     Tools,
 )
+from antichain.agents.plans.ordering import _cycles
 from tests.support.plans import arriving
 from tests.support.probe import virtually
 
@@ -291,6 +292,16 @@ def test_nothing_starts_after_the_first_fault_and_what_runs_ends_well(watched: W
     assert dict(error.result) == {"a": {"name": "a", "after": None}}
     assert error.result.nodes["b"].state == "cancelled"
     assert "d" not in error.result.nodes
+
+
+def test_a_cycle_of_eight_times_the_steps_takes_about_eight_times_as_long() -> None:
+    def processor_time(steps: int) -> float:
+        needs = {str(number): [str((number + 1) % steps)] for number in range(steps)}
+        began = time.process_time()
+        assert _cycles(needs) == [list(needs)]
+        return time.process_time() - began
+
+    assert processor_time(16_000) < 24 * min(processor_time(2_000) for _ in range(3))
 
 
 def test_a_cycle_is_found_when_its_last_step_comes(watched: Watched) -> None:

@@ -170,8 +170,8 @@ class Ordering:
             depth = 1 + max((self._depth.get(name, 0) for name in each.depends), default=0)
             self._depth[each.id] = depth
             if depth > self._caps.max_depth:
-                most = f"{self._caps.max_depth} at most (max_depth)"
-                text = f"step {each.id!r} is the {depth}th of steps that wait for each other: a plan has {most}."
+                most = f"a plan has lines of {self._caps.max_depth} at most (max_depth)"
+                text = f"step {each.id!r} is number {depth} in a line of steps that wait for each other: {most}."
                 self.refuse(Fault("too-deep", text, each.id, (each.id,)))
             for name in self._waiting.pop(each.id, ()):
                 self._missing[name] -= 1
@@ -212,6 +212,7 @@ def _cycles(needs: Mapping[str, Iterable[str]]) -> list[list[str]]:
     stack: list[str] = []
     on_stack: set[str] = set()
     found: list[list[str]] = []
+    position = {name: number for number, name in enumerate(needs)}
     for start in needs:
         if start in index:
             continue
@@ -241,7 +242,7 @@ def _cycles(needs: Mapping[str, Iterable[str]]) -> list[list[str]]:
                         on_stack.discard(part[-1])
                     if len(part) > 1:
                         # In the order in which they were written.
-                        found.append(sorted(part, key=list(needs).index))
+                        found.append(sorted(part, key=position.__getitem__))
     return found
 
 
