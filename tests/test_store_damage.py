@@ -269,6 +269,20 @@ def test_a_run_that_only_the_index_has_is_missed(copy: Path) -> None:
             call()
 
 
+def test_what_nobody_would_find_again_is_not_acknowledged(copy: Path) -> None:
+    """Where a page is halved to search in it, a row of another run is damaged: a new row would go to a wrong place."""
+    content = bytearray(copy.read_bytes())
+    cells, page = max((content[page + 4], page) for page in range(4096, len(content), 4096) if content[page] == 13)
+    content[page + 8 + 2 * ((cells - 1) // 2) + 1] ^= 1
+    copy.write_bytes(content)
+    store = SqliteStore(copy)
+    mine = store.open("nightly-2")
+    with pytest.raises(StoreDamaged, match="what is added to run 'nightly-2' is not found again"):
+        store.append_now(mine, [Fact(FactKind.SUCCEEDED, "more")])
+    store.release(mine)
+    assert store.read("nightly-2").facts == expected("nightly-2").facts
+
+
 # -- damage by chance
 
 
