@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated:
         code = TERMINATED
     if code in (CTRL_C, TERMINATED):
+        if arguments is None and threading.current_thread() is threading.main_thread():
+            # We are the program, and on our way out: one more signal would only change the exit code.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         leave(code)
     has_arrived = flush(sys.stdout)
     # Nobody is told that nobody could be told.
