@@ -5,6 +5,7 @@ The crash lab as a command: one experiment on one case, told as JSON.
     python -m tests.crash.lab points run:sqlite
     python -m tests.crash.lab points run:sqlite --error EIO
     python -m tests.crash.lab cut run:sqlite --count 5000 --seed 1
+    python -m tests.crash.lab stop run:sqlite-hasty --count 200 --seed 1
 """
 
 import argparse
@@ -28,7 +29,7 @@ def experiment(*arguments: object) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["kill", "points", "cut"])
+    parser.add_argument("what", choices=["kill", "points", "cut", "stop"])
     parser.add_argument("case", help="chain or run, and a store: chain:hand, run:sqlite, run:sqlite-first, …")
     parser.add_argument("--count", type=int, default=100, help="kills or cuts; of crash points, the most")
     parser.add_argument("--seed", type=int, default=1)
@@ -44,6 +45,10 @@ def main() -> None:
         from tests.crash.points import crash_everywhere
 
         told = crash_everywhere(args.case, args.count, args.error)
+    elif args.what == "stop":
+        from tests.crash.stops import stop
+
+        told = stop(args.case, args.count, args.seed)
     else:
         from tests.crash.cuts import cut
 

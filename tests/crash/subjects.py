@@ -28,7 +28,7 @@ ENDED = {FactKind.SUCCEEDED, FactKind.FAILED, FactKind.SKIPPED}
 def open_named(name: str, file: Path) -> Store:
     """
     Open a store by its name: hand or sqlite, and how it is weaker: "-normal" (synchronous), "-quiet" (see ByHand),
-    "-first" (it acknowledges first).
+    "-hasty" (it waits a moment for others who write), "-first" (it acknowledges first).
     """
     kind = name.removesuffix("-first")
     store: Store
@@ -37,7 +37,8 @@ def open_named(name: str, file: Path) -> Store:
     else:
         from antichain.stores import SqliteStore
 
-        store = SqliteStore(file, synchronous="normal" if kind == "sqlite-normal" else "full")
+        patience = 0.2 if kind == "sqlite-hasty" else 10.0
+        store = SqliteStore(file, synchronous="normal" if kind == "sqlite-normal" else "full", timeout=patience)
     return AcknowledgesFirst(store) if name.endswith("-first") else store
 
 
@@ -47,6 +48,8 @@ class Case:
 
     name: str
     folder: Path
+    # Whether a run that somebody else holds is taken from them.
+    take_over: bool = False
 
     @property
     def subject(self) -> str:
@@ -80,7 +83,7 @@ class Case:
         store = self.store()
         ended = ended_in(store)
         witness.found(ended or {})
-        SUBJECTS[self.subject](store, witness, ended)
+        SUBJECTS[self.subject](store, witness, ended, self.take_over)
 
     def text(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
@@ -88,9 +91,9 @@ class Case:
     def judge(self, text: str | None = None) -> Verdict:
         return judge(self.text() if text is None else text, UPSTREAM[self.subject], is_made_of_others)
 
-    def problem(self) -> str:
-        """What is wrong with a run that has come to its end; empty if nothing is."""
-        verdict = self.judge()
+    def problem(self, text: str | None = None) -> str:
+        """What is wrong with a run that has come to its end, by its log or another one; empty if nothing is."""
+        verdict = self.judge(text)
         if verdict.lost or verdict.begun_again:
             return f"lost {verdict.lost}, begun again {verdict.begun_again}"
         if verdict.value != VALUES[self.subject]:
@@ -117,9 +120,9 @@ def damage(database: Path) -> str:
     return "" if found == [("ok",)] else f"integrity_check: {found}"
 
 
-def chain(store: Store, witness: Witness, ended: dict[str, bytes | None] | None) -> None:
+def chain(store: Store, witness: Witness, ended: dict[str, bytes | None] | None, take_over: bool) -> None:
     """A node after the other, each once what the one before did is durable."""
-    ownership = store.open(RUN, Header(RUN, "chain") if ended is None else None)
+    ownership = store.open(RUN, Header(RUN, "chain") if ended is None else None, take_over=take_over)
     total = 0
     for number in range(LENGTH):
         node = f"n{number}"
@@ -150,7 +153,7 @@ def commit(store: Store, ownership: Any, fact: Fact, witness: Witness) -> None:
         raise errors[0]
 
 
-def whole_run(store: Store, witness: Witness, ended: dict[str, bytes | None] | None) -> None:
+def whole_run(store: Store, witness: Witness, ended: dict[str, bytes | None] | None, take_over: bool) -> None:
     """A run of a graph, which tells the ends of its nodes to the witness."""
 
     def listen(event: Any) -> None:
@@ -162,14 +165,14 @@ def whole_run(store: Store, witness: Witness, ended: dict[str, bytes | None] | N
             witness.told_again(event.node, event.attempt)
 
     graph = make_graph(witness)
-    # Any: the options of durable runs.
-    start: Any = graph.run if ended is None else graph.resume
-    known = {"run_id": RUN} if ended is None else {}
-    result = start(*[] if ended is None else [RUN], store=store, listeners=[listen], **known)
+    if ended is None:
+        result = graph.run(store=store, run_id=RUN, listeners=[listen])
+    else:
+        result = graph.resume(RUN, store=store, listeners=[listen], take_over=take_over)
     witness.returned(result["total"])
 
 
-SUBJECTS: dict[str, Callable[[Store, Witness, dict[str, bytes | None] | None], None]] = {
+SUBJECTS: dict[str, Callable[[Store, Witness, dict[str, bytes | None] | None, bool], None]] = {
     "chain": chain,
     "run": whole_run,
 }

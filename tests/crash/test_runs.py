@@ -15,7 +15,10 @@ from antichain.stores import Header, SqliteStore
 from tests.conftest import FULL
 from tests.crash.lab import experiment
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: fork, pidfd_open, strace")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: fork, pidfd_open, strace"),
+]
 
 # The seed of every night is another one.
 SEED = int(os.environ.get("ANTICHAIN_SEED", "1"))
@@ -64,6 +67,15 @@ def test_disk_that_fails_at_any_call_ends_the_run_with_one_error(error: str) -> 
     assert not told["problems"], told
     assert set(told["raised"]) == {"StoreError"}, told
     assert told["raised"]["StoreError"] >= 50
+
+
+@pytest.mark.skipif(not FULL, reason="takes minutes")
+def test_owner_that_wakes_up_late_commits_nothing() -> None:
+    """Stopped at a random instant, robbed of its run by somebody who brings it to its end, and woken up."""
+    told = experiment("stop", "run:sqlite-hasty", "--count", 200, "--seed", SEED)
+    assert not told["problems"], told
+    assert told["stops"] == 200
+    assert told["told_so"] >= 150
 
 
 @pytest.mark.usefixtures("traced")
