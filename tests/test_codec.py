@@ -569,6 +569,7 @@ def test_bytes_on_disk_are_known() -> None:
             2026, 11, 22, 14, fold=1, tzinfo=ZoneInfo("Europe/Berlin")
         ),
         b'\x11{"$datetime":"2026-11-22T14:00:00+00:00"}': dt.datetime(2026, 11, 22, 14, tzinfo=dt.UTC),
+        b'\x11{"$time":["01:00:00",0,[1]]}': dt.time(1, tzinfo=dt.timezone(dt.timedelta(microseconds=1))),
         b'\x11[{"$timedelta":[-1,3,0]},{"$decimal":"1.50"}]': [dt.timedelta(-1, 3), Decimal("1.50")],
         b'\x11{"$uuid":"00000000-0000-0000-0000-000000000007"}': uuid.UUID(int=7),
         b'\x11{"$path":["pure-posix","/a"]}': pathlib.PurePosixPath("/a"),

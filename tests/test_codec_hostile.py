@@ -28,7 +28,8 @@ from tests.conftest import FULL
 from tests.support.stored_types import Box, Color, Key, Options, Part, Parts, Point, Row, Shape, Size, Tree, Whole
 
 EXAMPLES = 5_000 if FULL else 300
-SECONDS = 1.0
+# Of CPU, on a machine that does nothing else; on one whose cores are shared the same work is counted as up to thrice.
+SECONDS = 1.0 * 3
 MAX_BYTES = 100_000_000
 ANYTHING: Any = Row | Key | Tree | Shape | Box[Row] | Point | Options | Part | Whole | Parts | Color | Size | None
 CLASSES = f"{Row.__module__}."
@@ -366,10 +367,11 @@ EXTREMES = {
 def test_the_largest_values_take_a_bounded_time_and_memory(name: str) -> None:
     """1 s and 100 MB, for whatever is within the limits."""
     data = EXTREMES[name]()
-    read(data, list[ANYTHING] | ANYTHING)
+    expected = None if name in ("instances", "labels") else list[ANYTHING] | ANYTHING  # else refused at the first
+    read(data, expected)
     tracemalloc.start()
     try:
-        decode(data, list[ANYTHING] | ANYTHING)
+        decode(data, expected)
         assert tracemalloc.get_traced_memory()[1] < MAX_BYTES
     finally:
         tracemalloc.stop()

@@ -98,9 +98,14 @@ def _write_moment(value: datetime | time) -> Any:
     Write a date or a time of day as ISO 8601 has it; with more beside it if that does not say all.
     """
     zone = value.tzinfo
-    if not value.fold and (zone is None or (type(zone) is timezone and not _has_name(zone))):
+    if not value.fold and (zone is None or (type(zone) is timezone and _is_plain(zone))):
         return value.isoformat()
     return [value.replace(tzinfo=None, fold=0).isoformat(), value.fold, _write_zone(zone)]
+
+
+def _is_plain(zone: timezone) -> bool:
+    # datetime reads an offset of less than a second as none (3.11 to 3.13), and nobody's clock has one of seconds.
+    return not _has_name(zone) and not zone.utcoffset(None) % timedelta(minutes=1)
 
 
 def _has_name(zone: timezone) -> bool:
