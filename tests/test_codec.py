@@ -48,7 +48,7 @@ from tests.support.stored_types import (
     Word,
 )
 
-EXAMPLES = 1000 if FULL else 60
+EXAMPLES = 600 if FULL else 60
 RowId = NewType("RowId", Key)
 
 

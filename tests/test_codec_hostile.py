@@ -27,7 +27,7 @@ from antichain.stores.codec.tags import READERS
 from tests.conftest import FULL
 from tests.support.stored_types import Box, Color, Key, Options, Part, Parts, Point, Row, Shape, Size, Tree, Whole
 
-EXAMPLES = 5_000 if FULL else 300
+EXAMPLES = 3_000 if FULL else 300
 # Of CPU, on a machine that does nothing else; on one whose cores are shared the same work is counted as up to thrice.
 SECONDS = 1.0 * 3
 MAX_BYTES = 100_000_000
