@@ -55,7 +55,7 @@ def check_fact(fact: Fact) -> None:
         raise StoreError(f"a time of node {fact.node!r} is no finite number: {fact.at}, {fact.seconds}, {fact.until}")
     if not 0 <= fact.attempt <= MAX_ATTEMPT:
         raise StoreError(f"the attempt of node {fact.node!r} is {fact.attempt}, not within 0 and {MAX_ATTEMPT}")
-    if fact.payload is not None:
+    if fact.payload is not None and len(fact.payload) > MAX_PAYLOAD_BYTES:
         check_payload(f"the payload of node {shown(fact.node)}", fact.payload)
 
 

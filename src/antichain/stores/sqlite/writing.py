@@ -329,8 +329,12 @@ class Writer:
         failures: list[StoreError | None] = [None] * len(batch)
         try:
             with self._transaction(patience) as connection:
+                # Whose right to add was looked at, and how many facts they had: nobody changes that meanwhile.
+                held: dict[Holder, int] = {}
                 for index, (holder, facts) in enumerate(batch):
-                    failures[index] = holder.failure or self._add_facts(connection, holder, facts)
+                    failures[index] = holder.failure or self._add_facts(connection, holder, facts, held)
+                for holder, count in held.items():
+                    self._find_again(connection, holder, count)
         except Locked:
             raise
         except StoreError as error:
@@ -344,7 +348,9 @@ class Writer:
             return told
         return failures
 
-    def _add_facts(self, connection: Guarded, holder: Holder, facts: Sequence[Fact]) -> StoreError | None:
+    def _add_facts(
+        self, connection: Guarded, holder: Holder, facts: Sequence[Fact], held: dict[Holder, int]
+    ) -> StoreError | None:
         try:
             if holder.released:
                 raise released(holder)
@@ -356,21 +362,26 @@ class Writer:
                 )
         except StoreError as error:
             return refuse(holder, error)
-        held = connection.execute(HELD, (holder.run, holder.run_id, holder.epoch)).fetchone()
-        if held is None:
-            lost = f"run {holder.run_id!r} of store {self.path!r} is not held any more by owner {holder.epoch}"
-            return refuse(holder, OwnershipLost(f"{lost}: somebody has taken it over. Nothing was added"))
-        before = holder.facts.next_number - 1
+        if holder not in held:
+            if connection.execute(HELD, (holder.run, holder.run_id, holder.epoch)).fetchone() is None:
+                lost = f"run {holder.run_id!r} of store {self.path!r} is not held any more by owner {holder.epoch}"
+                return refuse(holder, OwnershipLost(f"{lost}: somebody has taken it over. Nothing was added"))
+            held[holder] = holder.facts.next_number - 1
         for fact in facts:
             row = holder.facts.row(fact)
             if fact.payload is not None and len(fact.payload) > BLOB_BYTES:
                 row[9] = put_apart(connection, row[9], BLOB_BYTES)
             connection.execute(ADD_FACT, row)
-        # In a damaged tree a row may go where nobody finds it who comes from the one before.
-        span = (holder.run << 32) + max(before, 1), (holder.run << 32) + holder.facts.next_number
-        if connection.execute(COUNT_FACTS, span).fetchone()[0] != len(facts) + (before > 0):
-            raise damaged(self.path, f"what is added to run {holder.run_id!r} is not found again")
         return None
+
+    def _find_again(self, connection: Guarded, holder: Holder, before: int) -> None:
+        """
+        Refuse a damaged tree, in which a row may go where nobody finds it who comes from the one before.
+        """
+        last = holder.facts.next_number
+        span = (holder.run << 32) + max(before, 1), (holder.run << 32) + last
+        if connection.execute(COUNT_FACTS, span).fetchone()[0] != last - 1 - before + (before > 0):
+            raise damaged(self.path, f"what is added to run {holder.run_id!r} is not found again")
 
     # -- transactions
 
