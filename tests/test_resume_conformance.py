@@ -20,7 +20,7 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from antichain import Context, Graph, GraphError, Retry, RunFailed, RunResult, RunTimeout
+from antichain import Context, Graph, GraphError, MemoryStore, Retry, RunFailed, RunResult, RunTimeout
 from antichain.core.facts import NodeEnded, RunEnded
 from antichain.errors import NotStorable, OwnershipLost, RunExists, RunOwned, StoreError, UnknownRun
 from antichain.policies import Backoff
@@ -1402,3 +1402,42 @@ def test_no_store_is_not_a_checkpoint(calls: Calls, tmp_path: Path) -> None:
         chain(calls, "a").resume("r", store=str(tmp_path / "missing.db"))
     assert not (tmp_path / "missing.db").exists(), "to look for a run makes no store"
     assert calls.taken() == []
+
+
+@dataclass
+class Given:
+    x: int
+
+
+def test_inputs_that_would_come_back_as_something_else_are_refused() -> None:
+    """Nobody's annotation says what an input is, so a run that is kept takes plain data only."""
+    graph, store = Graph("g"), MemoryStore()
+    graph.add("n", lambda thing: thing.x)
+    with pytest.raises(GraphError, match=r"input 'thing' holds objects of classes.*let a node make"):
+        graph.run(thing=Given(1), store=store, run_id="r")
+    assert store.runs() == []
+
+
+def test_given_outputs_are_read_back_as_what_the_node_returns() -> None:
+    """Where the node does not say what it returns, an object is refused; else it is that object on resume too."""
+    graph, store = Graph("g"), MemoryStore()
+    graph.add("silent", lambda: None)
+    with pytest.raises(GraphError, match="outputs\\['silent'\\]"):
+        graph.run(outputs={"silent": Given(1)}, store=store, run_id="r")
+    assert store.runs() == []
+
+    @graph.node
+    def said() -> Given:
+        raise AssertionError("its output was given")
+
+    @graph.node
+    def late(said: Given, silent: int) -> int:
+        if not fixed:
+            raise ValueError("not yet")
+        return said.x + silent
+
+    fixed = False
+    with pytest.raises(RunFailed):
+        graph.run(outputs={"said": Given(2), "silent": 1}, store=store, run_id="s")
+    fixed = True
+    assert graph.resume("s", store=store)["late"] == 3

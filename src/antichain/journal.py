@@ -17,7 +17,17 @@ from antichain.stores import Fact, FactKind, Header, Ownership, Store
 from antichain.stores.codec import annotation_of, decode, encode, encode_error
 from antichain.stores.codec.form import LABELLED
 
-__all__ = ["DECISION", "GIVE_UP", "RUN_AGAIN", "Known", "RunJournal", "forget", "read_inputs", "read_known"]
+__all__ = [
+    "DECISION",
+    "GIVE_UP",
+    "RUN_AGAIN",
+    "Known",
+    "RunJournal",
+    "check_readable",
+    "forget",
+    "read_inputs",
+    "read_known",
+]
 
 logger = logging.getLogger("antichain.journal")
 
@@ -120,6 +130,28 @@ def read_inputs(header: Header) -> dict[str, Any]:
     if not isinstance(inputs, dict) or not all(isinstance(name, str) for name in inputs):
         raise StoreDamaged(f"the inputs of run {header.run_id!r} are no inputs: the store is damaged.")
     return inputs
+
+
+def check_readable(data: bytes, annotation: Any) -> None:  # Any: an annotation
+    """
+    Make sure that what was encoded can be read back as what it was, by what its node says that it returns.
+
+    Raises:
+        NotStorable: it cannot.
+    """
+    if not data[0] & _LABELLED:
+        return
+    try:
+        again = encode(decode(data, annotation))
+    except StoreDamaged as error:
+        problem = f"it could not be read back as {annotation!r}, which the node says it returns ({error})"
+        raise NotStorable("output", problem) from None
+    if again != data:
+        raise NotStorable(
+            "output",
+            "it holds objects of classes that the node does not name, so it could not be read back as what it is. "
+            "Say what the node returns (`-> Answer`, `-> list[Answer]`), return plain data, or use persist=False",
+        )
 
 
 class RunJournal:
@@ -228,22 +260,8 @@ class RunJournal:
         """
         data = encode(value, name="output")
         if data[0] & _LABELLED:
-            self._check_readable(data, function)
+            check_readable(data, self._annotation_of(function))
         return data
-
-    def _check_readable(self, data: bytes, function: Any) -> None:
-        annotation = self._annotation_of(function)
-        try:
-            again = encode(decode(data, annotation))
-        except StoreDamaged as error:
-            problem = f"it could not be read back as {annotation!r}, which the node says it returns ({error})"
-            raise NotStorable("output", problem) from None
-        if again != data:
-            raise NotStorable(
-                "output",
-                "it holds objects of classes that the node does not name, so it could not be read back as what it is. "
-                "Say what the node returns (`-> Answer`, `-> list[Answer]`), return plain data, or use persist=False",
-            )
 
     def decode(self, fact: Fact, function: Any) -> Any:
         """

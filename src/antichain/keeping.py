@@ -28,7 +28,7 @@ from antichain.tasks import OUT
 if TYPE_CHECKING:
     from antichain.driver import Driver
 
-__all__ = ["Keeping"]
+__all__ = ["Keeping", "kept_of"]
 
 _CONTAINER: Final = int(Flag.CONTAINER)
 
@@ -45,7 +45,7 @@ class Keeping:
         self.journal = journal
         self.is_finished = is_finished
         # What has to be known of each planned node.
-        self._planned = [_kept_of(plan, node, how) for node, how in enumerate(fingerprints(plan))]
+        self._planned = [kept_of(plan, node, how) for node, how in enumerate(fingerprints(plan))]
         # Whether some node must not run twice unnoticed.
         self._has_guards = any(kept.repeat == "never" for kept in self._planned)
         # What is known of the nodes that came while the run goes on; those of instances are used again.
@@ -467,7 +467,10 @@ class Keeping:
             self._append(Fact(FactKind.ENDED, reason=status, at=time.time()), then)
 
 
-def _kept_of(plan: Plan, node: int, fingerprint: str) -> Kept:
+def kept_of(plan: Plan, node: int, fingerprint: str = "") -> Kept:
+    """
+    Return what has to be known of a planned node to keep its output.
+    """
     argument, policies = plan.arguments[node], plan.nodes[node].policies
     function = argument.function if isinstance(argument, Binding) else plan.functions[node]
     return Kept(fingerprint, policies.persist, policies.repeat, function)

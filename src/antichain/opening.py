@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 from antichain.asking import Question, plain_answer, question_of, read_answer
 from antichain.core.states import OUTPUTS, REASON_NAMES
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged, named, shown
-from antichain.journal import Known, RunJournal, forget, read_inputs, read_known
-from antichain.keeping import Keeping
+from antichain.journal import Known, RunJournal, check_readable, forget, read_inputs, read_known
+from antichain.keeping import Keeping, kept_of
 from antichain.plan import Plan, check_inputs
 from antichain.resuming.changes import compare, describe_wiring
 from antichain.resuming.history import durations
 from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
-from antichain.stores.codec import decode, encode
+from antichain.stores.codec import annotation_of, decode, encode
+from antichain.stores.codec.form import LABELLED
 
 __all__ = ["Reopened", "open_run", "reopen_run"]
 
@@ -36,10 +37,8 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
     """
     store = open_store(options["store"])
     given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
-    payloads = {name: _encoded(value, f"outputs[{name!r}]", plan) for name, value in given.items()}
-    header = Header(
-        run_id, plan.name, "", time.time(), _encoded(dict(inputs), "the inputs", plan), encode(describe_wiring(plan))
-    )
+    payloads = {name: _encoded_output(plan, name, value) for name, value in given.items()}
+    header = Header(run_id, plan.name, "", time.time(), _encoded_inputs(inputs, plan), encode(describe_wiring(plan)))
     plan = _with_history(plan, store, options)
     ownership = store.open(run_id, header)
     try:
@@ -110,7 +109,7 @@ def reopen_run(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Reopened:
     """
     store = open_store(options["store"])
     given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
-    payloads = {name: _encoded(value, f"outputs[{name!r}]", plan) for name, value in given.items()}
+    payloads = {name: _encoded_output(plan, name, value) for name, value in given.items()}
     ownership = store.open(run_id, take_over=bool(options.get("take_over")))
     try:
         return _reopened(plan, store, ownership, options, given, payloads)
@@ -230,6 +229,35 @@ def _plain(question: Question, answer: Any) -> Any:
         return answer.name
     is_choice = isinstance(question.type, tuple) and (answer is None or isinstance(answer, (bool, int, float)))
     return str(answer) if is_choice else answer
+
+
+def _encoded_output(plan: Plan, name: str, value: Any) -> bytes:
+    """
+    Encode an output that is given in place of what a node returns, as which it is read back.
+    """
+    what = f"outputs[{name!r}]"
+    data = _encoded(value, what, plan)
+    try:
+        check_readable(data, annotation_of(kept_of(plan, plan.index[name]).function))
+    except NotStorable as error:
+        raise GraphError(Fault("not-storable", f"{what}: {error}.", name), plan.name) from error
+    return data
+
+
+def _encoded_inputs(inputs: Mapping[str, Any], plan: Plan) -> bytes:
+    """
+    Encode the inputs of a run, which nobody's annotation reads back: plain data only.
+    """
+    for name, value in inputs.items():
+        data = _encoded(value, f"input {name!r}", plan)
+        if data[0] & LABELLED:
+            text = (
+                f"input {name!r} holds objects of classes, which could not be read back as what they are: "
+                f"{shown(value)}. A run that is kept takes plain data (dicts, lists, texts, numbers): let a node "
+                "make the objects."
+            )
+            raise GraphError(Fault("not-storable", text), plan.name)
+    return _encoded(dict(inputs), "the inputs", plan)
 
 
 def _encoded(value: Any, name: str, plan: Plan) -> bytes:
