@@ -252,7 +252,8 @@ def test_a_class_that_moved_is_known_by_its_name() -> None:
 
 
 def test_of_two_classes_with_one_name_neither_is_guessed() -> None:
-    twins = [make_dataclass("Twin", [], bases=(Shape,), namespace={"__module__": name}) for name in ("one", "other")]
+    twins = [make_dataclass("Twin", [], bases=(Shape,)) for _ in range(2)]
+    twins[0].__module__, twins[1].__module__ = "one", "other"
     assert type(decode(b'\x15{"$object":["one.Twin",{"name":"a"}]}', Shape)) is twins[0]
     assert type(decode(b'\x15{"$object":["other.Twin",{"name":"a"}]}', Shape)) is twins[1]
     with pytest.raises(StoreDamaged, match=r"is a old\.Twin, where Shape is expected"):
