@@ -270,10 +270,13 @@ def test_a_run_that_only_the_index_has_is_missed(copy: Path) -> None:
 
 
 def test_what_nobody_would_find_again_is_not_acknowledged(copy: Path) -> None:
-    """Where a page is halved to search in it, a row of another run is damaged: a new row would go to a wrong place."""
+    """Where a page is halved to search in it, the run's last fact is there once more: a new one goes behind that."""
     content = bytearray(copy.read_bytes())
     cells, page = max((content[page + 4], page) for page in range(4096, len(content), 4096) if content[page] == 13)
-    content[page + 8 + 2 * ((cells - 1) // 2) + 1] ^= 1
+    middle = page + 8 + 2 * ((cells - 1) // 2)
+    last = page + 8 + 2 * (len(RUNS["nightly-1"][1]) + len(RUNS["nightly-2"][1]) - 1)
+    assert last < middle
+    content[middle : middle + 2] = content[last : last + 2]
     copy.write_bytes(content)
     store = SqliteStore(copy)
     mine = store.open("nightly-2")

@@ -76,7 +76,7 @@ class Holder:
     What an `Ownership` carries: the run as its writer knows it.
     """
 
-    __slots__ = ("epoch", "facts", "failure", "process", "released", "run", "run_id", "writer")
+    __slots__ = ("epoch", "facts", "failure", "has_added", "process", "released", "run", "run_id", "writer")
 
     def __init__(self, writer: Writer, run: int, run_id: str, epoch: int, next_number: int) -> None:
         self.writer = writer
@@ -87,6 +87,8 @@ class Holder:
         # What the first failed append told; the same is told to all that come after it.
         self.failure: StoreError | None = None
         self.released = False
+        # Something was added, and found again after all that was there before.
+        self.has_added = False
         self.process = os.getpid()
 
 
@@ -376,12 +378,15 @@ class Writer:
 
     def _find_again(self, connection: Guarded, holder: Holder, before: int) -> None:
         """
-        Refuse a damaged tree, in which a row may go where nobody finds it who comes from the one before.
+        Refuse a damaged tree, in which a row may go where nobody finds it who comes from the ones before.
+
+        From all of them the first time, then from the last.
         """
-        last = holder.facts.next_number
-        span = (holder.run << 32) + max(before, 1), (holder.run << 32) + last
-        if connection.execute(COUNT_FACTS, span).fetchone()[0] != last - 1 - before + (before > 0):
+        start, last = max(before, 1) if holder.has_added else 1, holder.facts.next_number - 1
+        span = (holder.run << 32) + start, (holder.run << 32) + last
+        if connection.execute(COUNT_FACTS, span).fetchone()[0] != last - start + 1:
             raise damaged(self.path, f"what is added to run {holder.run_id!r} is not found again")
+        holder.has_added = True
 
     # -- transactions
 
