@@ -224,7 +224,8 @@ def import_suite(size: Size, say: Say) -> list[Line]:
 
 def tracing_suite(size: Size, say: Say) -> list[Line]:
     """
-    A trace by the OpenTelemetry SDK, beside the same spans made by hand: in a loop, and in the bodies of a run.
+    A trace by the OpenTelemetry SDK, beside spans made by hand in the bodies of a run: bare ones, and step by step up
+    to the same.
     """
     lines = []
     for workload, processors in (("W4", 0), ("W4", 1), ("W3", 0), ("W3", 1)):
@@ -241,30 +242,41 @@ def tracing_lines(what: str, rounds: list[dict[str, float]]) -> list[Line]:
     def median(figure: Callable[[dict[str, float]], float]) -> float:
         return statistics.median(figure(each) for each in rounds)
 
-    over = [each["on"] - each["current"] for each in rounds]
-    parts = {name: median(lambda each, name=name: each[name]) for name in rounds[0]}  # type: ignore[misc]
-    cold = median(lambda each: each["bodies"] - each["off"] - each["loop"])
+    def over(other: str) -> list[float]:
+        return [each["on"] - each[other] for each in rounds]
+
+    parts = {name: median(lambda each, name=name: each[name]) for name in rounds[0] if name != "nodes"}  # type: ignore[misc]
+    steps = [("parent", "bare"), ("attributes", "parent"), ("links", "attributes"), ("same", "links"), ("on", "same")]
+    added = {step: median(lambda each, a=step, b=before: each[a] - each[b]) for step, before in steps}  # type: ignore[misc]
     return [
         Line(
-            f"{what}, CPU over run whose bodies make the spans current",
-            statistics.median(over),
+            f"{what}, CPU over the same spans by hand",
+            statistics.median(over("same")),
             "us a node",
             2.0,
-            note=f"rounds {min(over):.1f} to {max(over):.1f}",
+            note=f"rounds {min(over('same')):.1f} to {max(over('same')):.1f}",
         ),
         Line(
-            f"{what}, CPU over run whose bodies only start and end the spans",
-            median(lambda each: each["on"] - each["bodies"]),
+            f"{what}, CPU over the same by start_as_current_span",
+            statistics.median(over("manager")),
+            "us a node",
+            2.0,
+            note=f"rounds {min(over('manager')):.1f} to {max(over('manager')):.1f}",
+        ),
+        Line(
+            f"{what}, CPU over bare spans by hand, which say nothing",
+            statistics.median(over("bare")),
             "us a node",
             aim=2.0,
-            note=", ".join(f"{name} {value:.1f}" for name, value in parts.items()),
+            note="of which parent {parent:.1f}, attributes {attributes:.1f}, links {links:.1f}, current and wait "
+            "{same:.1f}, ours {on:.1f}".format(**added),
         ),
         Line(
-            f"{what}, CPU over run without plus spans in a loop",
+            f"{what}, CPU over run without plus spans with links in a loop",
             median(lambda each: each["on"] - each["off"] - each["loop"]),
             "us a node",
             aim=2.0,
-            note=f"of which spans in bodies take {cold:.1f}",
+            note=", ".join(f"{name} {value:.1f}" for name, value in parts.items()),
         ),
     ]
 
