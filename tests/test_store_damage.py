@@ -286,6 +286,17 @@ def test_what_nobody_would_find_again_is_not_acknowledged(copy: Path) -> None:
     assert store.read("nightly-2").facts == expected("nightly-2").facts
 
 
+def test_facts_that_are_not_found_are_missed_before_anything_is_added(copy: Path) -> None:
+    """As above, with the first row of all: whoever looks for the run finds nothing of it."""
+    content = bytearray(copy.read_bytes())
+    cells, page = max((content[page + 4], page) for page in range(4096, len(content), 4096) if content[page] == 13)
+    middle = page + 8 + 2 * ((cells - 1) // 2)
+    content[middle : middle + 2] = content[page + 8 : page + 10]
+    copy.write_bytes(content)
+    with pytest.raises(StoreDamaged, match="run 'nightly-2' had 8 facts, 0 are there"):
+        SqliteStore(copy).open("nightly-2")
+
+
 # -- damage by chance
 
 
