@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -644,10 +645,12 @@ class Interrupted:
             began = time.monotonic()
             process.send_signal(signals[0])
             for number in signals[1:]:
-                # Two signals that come before the process has had its turn are one.
+                # Two signals that come before the process has had its turn are one. But while the interpreter ends,
+                # one more would end it by itself.
                 while process.poll() is None and time.monotonic() < began + 30:
                     process.send_signal(number)
-                    time.sleep(0.3)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(1.5)
             self.out, self.err = process.communicate(timeout=30)
         finally:
             process.kill()
