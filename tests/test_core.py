@@ -2724,7 +2724,7 @@ def test_backoff_goes_on_where_it_was() -> None:
     assert s.next_to_judge() == NOTHING
     assert s.take(13.0) == 0
     assert s.attempts[0] == 3
-    assert s.started_at[0] == 10.0
+    assert s.started_at[0] == 13.0
 
 
 def test_backoff_that_is_over_does_not_delay() -> None:

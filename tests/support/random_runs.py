@@ -510,6 +510,8 @@ class World:
         owner = group.owner
         kind = self._kind(priority=scheduler.priority[owner] if owner >= 0 else 0)
         past = self._past(scheduler.next_node) if self.chance("past") else None
+        if past is not None:
+            self.features.add("past")
         join = self._join()
         node = scheduler.enter(
             group, kind, self.now, upstream=upstream, leaders=tuple(leaders), join=join, order=order, past=past

@@ -432,7 +432,6 @@ class Scheduler:
         if past.attempts and not self.flags[node] & _CONTAINER:
             self._plain = False
             self.attempts[node] = past.attempts
-            self.started_at[node] = now
             # It has run, so its condition held.
             self._judged.add(node)
             if past.spent:
@@ -525,10 +524,16 @@ class Scheduler:
         if attempt == 1:
             self.started_at[node] = now
         else:
-            self._restarted_at[node] = now
+            self._start_again(node, now)
         if self.facts is not None:
             self.facts.started(node, attempt, now)
         return node
+
+    def _start_again(self, node: int, now: float) -> None:
+        self._restarted_at[node] = now
+        if self.started_at[node] != self.started_at[node]:
+            # Earlier attempts were before the run went on.
+            self.started_at[node] = now
 
     def _take_among(self, now: float) -> int:
         """
@@ -570,7 +575,7 @@ class Scheduler:
                 if attempt == 1:
                     self.started_at[node] = now
                 else:
-                    self._restarted_at[node] = now
+                    self._start_again(node, now)
                 if self.facts is not None:
                     self.facts.started(node, attempt, now)
                 if self.special and attempt == 1 and node in self.followers:
