@@ -2820,3 +2820,16 @@ def test_stage_that_pauses_pauses_the_stage_that_it_feeds() -> None:
     assert group.closed
     s.cancelled(1, 1, 1.0)
     assert (s.state[1], s.reason[1]) == (CANCELLED, PAUSED)
+
+
+def test_late_body_does_not_settle_while_its_fallback_is_made() -> None:
+    """Its value came too late: what is written down is the fallback's."""
+    s = lawful([[]], timeouts={0: Timeout(attempt=1.0)}, flags={0: Flag.THREAD | Flag.FALLBACK | Flag.TIMED})
+    s.start(0.0)
+    s.take(0.0)
+    s.arm(0, 1)
+    s.tick(1.0)
+    assert s.failed(0, 1, 1.0) == FALLING_BACK
+    assert not s.settle(0, 1, 2.0)
+    assert s.settle(0, 1, 3.0, FALLBACK)
+    assert s.ended(0, 1, 4.0, FALLBACK)

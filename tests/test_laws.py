@@ -289,8 +289,8 @@ class UsesIndicesTwice(Scheduler):
 class TimesOutWhatHasCompleted(Scheduler):
     """Watches the time of attempts that have completed, and whose end is still to be said."""
 
-    def settle(self, node: int, attempt: int, now: float) -> bool:
-        settles = super().settle(node, attempt, now)
+    def settle(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
+        settles = super().settle(node, attempt, now, reason)
         self._settling.discard(node)
         return settles
 

@@ -257,10 +257,10 @@ class Keeping:
                 journal.note_unstorable(path, error)
         why = REASON_NAMES[OUTPUT if reason is None else reason]
         fact = journal.success(path, attempt, why, kept.fingerprint, seconds, payload)
-        if not journal.waits:
-            self._note(fact)
+        if not core.settle(node, attempt, now, OUTPUT if reason is None else reason):
             driver.end_well(node, attempt, value, now, reason)
-        elif not core.settle(node, attempt, now):
+        elif not journal.waits:
+            self._note(fact)
             driver.end_well(node, attempt, value, now, reason)
         elif driver.is_alone:
             self._keep_here(fact, node, attempt, value, reason)

@@ -154,6 +154,8 @@ def _follow(node: NodeRecord, event: NodeReady | NodeStarted | NodeRetrying | No
                 node,
                 state=event.state,
                 reason=event.reason,
+                # Those before the run went on are told only now.
+                attempts=event.attempt,
                 error=event.error,
                 ended_at=event.time,
                 abandoned=event.abandoned,

@@ -369,7 +369,7 @@ class World:
             assert self.scheduler.failed(node, attempt, self.now, final=True) == FINAL
 
     def succeed(self, node: int, attempt: int, reason: int = OUTPUT) -> None:
-        if self.chance("settle") and self.scheduler.settle(node, attempt, self.now):
+        if self.chance("settle") and self.scheduler.settle(node, attempt, self.now, reason):
             self.features.add("settle")
             self.log("settle", self.now, node, attempt)
             self.settling.add((node, attempt))

@@ -312,10 +312,11 @@ class LawfulScheduler(Scheduler):
         # Attempts of containers begin anew.
         return not self.flags[node] & _CONTAINER
 
-    def settle(self, node: int, attempt: int, now: float) -> bool:
-        is_due = self._running.get(node) == attempt and not self.has_expired(node, attempt)
-        self._enter_signal("settle", now, node, attempt)
-        counted = super().settle(node, attempt, now)
+    def settle(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
+        in_time = not self.has_expired(node, attempt) and (reason == FALLBACK) == self.is_falling_back(node)
+        is_due = self._running.get(node) == attempt and in_time
+        self._enter_signal("settle", now, node, attempt, REASON_NAMES[reason])
+        counted = super().settle(node, attempt, now, reason)
         if counted != is_due:
             broken(self, 4, f"attempt {attempt} of node {node} {'settles' if counted else 'does not settle'}")
         if counted:

@@ -475,11 +475,11 @@ class Scheduler:
         return self._demand_queues[self.demand[node]]
 
     def _become_ready(self, node: int, now: float) -> None:
-        self.ready_at[node] = now
         if self._delayed and node in self._delayed:
             self.state[node] = BACKING_OFF
             self._set_alarm(self._delayed.pop(node), BACKOFF_ENDS, node, self.attempts[node])
             return
+        self.ready_at[node] = now
         self.state[node] = READY
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
@@ -646,12 +646,15 @@ class Scheduler:
 
     # ------------------------------------------------------------------ endings
 
-    def settle(self, node: int, attempt: int, now: float) -> bool:
+    def settle(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
         """
         Take that an attempt has completed and its end will be said, once it is durable: nothing can happen to it in
-        between but that, and it keeps its slots. False if it is not current any more, or its time was up.
+        between but that, and it keeps its slots. False where `ended` would be refused: it is not current any more, its
+        time was up, or its fallback is being made.
         """
         if self.state[node] != RUNNING or self.attempts[node] != attempt or self._expired.get(node) == attempt:
+            return False
+        if (reason == FALLBACK) != (node in self._falling):
             return False
         self._plain = False
         self._settling.add(node)
@@ -1204,6 +1207,8 @@ class Scheduler:
 
     def _enter_again(self, node: int, now: float) -> None:
         self.state[node] = READY
+        if self.ready_at[node] != self.ready_at[node]:
+            self.ready_at[node] = now
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
         heappush(self.queue_of(node).heap, self.key[node])

@@ -46,11 +46,12 @@ class BodySuspended:
 @dataclass(frozen=True, slots=True)
 class AttemptSettled:
     """
-    An attempt has completed; its end will be said once it is durable.
+    An attempt, or its fallback, has completed; its end will be said once it is durable.
     """
 
     node: int
     attempt: int
+    reason: int = OUTPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +223,8 @@ def handle(scheduler: Scheduler, signal: Signal, now: float) -> object:
             scheduler.judged(node, verdict, now)
         case BodySuspended(node, attempt):
             scheduler.arm(node, attempt)
-        case AttemptSettled(node, attempt):
-            return scheduler.settle(node, attempt, now)
+        case AttemptSettled(node, attempt, reason):
+            return scheduler.settle(node, attempt, now, reason)
         case AttemptPaused(node, attempt):
             return scheduler.paused(node, attempt, now)
         case AttemptSucceeded(node, attempt, reason):
