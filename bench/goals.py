@@ -301,7 +301,7 @@ def typical(samples: list[dict[str, Any]], side: str) -> float:
     Microseconds a step, the median of all runs.
     """
     of_all = [float(seconds) / sample["steps"] for sample in samples for seconds in sample[f"{side}_s"]]
-    return statistics.median(of_all) * 1e6
+    return float(statistics.median(of_all)) * 1e6
 
 
 def chain_lines(samples: list[dict[str, Any]]) -> list[Line]:
