@@ -253,7 +253,7 @@ def tracing_lines(what: str, rounds: list[dict[str, float]]) -> list[Line]:
             f"{what}, CPU over the same spans by hand",
             statistics.median(over("same")),
             "us a node",
-            2.0,
+            aim=2.0,
             note=f"rounds {min(over('same')):.1f} to {max(over('same')):.1f}",
         ),
         Line(
