@@ -62,7 +62,8 @@ def one_stop(case: Case, rng: random.Random, seconds: float, told: Stopped) -> s
         return ""
     try:
         problem, is_taken = take_over(case, told)
-        lines, facts = case.text(), facts_in(case)
+        # An owner that was stopped while it opened the file keeps everybody from looking into it.
+        lines, facts = case.text(), facts_in(case) if is_taken else 0
     finally:
         os.kill(owner, signal.SIGCONT)
         status = ended(owner)

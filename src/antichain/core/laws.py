@@ -30,6 +30,7 @@ from antichain.core.states import (
     NEVER,
     NO_REASON,
     OUTPUT,
+    PAUSED,
     PENDING,
     READY,
     REASON_NAMES,
@@ -650,10 +651,17 @@ class LawfulScheduler(Scheduler):
         if after >= FIRST_TERMINAL and self.reason[node] not in REASONS[after]:
             what = f"node {node} is {STATE_NAMES[after]} with reason {REASON_NAMES[self.reason[node]]!r}"
             broken(self, 5, what)
-        if after == SKIPPED and self.reason[node] == UPSTREAM and self._waits_for_answer(node):
+        if after == SKIPPED and self.reason[node] == UPSTREAM and self._only_waits(node):
             broken(self, 5, f"node {node} was skipped, although it may go on once somebody has answered")
         if after >= FIRST_TERMINAL and node in self._running:
             broken(self, 5, f"node {node} is {STATE_NAMES[after]}, but its attempt has not ended")
+
+    def _only_waits(self, node: int) -> bool:
+        """
+        Tell whether all that a node has lost of its upstream waits for an answer.
+        """
+        lost = [before for before in self.upstream[node] if self.state[before] > SUCCEEDED]
+        return bool(lost) and all(self.reason[before] == PAUSED for before in lost)
 
     def _judge_instant(self, node: int, before: int, now: float) -> None:
         state = self.state[node]

@@ -944,7 +944,7 @@ class Scheduler:
                 self._finish(follower, CANCELLED, PAUSED, now)
                 skipped.append(follower)
             elif state in (PENDING, READY):
-                self._finish(follower, SKIPPED, UPSTREAM, now)
+                self._lose(follower, now)
                 skipped.append(follower)
             elif state == RUNNING:
                 self._interrupt(follower, now, PAUSED if pauses else UPSTREAM)
