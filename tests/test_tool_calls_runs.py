@@ -619,6 +619,8 @@ def test_a_person_approves_before_the_call() -> None:
     assert codes(messages) == ["ok", "denied", "ok"]
     assert branches.deleted == ["old"]
     assert told(messages[1])["message"] == "The tool 'delete' was not called: a person was asked, and said no."
+    # Each question is put in a thread of its own: their numbers say in which order they were asked.
+    asked.sort(key=lambda question: question.number)
     assert [question.text for question in asked] == [
         'Run the tool \'delete\' with {"name": "old"}?',
         'Run the tool \'delete\' with {"name": "main"}?',
