@@ -131,6 +131,7 @@ def _on_changes(incomplete: str) -> list[tuple[str, str]]:
     return [("refuse", "say what has changed"), ("rerun", "run it again, and what follows")]
 
 
+# What several commands take; each names it by its parameter.
 FILE = typer.Argument(
     metavar="FILE[:GRAPH]",
     help="A Python file, and a Graph in it or a function that returns one.",
@@ -143,6 +144,15 @@ STORE = typer.Option(
     "--store", metavar="PATH", help="Where runs are stored; else ANTICHAIN_STORE, else .antichain/runs.db."
 )
 RUN = typer.Argument(metavar="RUN", help="The id of a run, or the beginning of it.", autocompletion=_run_ids)
+MAX_CONCURRENT = typer.Option(help="Most nodes at once.", metavar="N")
+LIMIT = typer.Option(help="Size of a named limit; may be repeated.", metavar="NAME=N")
+ON_ERROR = typer.Option(
+    metavar="WHAT", help="After a failure: cancel what runs, drain it, or continue.", autocompletion=_on_errors
+)
+DEADLINE = typer.Option(help="Time that the whole run may take.", metavar="SECONDS")
+TRACE = typer.Option(help="Write a trace of the run, whatever becomes of it, for ui.perfetto.dev.", metavar="FILE")
+PROGRESS = typer.Option(help="Show progress and a summary on standard error.")
+RESULT_AS_JSON = typer.Option("--json", help="Print the whole result as one JSON document.")
 JSON = typer.Option("--json", help="Print one JSON document.")
 DEBUG = typer.Option("--debug", help="Show tracebacks.")
 
@@ -150,29 +160,17 @@ DEBUG = typer.Option("--debug", help="Show tracebacks.")
 def _run(
     file: Annotated[str, FILE],
     values: Annotated[list[str] | None, VALUES] = None,
-    max_concurrent: Annotated[int | None, typer.Option(help="Most nodes at once.", metavar="N")] = None,
-    limit: Annotated[
-        list[str] | None, typer.Option(help="Size of a named limit; may be repeated.", metavar="NAME=N")
-    ] = None,
-    on_error: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WHAT",
-            help="After a failure: cancel what runs, drain it, or continue.",
-            autocompletion=_on_errors,
-        ),
-    ] = None,
-    deadline: Annotated[float | None, typer.Option(help="Time that the whole run may take.", metavar="SECONDS")] = None,
+    max_concurrent: Annotated[int | None, MAX_CONCURRENT] = None,
+    limit: Annotated[list[str] | None, LIMIT] = None,
+    on_error: Annotated[str | None, ON_ERROR] = None,
+    deadline: Annotated[float | None, DEADLINE] = None,
     run_id: Annotated[str | None, typer.Option(help="A name for this run.", metavar="TEXT")] = None,
     store: Annotated[str | None, STORE] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Store nothing of this run.")] = False,
-    trace: Annotated[
-        str | None,
-        typer.Option(help="Write a trace of the run, whatever becomes of it, for ui.perfetto.dev.", metavar="FILE"),
-    ] = None,
-    progress: Annotated[bool, typer.Option(help="Show progress and a summary on standard error.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON document.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    trace: Annotated[str | None, TRACE] = None,
+    progress: Annotated[bool, PROGRESS] = True,
+    as_json: Annotated[bool, RESULT_AS_JSON] = False,
+    debug: Annotated[bool, DEBUG] = False,
 ) -> None:
     """
     Run a graph: progress goes to standard error, the result to standard output.
@@ -232,25 +230,13 @@ def _resume(
         list[str] | None,
         typer.Option(help="With --file: a value for the function that makes the graph.", metavar="NAME=VALUE"),
     ] = None,
-    max_concurrent: Annotated[int | None, typer.Option(help="Most nodes at once.", metavar="N")] = None,
-    limit: Annotated[
-        list[str] | None, typer.Option(help="Size of a named limit; may be repeated.", metavar="NAME=N")
-    ] = None,
-    on_error: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WHAT",
-            help="After a failure: cancel what runs, drain it, or continue.",
-            autocompletion=_on_errors,
-        ),
-    ] = None,
-    deadline: Annotated[float | None, typer.Option(help="Time that the whole run may take.", metavar="SECONDS")] = None,
-    trace: Annotated[
-        str | None,
-        typer.Option(help="Write a trace of the run, whatever becomes of it, for ui.perfetto.dev.", metavar="FILE"),
-    ] = None,
-    progress: Annotated[bool, typer.Option(help="Show progress and a summary on standard error.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON document.")] = False,
+    max_concurrent: Annotated[int | None, MAX_CONCURRENT] = None,
+    limit: Annotated[list[str] | None, LIMIT] = None,
+    on_error: Annotated[str | None, ON_ERROR] = None,
+    deadline: Annotated[float | None, DEADLINE] = None,
+    trace: Annotated[str | None, TRACE] = None,
+    progress: Annotated[bool, PROGRESS] = True,
+    as_json: Annotated[bool, RESULT_AS_JSON] = False,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
     """
@@ -404,11 +390,9 @@ def _plan(
     slots: Annotated[
         str | None, typer.Option(help="Numbers of slots to estimate the run for, such as 1,2,4,8.", metavar="N,N,...")
     ] = None,
-    limit: Annotated[
-        list[str] | None, typer.Option(help="Size of a named limit; may be repeated.", metavar="NAME=N")
-    ] = None,
+    limit: Annotated[list[str] | None, LIMIT] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as one JSON document.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, DEBUG] = False,
 ) -> None:
     """
     Check a graph without running it, and estimate how long a run would take.
@@ -437,15 +421,12 @@ def _demo(
         typer.Option(help="An OpenAI-compatible server to ask instead of the one that comes along.", metavar="URL"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which failures the flaky parts have.", metavar="N")] = 0,
-    trace: Annotated[
-        str | None,
-        typer.Option(help="Write a trace of the run, whatever becomes of it, for ui.perfetto.dev.", metavar="FILE"),
-    ] = None,
+    trace: Annotated[str | None, TRACE] = None,
     kill: Annotated[
         bool, typer.Option("--kill", help="Run it in a process that is killed half-way, and resume it.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON document.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    as_json: Annotated[bool, RESULT_AS_JSON] = False,
+    debug: Annotated[bool, DEBUG] = False,
 ) -> None:
     """
     Show what it is for: questions about this Python's own documentation, answered in parallel.
