@@ -341,18 +341,22 @@ def test_other_graph_altogether() -> None:
     assert not changes(graph_of(EDGES), graph_of({"train": ""}), "fetch").is_other_graph
 
 
-# outer ── end, with first ── second inside outer
-def nested(inside: dict[str, str], source: str = "a", outer: Any = None, **policies: dict[str, Any]) -> Graph:
+def inner_of(inside: dict[str, str], policies: dict[str, dict[str, Any]]) -> Graph:
     inner = Graph("inner")
     for name, before in inside.items():
         if before:
             inner.add(name, join_up, depends_on=before.split(), **policies.get(name, {}))
         else:
             inner.add(name, take, **policies.get(name, {}))
+    return inner
+
+
+# outer ── end, with first ── second inside outer
+def nested(inside: dict[str, str], source: str = "a", outer: Any = None, **policies: dict[str, Any]) -> Graph:
     graph = Graph("etl")
     graph.add("a", one)
     graph.add("b", one)
-    graph.add("outer", inner, inputs={"x": graph[source]}, **(outer or {}))
+    graph.add("outer", inner_of(inside, policies), inputs={"x": graph[source]}, **(outer or {}))
     graph.add("end", take, inputs={"x": graph["outer"]})
     return graph
 
@@ -436,15 +440,9 @@ def test_graph_was_removed_or_renamed() -> None:
 
 
 def per_item(inside: dict[str, str], **policies: Any) -> Graph:
-    inner = Graph("inner")
-    for name, before in inside.items():
-        if before:
-            inner.add(name, join_up, depends_on=before.split(), **policies.get(name, {}))
-        else:
-            inner.add(name, take, **policies.get(name, {}))
     graph = Graph("etl")
     graph.add("pages", lambda: [1])
-    graph.map("each", inner, "pages", key=str)
+    graph.map("each", inner_of(inside, policies), "pages", key=str)
     graph.add("end", take, inputs={"x": graph["each"]})
     return graph
 

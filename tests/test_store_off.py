@@ -3,10 +3,7 @@ A run that nobody keeps pays nothing for those that are kept: not a line of stor
 none of it is imported, nor is sqlite3.
 """
 
-import subprocess
-import sys
-
-from tests.test_telemetry_off import PRELUDE
+from tests.support.looked_at import run_python, telling_parts
 
 # What only runs that are kept need.
 PARTS = (
@@ -17,24 +14,7 @@ PARTS = (
     "antichain/opening.py",
 )
 
-LOOK = f"""
-seen = set()
-def look(frame, event, arg):
-    name = frame.f_code.co_filename.replace("\\\\", "/")
-    seen.update(part for part in {PARTS!r} if part in name)
-threading.settrace(look)
-sys.settrace(look)
-result = graph.run(**OPTIONS)
-sys.settrace(None)
-assert result.status == "partial", result
-print(len(result.nodes), *sorted(seen))
-"""
-
-
-def run_python(code: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "error", "-c", PRELUDE + code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+LOOK = telling_parts(PARTS)
 
 
 def test_no_line_of_stores_runs_without_a_store() -> None:
