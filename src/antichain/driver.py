@@ -804,7 +804,13 @@ class Driver:
         surroundings = self.settings.surroundings
         token = None if surroundings is None else surroundings.enter(self.name_of(node), attempt)
         try:
-            value = await self._body(node, attempt)
+            # As `_body`, which costs a coroutine more.
+            if attempt > 1 or node >= self.core.planned or self.keeping.has_guards:  # type: ignore[union-attr]
+                value = await self._body(node, attempt)
+            else:
+                value = self._begun(node, attempt)
+                if value.__class__ is CoroutineType:
+                    value = await value
         finally:
             if surroundings is not None:
                 surroundings.leave(token)
@@ -1071,6 +1077,12 @@ class Driver:
         except RuntimeError:
             # The loop is closed: the run is long over.
             return
+
+    def call_next(self, callback: Callable[[], object]) -> None:
+        """
+        Have the loop call something in its next turn; only in its own thread.
+        """
+        self.loop.call_soon(self._guarded, callback)
 
     def store_failed(self, error: BaseException) -> None:
         """

@@ -32,6 +32,9 @@ __all__ = ["Keeping", "kept_of"]
 
 _CONTAINER: Final = int(Flag.CONTAINER)
 
+# Hears once whether something is durable: None, or what went wrong.
+Listener = Callable[[BaseException | None], object]
+
 
 class Keeping:
     """
@@ -47,16 +50,19 @@ class Keeping:
         # What has to be known of each planned node.
         self._planned = [kept_of(plan, node, how) for node, how in enumerate(fingerprints(plan))]
         # Whether some node must not run twice unnoticed.
-        self._has_guards = any(kept.repeat == "never" for kept in self._planned)
+        self.has_guards = any(kept.repeat == "never" for kept in self._planned)
         # What is known of the nodes that came while the run goes on; those of instances are used again.
         self._grown: dict[int, Kept] = {}
-        # What the store has decided and the run has not heard of: what to do, and what went wrong.
-        self._decided: deque[tuple[Callable[[BaseException | None], object], BaseException | None]] = deque()
+        # Facts of this turn of the loop, and who has to hear of each: they go to the store together.
+        self._unsent: list[Fact] = []
+        self._hearing: list[Listener] = []
+        # What the store has decided and the run has not heard of: who has to hear, and what went wrong.
+        self._decided: deque[tuple[list[Listener], BaseException | None]] = deque()
         self._is_called = False
         # How many questions the current attempt of a node has asked.
         self._questions: dict[int, tuple[int, int]] = {}
         # Nodes whose next attempt is not yet written down to follow a failed one, and what waits for that.
-        self._unwritten: dict[int, list[Callable[[BaseException | None], object]]] = {}
+        self._unwritten: dict[int, list[Listener]] = {}
         # Those that nobody has answered.
         self.open_questions: list[Question] = []
         # Outputs from before, by planned node, and what else is known of those nodes.
@@ -190,17 +196,32 @@ class Keeping:
 
     # ------------------------------------------------------------------ while it goes on
 
-    def _append(self, fact: Fact, then: Callable[[BaseException | None], object]) -> None:
-        token = object()
+    def _append(self, fact: Fact, then: Listener) -> None:
+        """
+        Write a fact down, with all others of this turn of the loop; *then* hears of it in a later one.
+        """
+        if not self._unsent:
+            self._driver.call_next(self.send)
+        self._unsent.append(fact)
+        self._hearing.append(then)
+
+    def send(self) -> None:
+        """
+        Hand the facts that wait to the store.
+        """
+        facts, hearing = self._unsent, self._hearing
+        if not facts:
+            return
+        self._unsent, self._hearing = [], []
 
         def tell(error: BaseException | None) -> None:
             try:
-                self._decide(then, error)
+                self._decide(hearing, error)
             finally:
-                OUT.discard(token)
+                OUT.discard(tell)
 
-        OUT.add(token)
-        self.journal.append([fact], tell)
+        OUT.add(tell)
+        self.journal.append(facts, tell)
 
     def _note(self, fact: Fact) -> None:
         """
@@ -212,11 +233,11 @@ class Keeping:
         if error is not None:
             self._driver.store_failed(error)
 
-    def _decide(self, then: Callable[[BaseException | None], object], error: BaseException | None) -> None:
+    def _decide(self, hearing: list[Listener], error: BaseException | None) -> None:
         """
         Take the store's word, in any thread.
         """
-        self._decided.append((then, error))
+        self._decided.append((hearing, error))
         if not self._is_called:
             self._is_called = True
             self._driver.call_soon(self._driver.on_durable)
@@ -227,8 +248,9 @@ class Keeping:
         """
         self._is_called = False
         while self._decided:
-            then, error = self._decided.popleft()
-            then(error)
+            hearing, error = self._decided.popleft()
+            for then in hearing:
+                then(error)
 
     def has_to_keep(self, node: int, reason: int | None) -> bool:
         """
@@ -240,8 +262,12 @@ class Keeping:
         """
         Write the output of an attempt down; the node ends once that is durable.
         """
-        driver, journal, kept = self._driver, self.journal, self.kept(node)
-        core, path = driver.core, driver.name_of(node)
+        driver, journal = self._driver, self.journal
+        core = driver.core
+        if node < len(self._planned):
+            kept, path = self._planned[node], self.plan.ids[node]
+        else:
+            kept, path = self._grown[node], driver.name_of(node)
         if core.state[node] != RUNNING or core.attempts[node] != attempt:
             driver.end_well(node, attempt, value, now, reason)
             return
@@ -273,7 +299,8 @@ class Keeping:
         saved.
         """
         try:
-            is_kept = self.journal.append_here([fact])
+            # What waits was there before.
+            is_kept = not self._unsent and self.journal.append_here([fact])
         except StoreError as error:
             self._on_kept(node, attempt, value, reason, error)
             return
@@ -316,7 +343,7 @@ class Keeping:
         """
         return node in self._unwritten
 
-    def when_written(self, node: int, then: Callable[[BaseException | None], object]) -> None:
+    def when_written(self, node: int, then: Listener) -> None:
         """
         Call *then* once the failure of the last attempt is durable.
         """
@@ -366,7 +393,7 @@ class Keeping:
         """
         Tell whether it must be known that an attempt of *node* has started.
         """
-        if not self._has_guards and node < len(self._planned):
+        if not self.has_guards and node < len(self._planned):
             return False
         return self.kept(node).repeat == "never" and not self._driver.core.flags[node] & _CONTAINER
 
@@ -381,7 +408,7 @@ class Keeping:
         answer = before.answered.get(DECISION)
         return None if answer is None else str(decode(answer))
 
-    def announce(self, node: int, attempt: int, then: Callable[[BaseException | None], object]) -> None:
+    def announce(self, node: int, attempt: int, then: Listener) -> None:
         """
         Write down that an attempt is about to start; *then* is called once that is durable.
         """
@@ -455,13 +482,15 @@ class Keeping:
 
     # ------------------------------------------------------------------ the end
 
-    def conclude(self, status: str, then: Callable[[BaseException | None], object]) -> None:
+    def conclude(self, status: str, then: Listener) -> None:
         """
         Write down how the run has ended; *then* is called once all of it is durable.
 
         A run that was cancelled has not ended: somebody may go on with it.
         """
         if status == "cancelled" or self.is_finished:
+            # Nothing has to be heard of what was noted last, and it is decided before the run is given up.
+            self.send()
             then(None)
         else:
             self._append(Fact(FactKind.ENDED, reason=status, at=time.time()), then)

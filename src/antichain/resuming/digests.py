@@ -4,24 +4,25 @@ A few characters that stand for a value or for how something is wired: the same 
 
 from __future__ import annotations
 
-import json
 from hashlib import blake2b
 from typing import Any
 
 from antichain.errors import NotStorable
 from antichain.stores.codec import digest
+from antichain.stores.codec.form import json_writer
 
 __all__ = ["DIGEST_CHARACTERS", "hashed", "value_digest"]
 
 DIGEST_CHARACTERS = 12
+
+as_ascii_json = json_writer(ensure_ascii=True)
 
 
 def hashed(parts: Any) -> str:  # Any: texts, numbers and lists of them
     """
     Return the digest of lists of texts and numbers: 12 hexadecimal characters.
     """
-    text = json.dumps(parts, separators=(",", ":"), allow_nan=False)
-    return blake2b(text.encode(), digest_size=DIGEST_CHARACTERS // 2).hexdigest()
+    return blake2b(as_ascii_json(parts).encode(), digest_size=DIGEST_CHARACTERS // 2).hexdigest()
 
 
 def value_digest(value: object) -> str:

@@ -83,7 +83,9 @@ def fingerprints(plan: Plan, within: str = "") -> list[str]:
         >>> fingerprints(graph.plan())[0].partition(":")[2]
         '2'
     """
-    scope, made_for = scope_inside(within) if within else ("", "")
+    if not within:
+        return [f"{how}:{version_of(plan, node)}" for node, how in enumerate(wired(plan))]
+    scope, made_for = scope_inside(within)
     return [str(Fingerprint(how, scope, made_for, version_of(plan, node))) for node, how in enumerate(wired(plan))]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 from antichain.binding import MISSING, Binding, DictSource, ListSource, LiteralSource, PathSource, SlotSource, Source
 from antichain.binding.bound import PreparedBinding
@@ -22,6 +22,9 @@ __all__ = ["inner_digest", "is_keyed", "is_mapped", "subplan_of", "version_of", 
 Token = Any
 # Longer versions are cut, and told apart by a digest: a version is in every fact of its node.
 VERSION_CHARACTERS = 60
+# Plain numbers: flags are looked at for every node.
+_WHEN: Final = int(Flag.WHEN)
+_CONTAINER: Final = int(Flag.CONTAINER)
 
 
 def wired(plan: Plan) -> list[str]:
@@ -123,12 +126,12 @@ class _Reader:
         for node in order(before_all, after_all):
             # Where a node stands in the graph does not count, but names do.
             upstream = sorted([self._slot(before) for before in before_all[node]])
-            waits = [upstream, shape.join[node], bool(shape.flags[node] & Flag.WHEN)]
+            waits = [upstream, shape.join[node], bool(shape.flags[node] & _WHEN)]
             if plan.kinds[node] != CallKind.GENERAL:
                 found[node] = hashed(["node", self._plain(node), waits])
             else:
                 found[node] = self._general(node, plan.arguments[node], waits)
-            if shape.flags[node] & Flag.CONTAINER:
+            if shape.flags[node] & _CONTAINER:
                 # What a container gives is not kept, but made again of what the nodes inside it gave. So whoever takes
                 # it has changed when the container has.
                 self.tokens[node] = ["node", plan.ids[node], found[node], version_of(plan, node)]

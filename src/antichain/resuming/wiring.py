@@ -104,7 +104,7 @@ def _described(plan: Plan, number: Mapping[int, int]) -> list[Any]:
         kinds.append("k" if is_keyed(plan, node) else "p" if is_mapped(plan, node) else "g" if inside else "n")
         what = [
             JOINS[shape.join[node]],
-            bool(shape.flags[node] & Flag.WHEN),
+            bool(shape.flags[node] & _WHEN),
             version_of(plan, node),
             -1 if inside is None else number[id(inside)],
         ]
@@ -114,6 +114,8 @@ def _described(plan: Plan, number: Mapping[int, int]) -> list[Any]:
 
 
 _ORDINARY: Final = [JOINS[0], False, "", -1]
+# A plain number: flags are looked at for every node.
+_WHEN: Final = int(Flag.WHEN)
 
 
 def read_wiring(wiring: object) -> tuple[str, Level | None]:

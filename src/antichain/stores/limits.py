@@ -4,7 +4,7 @@ How large the parts of a journal may be, when they are written and when they are
 
 from __future__ import annotations
 
-import math
+from math import isfinite
 
 from antichain.errors import StoreError, shown
 from antichain.stores.protocol import Fact, FactKind, Header
@@ -45,18 +45,21 @@ def check_fact(fact: Fact) -> None:
     Raises:
         StoreError: one of its parts is too long, no text, or no number.
     """
-    if not isinstance(fact.kind, FactKind):
-        raise StoreError(f"{shown(fact.kind)} is no kind of fact")
-    for name, text in (("node", fact.node), ("reason", fact.reason), ("fingerprint", fact.fingerprint)):
-        if len(text) > MAX_TEXT or not text.isascii():
+    kind, node, attempt, reason, fingerprint, at, seconds, until, payload = fact
+    if kind.__class__ is not FactKind:
+        raise StoreError(f"{shown(kind)} is no kind of fact")
+    # Together first: one by one only where one of them may be too long, or no text.
+    texts = node + reason + fingerprint
+    if len(texts) > MAX_TEXT or not texts.isascii():
+        for name, text in (("node", node), ("reason", reason), ("fingerprint", fingerprint)):
             check_text(f"the {name} of a fact", text, MAX_TEXT)
     # One sum: it is finite only if all three are, and a NaN would come back as nothing.
-    if not math.isfinite(fact.at + fact.seconds + fact.until):
-        raise StoreError(f"a time of node {fact.node!r} is no finite number: {fact.at}, {fact.seconds}, {fact.until}")
-    if not 0 <= fact.attempt <= MAX_ATTEMPT:
-        raise StoreError(f"the attempt of node {fact.node!r} is {fact.attempt}, not within 0 and {MAX_ATTEMPT}")
-    if fact.payload is not None and len(fact.payload) > MAX_PAYLOAD_BYTES:
-        check_payload(f"the payload of node {shown(fact.node)}", fact.payload)
+    if not isfinite(at + seconds + until):
+        raise StoreError(f"a time of node {node!r} is no finite number: {at}, {seconds}, {until}")
+    if not 0 <= attempt <= MAX_ATTEMPT:
+        raise StoreError(f"the attempt of node {node!r} is {attempt}, not within 0 and {MAX_ATTEMPT}")
+    if payload is not None and len(payload) > MAX_PAYLOAD_BYTES:
+        check_payload(f"the payload of node {shown(node)}", payload)
 
 
 def check_text(what: str, text: str, most: int) -> None:
@@ -69,7 +72,7 @@ def check_text(what: str, text: str, most: int) -> None:
 
 
 def check_number(what: str, number: float) -> None:
-    if not math.isfinite(number):
+    if not isfinite(number):
         raise StoreError(f"{what} is {number}, which is no point in time")
 
 

@@ -130,7 +130,7 @@ class MemoryStore:
             journal = Journal(run.header, facts, run.epoch, run.owner is not None)
         if payloads:
             return journal
-        return replace(journal, facts=tuple(replace(fact, payload=None) for fact in facts))
+        return replace(journal, facts=tuple(fact._replace(payload=None) for fact in facts))
 
     def runs(self, graph: str | None = None) -> list[RunLine]:
         """
@@ -168,7 +168,7 @@ def token_of(ownership: Ownership) -> Token:
 
 
 def frozen(fact: Fact) -> Fact:
-    return replace(fact, payload=None if fact.payload is None else bytes(fact.payload))
+    return fact._replace(payload=None if fact.payload is None else bytes(fact.payload))
 
 
 def size_of(header: Header, facts: Sequence[Fact]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = ["AppendsNow", "Fact", "FactKind", "Header", "Journal", "Ownership", "RunLine", "Store"]
 
@@ -41,8 +41,7 @@ class FactKind(IntEnum):
     ENDED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """
     One line of a run's journal.
     """

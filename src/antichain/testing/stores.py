@@ -8,7 +8,7 @@ Each check makes a new store and looks at one promise of `antichain.stores.Store
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Event, Thread
 from typing import Any, Self
 
@@ -165,7 +165,7 @@ def facts_come_back_as_they_were(bench: Bench) -> None:
     for number, (fact, found) in enumerate(zip(facts, bench.read().facts, strict=True)):
         must(fact == found, f"fact {number} was {shown(fact)} and came back as {shown(found)}")
     without = list(bench.read(payloads=False).facts)
-    must(without == [replace(fact, payload=None) for fact in facts], "read(payloads=False) is not all but the payloads")
+    must(without == [fact._replace(payload=None) for fact in facts], "read(payloads=False) is not all but the payloads")
 
 
 def headers_come_back_as_they_were(bench: Bench) -> None:

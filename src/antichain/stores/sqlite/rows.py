@@ -22,6 +22,7 @@ __all__ = ["BLOB_BYTES", "FactReader", "FactWriter", "first_id", "last_id", "pro
 BLOB_BYTES = 4096
 # Number, kind, attempt; at, seconds, until; lengths of run id, node, reason, fingerprint; how the payload is kept.
 HEAD = struct.Struct("<3q3d5q")
+NUMBER = struct.Struct("<q")
 NO_PAYLOAD, IN_ROW, APART = 0, 1, 2
 
 # sqlite3 gives and takes rows of anything: what they hold is checked below.
@@ -46,19 +47,21 @@ def proof_of(*parts: bytes) -> int:
     """
     Return eight bytes of BLAKE2b over *parts*, as SQLite keeps numbers.
     """
-    return int.from_bytes(blake2b(b"".join(parts), digest_size=8).digest(), "little", signed=True)
+    number: int = NUMBER.unpack(blake2b(b"".join(parts), digest_size=8).digest())[0]
+    return number
 
 
 def fact_proof(run_id: bytes, number: int, fact: Fact, kept: int, content: bytes) -> int:
-    node, reason, fingerprint = fact.node.encode(), fact.reason.encode(), fact.fingerprint.encode()
+    kind, path, attempt, why, shape, at, seconds, until, _ = fact
+    node, reason, fingerprint = path.encode(), why.encode(), shape.encode()
     head = HEAD.pack(
         number,
-        fact.kind,
-        fact.attempt,
+        kind,
+        attempt,
         # SQLite gives 0.0 back for -0.0.
-        fact.at + 0.0,
-        fact.seconds + 0.0,
-        fact.until + 0.0,
+        at + 0.0,
+        seconds + 0.0,
+        until + 0.0,
         len(run_id),
         len(node),
         len(reason),
@@ -89,7 +92,7 @@ class FactWriter:
         """
         number = self.next_number
         self.next_number = number + 1
-        payload = fact.payload
+        kind, node, attempt, reason, fingerprint, at, seconds, until, payload = fact
         if payload is None:
             proof = fact_proof(self._run_id, number, fact, NO_PAYLOAD, b"")
         elif len(payload) <= BLOB_BYTES:
@@ -101,14 +104,14 @@ class FactWriter:
         nodes, reasons, fingerprints = self._seen
         return [
             self._first + number,
-            int(fact.kind),
-            fact.attempt,
-            word(nodes, fact.node, number),
-            word(reasons, fact.reason, number),
-            word(fingerprints, fact.fingerprint, number),
-            fact.at,
-            fact.seconds,
-            fact.until,
+            int(kind),
+            attempt,
+            word(nodes, node, number),
+            word(reasons, reason, number),
+            word(fingerprints, fingerprint, number),
+            at,
+            seconds,
+            until,
             payload,
             proof,
         ]
