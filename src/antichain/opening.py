@@ -18,8 +18,7 @@ from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged, named
 from antichain.journal import Known, RunJournal, check_readable, forget, read_inputs, read_known
 from antichain.keeping import Keeping, kept_of
 from antichain.plan import Plan, check_inputs
-from antichain.resuming.changes import compare, describe_wiring
-from antichain.resuming.history import durations
+from antichain.resuming.wiring import describe_wiring
 from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
 from antichain.stores.codec import annotation_of, decode, encode
 from antichain.stores.codec.form import LABELLED
@@ -60,6 +59,8 @@ def _with_history(plan: Plan, store: Store, options: Mapping[str, Any]) -> Plan:
     """
     if options.get("max_concurrent") is None and not plan.limits_with(options.get("limits") or {}):
         return plan
+    from antichain.resuming.history import durations  # most runs take no time for it
+
     return plan.with_costs(durations(store, plan.name))
 
 
@@ -173,6 +174,8 @@ def _compare(
     """
     Look what has changed of the nodes that have completed; return the facts that make them run again.
     """
+    from antichain.resuming.changes import compare  # only a run that goes on
+
     completed, replaced = {}, set(payloads)
     for path, node in known.items():
         fact = node.succeeded or node.skipped

@@ -6,7 +6,6 @@ Every view is a function of these records. Nothing here changes a run, and nothi
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -456,6 +455,8 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         return f"<RunResult of {self.name!r}: {self.status} in {self.makespan:.3g} s; {counts}; run_id={self.run_id!r}>"
 
     def _repr_html_(self) -> str:
+        import html  # only notebooks need it
+
         rows = [_html_row(node) for node, _ in zip(self.nodes.values(), range(MAX_ROWS), strict=False)]
         hidden = len(self.nodes) - len(rows)
         if hidden:
@@ -632,6 +633,8 @@ def as_json(value: Any, depth: int = MAX_DEPTH) -> Any:  # Any: the nodes' value
 
 
 def _html_row(node: NodeRecord) -> str:
+    import html
+
     seconds = ""
     if node.started_at is not None and node.ended_at is not None:
         seconds = f"{node.ended_at - node.started_at:.3g}"

@@ -10,6 +10,7 @@ import errno
 import os
 import struct
 import sys
+from functools import lru_cache
 
 __all__ = ["WRITING", "LockFile", "place_of"]
 
@@ -99,19 +100,23 @@ elif sys.platform == "linux" and struct.calcsize("P") == 8:
     # closing another descriptor of the file does not lose them, and two stores in one process exclude each other.
     FLOCK = struct.Struct("@hhqqi4x")
 
+    @lru_cache(maxsize=64)
+    def flock(kind: int, place: int) -> bytes:
+        # Each commit takes and frees one place.
+        return FLOCK.pack(kind, os.SEEK_SET, place, 1, 0)
+
     def lock(file: int, place: int) -> bool:
         try:
-            fcntl.fcntl(file, fcntl.F_OFD_SETLK, FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0))
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, flock(fcntl.F_WRLCK, place))
         except (BlockingIOError, PermissionError):
             return False
         return True
 
     def unlock(file: int, place: int) -> None:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0))
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, flock(fcntl.F_UNLCK, place))
 
     def is_locked(file: int, place: int) -> bool:
-        asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0)
-        kind: int = FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))[0]
+        kind: int = FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, flock(fcntl.F_WRLCK, place)))[0]
         return kind != fcntl.F_UNLCK
 
 else:

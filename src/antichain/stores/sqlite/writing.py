@@ -369,11 +369,14 @@ class Writer:
                 lost = f"run {holder.run_id!r} of store {self.path!r} is not held any more by owner {holder.epoch}"
                 return refuse(holder, OwnershipLost(f"{lost}: somebody has taken it over. Nothing was added"))
             held[holder] = holder.facts.next_number - 1
-        for fact in facts:
-            row = holder.facts.row(fact)
-            if fact.payload is not None and len(fact.payload) > BLOB_BYTES:
+        rows = [holder.facts.row(fact) for fact in facts]
+        for row in rows:
+            if row[9] is not None and len(row[9]) > BLOB_BYTES:
                 row[9] = put_apart(connection, row[9], BLOB_BYTES)
-            connection.execute(ADD_FACT, row)
+        if len(rows) == 1:
+            connection.execute(ADD_FACT, rows[0])
+        else:
+            connection.executemany(ADD_FACT, rows)
         return None
 
     def _find_again(self, connection: Guarded, holder: Holder, before: int) -> None:
