@@ -337,8 +337,26 @@ def test_other_graph_altogether() -> None:
     assert found.summary() == found.faults()[0].message
     assert changes(graph_of(EDGES), graph_of({"a": ""}), "fetch", is_described=False).is_other_graph
     assert not changes(graph_of(EDGES), graph_of({"a": ""}), "").is_other_graph
+    (one,) = changes(graph_of(EDGES), graph_of({"a": ""}), "fetch").faults()
+    assert "and the only node that completed in it is not in graph 'etl'." in one.message
     # Something of it is there: it is the graph, with much removed.
     assert not changes(graph_of(EDGES), graph_of({"train": ""}), "fetch").is_other_graph
+
+
+def test_other_graph_of_a_run_in_which_nothing_completed() -> None:
+    """Its name counts too then: every node of a graph may have been mended."""
+    (fault,) = changes(graph_of(EDGES), graph_of({"a": ""}, name="other"), "").faults()
+    assert "this is a run of graph 'etl', and nothing of it is in graph 'other'." in fault.message
+    assert not changes(graph_of(EDGES), graph_of({"fetch": ""}, name="other"), "").is_other_graph
+    assert not changes(graph_of(EDGES), graph_of({"a": ""}, name="other"), "", is_described=False).is_other_graph
+
+
+def test_other_name_of_a_graph_is_told_where_nodes_have_changed() -> None:
+    """Before the nodes: nobody has to read twenty of them to see that it is the wrong graph."""
+    found = changes(graph_of(EDGES), graph_of({**EDGES, "clean": ""}, name="other"), "fetch clean")
+    assert [fault.code for fault in found.faults()] == ["other-graph", "changed-node"]
+    assert str(found.faults()[0]) == "[other-graph] this is a run of graph 'etl', not 'other'."
+    assert changes(graph_of(EDGES), graph_of(EDGES, name="other"), "fetch clean").faults() == []
 
 
 def inner_of(inside: dict[str, str], policies: dict[str, dict[str, Any]]) -> Graph:

@@ -146,6 +146,52 @@ def test_other_graph(edited: Edited) -> None:
     assert edited.calls.taken() == []
 
 
+def with_inputs(calls: Calls, function: Callable[..., Any], name: str = "etl") -> Graph:
+    graph = Graph(name)
+    graph.add("fetch", calls.of("fetch", "fetch"))
+    graph.add("report", function)
+    return graph
+
+
+def failing(path: str) -> str:
+    raise ValueError(path)
+
+
+def test_an_input_that_a_mended_node_does_not_take_any_more() -> None:
+    """It cannot be taken back, so nobody misses it."""
+    edited = Edited()
+    edited.begin(with_inputs(edited.calls, failing), path="x.csv")
+    assert edited.resume(with_inputs(edited.calls, lambda: "mended"))["report"] == "mended"
+    assert edited.calls.taken() == []
+
+
+def test_an_input_that_is_a_node_now() -> None:
+    """The node is what counts, as for whoever begins a run of this graph."""
+    edited = Edited()
+    edited.begin(with_inputs(edited.calls, failing), path="x.csv")
+    now = with_inputs(edited.calls, lambda path: path.upper())
+    now.add("path", lambda: "y.csv")
+    assert edited.resume(now)["report"] == "Y.CSV"
+
+
+def test_a_mended_node_needs_an_input_that_the_run_does_not_have() -> None:
+    """What cannot be given is not asked for; if it is another graph, that comes first."""
+    edited = Edited()
+    edited.begin(with_inputs(edited.calls, failing), path="x.csv")
+    with pytest.raises(GraphError) as caught:
+        edited.resume(with_inputs(edited.calls, lambda path, sheet: sheet))
+    assert str(caught.value) == (
+        "[missing-input] node 'report' needs 'sheet', which is neither a node of graph 'etl' nor an input of this run."
+        " A resumed run has only the inputs that it began with: give the parameter a default."
+    )
+    with pytest.raises(GraphError) as caught:
+        edited.resume(with_inputs(edited.calls, lambda path, fetsh: fetsh, name="other"))
+    first, second = caught.value.faults
+    assert str(first).startswith("[other-graph] run 'nightly' is of graph 'etl', and this is graph 'other'")
+    assert "Did you mean 'fetch'? A resumed run has only" in second.message
+    assert edited.resume(with_inputs(edited.calls, lambda path, sheet=1: sheet))["report"] == 1
+
+
 def mapped(calls: Calls, pages: list[str], *, fails: bool, key: Any = None) -> Graph:
     async def read(page: str) -> str:
         calls.note(page)

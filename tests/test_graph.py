@@ -180,6 +180,7 @@ def test_lambda_needs_an_id() -> None:
         ({"max_concurrent": 0}, "bad-limit"),
         ({"store": 7}, "bad-policy"),
         ({"defaults": {"retry": 3}}, "bad-policy"),
+        ({"name": 5}, "bad-policy"),
     ],
 )
 def test_wrong_option_of_a_graph_is_refused_at_once(options: dict[str, Any], code: str) -> None:

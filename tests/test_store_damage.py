@@ -380,6 +380,7 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path, c
         with pytest.raises(StoreError):
             SqliteStore(path).open("new", Header("new", "graph"))
         assert path.read_bytes() == content
+        assert [each.name for each in tmp_path.iterdir()] == ["runs.db"]
 
 
 def test_another_programs_database_is_left_as_it_is(tmp_path: Path) -> None:
@@ -390,6 +391,7 @@ def test_another_programs_database_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(StoreDamaged, match="another program's database"):
         SqliteStore(path).open("new", Header("new", "graph"))
     assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["runs.db"]
 
 
 @pytest.mark.parametrize("end", ["-wal", "-shm", "-journal", ".lock"])

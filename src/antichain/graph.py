@@ -164,7 +164,7 @@ class Graph:
         ['right']
 
     Raises:
-        GraphError: a run option is unknown or has an impossible value.
+        GraphError: the name is no text, or a run option is unknown or has an impossible value.
     """
 
     def __init__(
@@ -179,6 +179,9 @@ class Graph:
         if not isinstance(defaults or Policies(), Policies):
             faults.append(Fault("bad-policy", f"defaults={shown(defaults)}: use Policies(…)."))
             defaults = None
+        if not isinstance(cast("object", name), str):
+            faults.append(Fault("bad-policy", f"{shown(name)} cannot be the name of a graph: use a text."))
+            name = "graph"
         if faults:
             raise GraphError(faults, name)
         self.name = name

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -133,7 +132,7 @@ def _reopened(
     plan = _as_narrow(plan, stored.facts)
     reruns = options.get("on_change") == "rerun"
     facts = _compare(plan, stored.header, known, payloads, reruns=reruns)
-    _check_inputs(plan, inputs, given)
+    inputs = _taken_inputs(plan, stored.header, inputs, given)
     for fact in facts:
         forget(known, fact.node)
     facts += _answered(ownership.run_id, known, options.get("answers") or {}, plan.name)
@@ -147,11 +146,22 @@ def _reopened(
     return Reopened(plan, keeping, inputs, {**given})
 
 
-def _check_inputs(plan: Plan, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    faults = check_inputs(plan, inputs, given)
+def _taken_inputs(plan: Plan, header: Header, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return those of a run's inputs that its graph takes now: nobody can take back one that a mended node has no use for.
+    """
+    taken = {
+        name: value
+        for name, value in inputs.items()
+        if name not in plan.known and (name in plan.accepted or plan.takes_any_input)
+    }
+    faults = check_inputs(plan, taken, given, is_resumed=True)
+    if faults and header.graph != plan.name:
+        whose = f"run {header.run_id!r} is of graph {header.graph!r}, and this is graph {plan.name!r}"
+        faults.insert(0, Fault("other-graph", f"{whose}: resume it with the graph that it is of."))
     if faults:
-        why = "This run goes on with the inputs that it began with: give a parameter that is new a default."
-        raise GraphError([replace(fault, message=f"{fault.message} {why}") for fault in faults], plan.name)
+        raise GraphError(faults, plan.name)
+    return taken
 
 
 def _as_narrow(plan: Plan, facts: Iterable[Fact]) -> Plan:

@@ -93,9 +93,12 @@ def read_call(
     return options, {**inputs, **values}, faults
 
 
-def check_inputs(plan: Plan, inputs: Mapping[str, Any], outputs: Mapping[str, Any] | None = None) -> list[Fault]:
+def check_inputs(
+    plan: Plan, inputs: Mapping[str, Any], outputs: Mapping[str, Any] | None = None, *, is_resumed: bool = False
+) -> list[Fault]:
     """
-    Say what is wrong with the *inputs* of a run of *plan*, in which *outputs* replace nodes.
+    Say what is wrong with the *inputs* of a run of *plan*, in which *outputs* replace nodes. One that *is_resumed* has
+    been given all the inputs that it will ever have.
     """
     faults = []
     replaced = outputs or {}
@@ -114,7 +117,8 @@ def check_inputs(plan: Plan, inputs: Mapping[str, Any], outputs: Mapping[str, An
             faults.append(_unused_input(plan, name, len(faults) < SHOWN_FAULTS))
     for name, nodes in plan.inputs.items():
         if name not in inputs and not (replaced and all(node in replaced for node in nodes)):
-            faults.append(_missing_input(plan, name, nodes, inputs, len(faults) < SHOWN_FAULTS))
+            hint = _meant_input(plan, name, inputs) if len(faults) < SHOWN_FAULTS else ""
+            faults.append(_missing_input(plan, name, nodes, hint, is_resumed))
     return faults
 
 
@@ -126,14 +130,20 @@ def _unused_input(plan: Plan, name: object, suggests: bool) -> Fault:
     return Fault("unused-input", f"input {name!r} is taken by no node of graph {plan.name!r}.{hint}")
 
 
-def _missing_input(plan: Plan, name: str, nodes: tuple[str, ...], inputs: Mapping[str, Any], suggests: bool) -> Fault:
-    node = nodes[0]
-    need = f"node {node!r} needs" if len(nodes) == 1 else f"node {node!r} and {len(nodes) - 1} more need"
-    if name in RUN_OPTIONS:
-        fix = f"give it in the mapping form: run({{{name!r}: …}})"
-        return Fault("option-is-input", f"{need} the input {name!r}, which is also a run option: {fix}.", node, nodes)
+def _meant_input(plan: Plan, name: str, inputs: Mapping[str, Any]) -> str:
     extra = [given for given in inputs if given not in plan.accepted]
     # A parameter that was meant to be a node's name is a frequent reason.
-    hint = (suggestion(name, [*map(str, extra), *plan.known]) if suggests else "") or f" Give it: run({name}=…)."
-    text = f"{need} {name!r}, which is neither a node of graph {plan.name!r} nor an input of this run.{hint}"
+    return suggestion(name, [*map(str, extra), *plan.known])
+
+
+def _missing_input(plan: Plan, name: str, nodes: tuple[str, ...], hint: str, is_resumed: bool) -> Fault:
+    node = nodes[0]
+    need = f"node {node!r} needs" if len(nodes) == 1 else f"node {node!r} and {len(nodes) - 1} more need"
+    fix = hint or f" Give it: run({name}=…)."
+    if is_resumed:
+        fix = f"{hint} A resumed run has only the inputs that it began with: give the parameter a default."
+    elif name in RUN_OPTIONS:
+        fix = f"give it in the mapping form: run({{{name!r}: …}})"
+        return Fault("option-is-input", f"{need} the input {name!r}, which is also a run option: {fix}.", node, nodes)
+    text = f"{need} {name!r}, which is neither a node of graph {plan.name!r} nor an input of this run.{fix}"
     return Fault("missing-input", text, node, nodes[:SHOWN_FAULTS])

@@ -57,7 +57,8 @@ class Changes:
     @property
     def is_other_graph(self) -> bool:
         """
-        Whether nothing that completed is in the graph, nor anything else of the run: it is another graph altogether.
+        Whether nothing that completed is in the graph, nor anything else of the run: it is another graph altogether. If
+        nothing has completed, it also has another name.
         """
         return self._rerun.is_other_graph
 
@@ -78,6 +79,9 @@ class Changes:
                     faults.append(self._renamed(change))
                 case "gone" | "open" | "new":
                     pass
+        if faults and self._name not in ("", self._plan.name):
+            # Most likely the graphs were taken for each other. But a graph may be renamed.
+            faults.insert(0, Fault("other-graph", f"this is a run of graph {self._name!r}, not {self._plan.name!r}."))
         return faults
 
     def rerun(self) -> set[int]:
@@ -142,9 +146,13 @@ class Changes:
         return Fault("changed-node", text, path, (path, new))
 
     def _other_graph(self) -> Fault:
-        what = "the 1 node" if self._completed == 1 else f"the {self._completed} nodes"
         whose = f" of graph {self._name!r}" if self._name else ""
-        text = f"this is a run{whose}, and none of {what} that completed in it is in graph {self._plan.name!r}."
+        what = f"none of the {self._completed} nodes that completed in it is in graph {self._plan.name!r}"
+        if self._completed == 1:
+            what = f"the only node that completed in it is not in graph {self._plan.name!r}"
+        elif not self._completed:
+            what = f"nothing of it is in graph {self._plan.name!r}"
+        text = f"this is a run{whose}, and {what}."
         return Fault("other-graph", f"{text} Resume it with the graph that it is of, or start a run with another id.")
 
 
@@ -177,7 +185,7 @@ def compare(plan: Plan, wiring: object, completed: Mapping[str, str], replaced: 
     name, then = read_wiring(wiring)
     # What the targets do not need may have completed all the same, and what it is matters when they need it again.
     whole = plan if plan.targets is None else plan.pruned(None)
-    comparison = _Comparison(plan, whole, then, completed, replaced)
+    comparison = _Comparison(plan, whole, name, then, completed, replaced)
     return Changes(plan, name, comparison.changes(), len(completed), comparison.rerun)
 
 
@@ -187,10 +195,17 @@ class _Comparison:
     """
 
     def __init__(
-        self, plan: Plan, whole: Plan, then: Level | None, completed: Mapping[str, str], replaced: Collection[str]
+        self,
+        plan: Plan,
+        whole: Plan,
+        name: str,
+        then: Level | None,
+        completed: Mapping[str, str],
+        replaced: Collection[str],
     ) -> None:
         self.plan = plan
         self.whole = whole
+        self.name = name
         self.then = then
         _, self.now = read_wiring(describe_wiring(whole)) if then is not None else ("", None)
         self.completed = completed
@@ -231,7 +246,10 @@ class _Comparison:
         yield from self._others(changed)
 
     def _is_other_graph(self) -> bool:
-        if not self.completed or any(self.rerun.completed.values()):
+        if any(self.rerun.completed.values()):
+            return False
+        if not self.completed and (self.then is None or self.name == self.whole.name):
+            # Every node of it may have been mended.
             return False
         return self.then is None or self.then.nodes.keys().isdisjoint(self.whole.index)
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from antichain.errors import OwnershipLost, RunExists, RunOwned, StoreError
 from antichain.stores.limits import MAX_FACTS, check_fact
 from antichain.stores.protocol import Fact, Header, Ownership
-from antichain.stores.sqlite.connecting import Guarded, connect_to_write, make_file, make_folder
+from antichain.stores.sqlite.connecting import Guarded, connect_to_read, connect_to_write, make_file, make_folder
 from antichain.stores.sqlite.locks import WRITING, LockFile, place_of
 from antichain.stores.sqlite.reading import (
     RunRow,
@@ -214,8 +214,12 @@ class Writer:
 
     def _lock_file(self) -> LockFile:
         if self._locks is None:
+            name = self.path + ".lock"
+            if os.path.exists(self.path) and not os.path.exists(name):
+                # Nothing is put beside a file that is none of ours.
+                connect_to_read(self.path, self.timeout).close()
             try:
-                self._locks = LockFile(self.path + ".lock")
+                self._locks = LockFile(name)
             except OSError as error:
                 raise store_error(self.path, error) from error
         return self._locks
