@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import random
+import re
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,11 +31,13 @@ from antichain import (
     RunTimeout,
 )
 from antichain.asking import ASKED_AT_MOST, TEXT_AT_MOST, THREADS_AT_MOST, Asking
-from antichain.core.facts import Event, NodeEnded
+from antichain.core.facts import Event, NodeAnswered, NodeAsks, NodeEnded, NodeRetrying
 from antichain.executors import GraphNode
 from antichain.record import RunResult, fold
+from antichain.stores import FactKind
 from antichain.testing import virtual_time
 from tests.support.leftovers import nothing_left, our_threads, run_in_steps, wait_until
+from tests.support.resumable import Recorder
 from tests.test_driver import OWN, as_sleeper, virtual
 from tests.test_real_runs import FULL, World, judge, run_world
 from tests.test_signals import Program
@@ -1098,6 +1101,168 @@ def test_all_that_does_not_depend_on_an_answer_ends_before_it_comes(seed: int, m
     assert dict(result) == {name: name for name in names}
 
 
+# -- who is told
+
+
+def questions_in(events: list[Event]) -> list[tuple[Any, ...]]:
+    """The questions of a run, and what became of them."""
+    return [
+        ("asks", event.time, event.node, event.attempt, event.number, event.text)
+        if isinstance(event, NodeAsks)
+        else ("answered", event.time, event.node, event.attempt, event.number)
+        for event in events
+        if isinstance(event, NodeAsks | NodeAnswered)
+    ]
+
+
+def test_events_tell_who_waits_for_an_answer_and_for_how_long() -> None:
+    graph = Graph()
+
+    async def answer(question: Question) -> str | None:
+        await asyncio.sleep(5)
+        return "yes" if question.problem else None
+
+    @graph.node
+    async def cleanup(ctx: Context) -> bool:
+        await asyncio.sleep(1)
+        answer = await ctx.ask("Delete\x1b[2J 3?", type=bool)
+        await asyncio.sleep(1)
+        return answer
+
+    async def told() -> list[Event]:
+        return [event async for event in graph.astream(ask=answer)]
+
+    with virtual_time() as clock:
+        events = clock.run(told())
+    assert [(event.seq, type(event).__name__) for event in events] == [
+        (1, "RunStarted"),
+        (2, "NodeReady"),
+        (3, "NodeStarted"),
+        # Once, however often it is put.
+        (4, "NodeAsks"),
+        (5, "NodeAnswered"),
+        (6, "NodeEnded"),
+        (7, "RunEnded"),
+    ]
+    assert questions_in(events) == [
+        ("asks", 1.0, "cleanup", 1, 1, "Delete\\x1b[2J 3?"),
+        ("answered", 11.0, "cleanup", 1, 1),
+    ]
+    assert fold(events[:4]).nodes["cleanup"].asks == ((1, "Delete\\x1b[2J 3?"),)
+    assert fold(events[:4]).nodes["cleanup"].to_dict()["asks"] == [{"number": 1, "text": "Delete\\x1b[2J 3?"}]
+    assert fold(events[:5]).nodes["cleanup"].asks == ()
+
+
+def test_an_answer_is_told_before_the_slots_are_back() -> None:
+    """Whoever has answered has nothing more to do, however long the node waits for its slot."""
+    graph = Graph(limits={"one": 1})
+    graph.add("asks", asker(), uses="one")
+    graph.add("works", lambda: asyncio.sleep(9), uses="one")
+    events: list[Event] = []
+
+    async def answer(question: Question) -> str:
+        await asyncio.sleep(2)
+        return "well"
+
+    virtual(graph, ask=answer, listeners=[events.append])
+    assert questions_in(events) == [("asks", 0.0, "asks", 1, 1, "Well?"), ("answered", 2.0, "asks", 1, 1)]
+    assert next(event.time for event in events if isinstance(event, NodeEnded) and event.node == "asks") == 9.0
+
+
+def test_a_question_that_ends_without_an_answer_is_not_open_any_more() -> None:
+    """The handler raises and the body goes on; the attempt's time is up, and the next one asks anew."""
+    graph = Graph(on_error="continue")
+
+    async def answer(question: Question) -> str:
+        if question.node == "goes on":
+            raise ValueError("gone home")
+        await never(question)
+        return ""
+
+    async def goes_on(ctx: Context) -> str:
+        with pytest.raises(ValueError, match="gone home"):
+            await ctx.ask("Well?")
+        await asyncio.sleep(1)
+        return "done"
+
+    graph.add("goes on", goes_on)
+    graph.add("late", asker(), timeout=3, retry=antichain.Retry(2, antichain.Backoff(1, jitter=False)))
+    events: list[Event] = []
+    result, _ = virtual(graph, ask=answer, listeners=[events.append])
+    assert (result.status, result["goes on"]) == ("partial", "done")
+    assert questions_in(events) == [
+        ("asks", 0.0, "goes on", 1, 1, "Well?"),
+        ("asks", 0.0, "late", 1, 2, "Well?"),
+        ("answered", 0.0, "goes on", 1, 1),
+        ("answered", 3.0, "late", 1, 2),
+        ("asks", 4.0, "late", 2, 3, "Well?"),
+        ("answered", 7.0, "late", 2, 3),
+    ]
+    assert fold(events).nodes == result.nodes
+
+
+def test_a_listener_that_raises_at_a_question_harms_nobody() -> None:
+    def bad(event: Event) -> None:
+        if isinstance(event, NodeAsks | NodeAnswered):
+            raise ValueError("not today")
+
+    async def main() -> RunResult:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        return await asking().arun(ask=answering("well"), listeners=[bad])
+
+    assert asyncio.run(main())["asks"] == "well"
+
+
+def test_a_run_that_waits_for_an_answer_says_so(tmp_path: Any) -> None:
+    """It is counted as what it is, and events and result say what is open."""
+    graph = Graph("clean")
+    graph.add("stale", lambda: 3)
+    graph.ask("approved", "Delete {stale}?", type=bool)
+
+    async def prints(page: int, ctx: Context) -> str:
+        return await ctx.ask("Print?")
+
+    graph.map("pages", prints, over=[1, 2])
+    graph.add("report", lambda approved: approved)
+    events: list[Event] = []
+    result = graph.run(store=tmp_path / "runs.db", run_id="r1", listeners=[events.append])
+    assert result.status == "paused"
+    for shown in (result, pickle.loads(pickle.dumps(result))):
+        assert re.sub(r"in .* s;", "in … s;", repr(shown)) == (
+            "<RunResult of 'clean': paused in … s; 1 succeeded, 5 waiting for an answer; run_id='r1'>"
+        )
+        assert {question.node for question in shown.questions} == {"approved", "pages[0]", "pages[1]"}
+        assert shown.nodes["approved"].asks == ((1, "Delete 3?"),)
+    assert (result.nodes["pages[1]"].asks, result.nodes["report"].asks) == (((1, "Print?"),), ())
+    assert fold(events).nodes == result.nodes
+    told = {(kind, node, number, text) for kind, _, node, _, number, text in questions_in(events)}
+    assert told == {("asks", each.node, each.number, each.text) for each in result.questions}
+    with pytest.raises(KeyError, match=r"it waits for an answer to 'Delete 3\?'\. Give one to resume, by answers=\."):
+        result["approved"]
+    with pytest.raises(KeyError, match=r"it waits for an answer\. Give"):
+        result["report"]
+    # What has an answer is asked of nobody.
+    events.clear()
+    result = graph.resume("r1", store=tmp_path / "runs.db", answers={"approved": True}, listeners=[events.append])
+    assert {each[2] for each in questions_in(events)} == {"pages[0]", "pages[1]"}
+    assert fold(events).nodes == result.nodes
+
+
+def test_what_nobody_knows_the_outcome_of_is_told_as_a_question() -> None:
+    """An attempt that must not run twice had started when its run was left."""
+    graph = Graph()
+    graph.add("pay", lambda: "paid", repeat="never")
+    recorder = Recorder()
+    graph.run(store=recorder, run_id="r")
+    started = next(at for at, facts in enumerate(recorder.batches) if any(f.kind == FactKind.STARTED for f in facts))
+    events: list[Event] = []
+    result = graph.resume("r", store=recorder.as_of(started + 1), listeners=[events.append])
+    ((_, _, node, _, number, text),) = questions_in(events)
+    (question,) = result.questions
+    assert (node, number, text) == (question.node, question.number, question.text)
+    assert fold(events).nodes["pay"].asks == result.nodes["pay"].asks == ((number, text),)
+
+
 class AskingWorld(World):
     """As the random graphs of real runs, but many of their nodes ask."""
 
@@ -1180,6 +1345,24 @@ async def run_one(seed: int, events: list[Event]) -> tuple[AskingWorld, RunResul
     return world, result, asked
 
 
+def judge_questions(asked: list[Question], events: list[Event]) -> None:
+    """Every question is told before it is put, and nobody is shown as waiting who does not."""
+    told = {event.number: (event.node, event.text) for event in events if isinstance(event, NodeAsks)}
+    assert {question.number: (question.node, question.text) for question in asked}.items() <= told.items()
+    waits: dict[str, set[int]] = {}
+    for event in events:
+        match event:
+            case NodeAsks():
+                waits.setdefault(event.node, set()).add(event.number)
+            case NodeAnswered():
+                waits[event.node].remove(event.number)
+            case NodeEnded() | NodeRetrying():
+                waits.pop(event.node, None)
+            case _:
+                pass
+    assert not any(waits.values())
+
+
 @pytest.mark.parametrize("block", range(10))
 def test_random_graphs_whose_nodes_ask_run_by_the_laws(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values, limits, events and endings are right, questions are numbered, and nothing is left behind."""
@@ -1195,6 +1378,7 @@ def test_random_graphs_whose_nodes_ask_run_by_the_laws(block: int, monkeypatch: 
                 numbers = [question.number for question in asked if question.problem is None]
                 # Threads may overtake one another.
                 assert sorted(numbers) == list(range(1, len(numbers) + 1))
+                judge_questions(asked, events)
                 questions += len(numbers)
             except BaseException as error:
                 error.add_note(f"seed {seed}")

@@ -293,7 +293,7 @@ def test_what_has_paused_is_shown_so_while_it_is_watched() -> None:
     board = Board()
     result = graph.run(store="runs.db", listeners=[board])
     shown = "\n".join(plain(line) for line in frame(board.look(result.ended_at), 79, 20))
-    assert re.search(r"^ \? ok .*paused$", shown, re.MULTILINE)
+    assert re.search(r"^ \? ok .*paused  Go\?$", shown, re.MULTILINE)
     assert re.search(r"^ \? after .*paused$", shown, re.MULTILINE)
     assert "cancelled" not in shown
 

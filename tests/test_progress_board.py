@@ -11,6 +11,8 @@ from antichain import Backoff, Context, Graph, Retry
 from antichain.core.capacity import Slots
 from antichain.core.facts import (
     Event,
+    NodeAnswered,
+    NodeAsks,
     NodeEnded,
     NodeEntered,
     NodeReady,
@@ -21,7 +23,7 @@ from antichain.core.facts import (
     RunStarted,
 )
 from antichain.testing import virtual_time
-from antichain.views.board import KEPT_ROWS, LISTED, Board
+from antichain.views.board import KEPT_QUESTION, KEPT_ROWS, LISTED, SHOWN_ASKING, Board
 from antichain.views.look import Bar, Look, Single, Wait
 
 
@@ -51,6 +53,12 @@ class Played:
     def start(self, at: float, *nodes: str, attempt: int = 1) -> None:
         for node in nodes:
             self.tell(NodeStarted(0, at, "r", node, attempt))
+
+    def ask(self, at: float, node: str, text: str = "Well?", number: int = 1) -> None:
+        self.tell(NodeAsks(0, at, "r", node, 1, text, number))
+
+    def answer(self, at: float, node: str, number: int = 1) -> None:
+        self.tell(NodeAnswered(0, at, "r", node, 1, number))
 
     def retry(self, at: float, node: str, delay: float, error: Exception, attempt: int = 1) -> None:
         self.tell(NodeRetrying(0, at, "r", node, attempt, delay, error))
@@ -82,6 +90,59 @@ def test_few_nodes_are_listed_one_by_one() -> None:
         Single("c", "waiting", 5.0, 1),
         Single("d", "pending", None, 1),
     )
+
+
+def test_what_waits_for_a_person_says_so_and_holds_no_slots() -> None:
+    played = Played("a", "b", limits={"one": 1}, most=1)
+    played.ready(0, "a", "b")
+    played.start(0, "a")
+    played.ask(2, "a", "Delete 3?")
+    played.ask(3, "a", "Delete 4?", 2)
+    look = played.look(14)
+    assert look.rows[0] == Single("a", "asking", 12.0, 1, (), None, "Delete 3? (and 1 more)")
+    assert (look.head.running, look.asking_count, look.asking, look.waits) == (0, 1, (), ())
+    played.start(14, "b")
+    played.answer(15, "a")
+    assert played.row(16, "a") == Single("a", "asking", 13.0, 1, (), None, "Delete 4?")
+    played.answer(17, "a", 2)
+    assert played.row(18, "a") == Single("a", "running", 18.0, 1)
+    assert (played.look(18).head.running, played.look(18).asking_count) == (2, 0)
+    # Nobody has asked that, or not any more.
+    played.answer(18, "a", 2)
+    played.answer(18, "nobody")
+    played.ask(18, "nobody")
+    played.end(19, "a", "b")
+    assert (played.look(19).head.running, played.look(19).asking_count) == (0, 0)
+
+
+def test_an_attempt_that_ends_asks_nothing_any_more() -> None:
+    played = Played("a", "b")
+    played.ready(0, "a", "b")
+    played.start(0, "a", "b")
+    played.ask(1, "a")
+    played.ask(1, "b", "Go?")
+    played.retry(2, "a", 3.0, ValueError("late"))
+    played.tell(NodeEnded(0, 2.0, "r", "b", 1, "cancelled", "paused", None, None))
+    look = played.look(3)
+    assert [row.state for row in look.rows] == ["backing off", "paused"]
+    assert look.rows[1] == Single("b", "paused", 2.0, 1, (), None, "Go?")
+    assert (look.asking_count, look.head.running) == (0, 0)
+    played.ready(5, "a", attempt=2)
+    played.start(5, "a", attempt=2)
+    assert (played.row(6, "a").state, played.look(6).head.running) == ("running", 1)
+
+
+def test_of_many_the_questions_that_wait_longest_are_shown() -> None:
+    played = Played("load", count=100, limits={"one": 100})
+    names = [f"n{number}" for number in range(SHOWN_ASKING + 3)]
+    played.ready(0, *names)
+    played.start(0, *names)
+    for at, name in enumerate(reversed(names)):
+        played.ask(at, name, "x" * 5000)
+    look = played.look(20)
+    assert [each.label for each in look.asking] == names[: -SHOWN_ASKING - 1 : -1]
+    assert [each.seconds for each in look.asking] == [20.0, 19.0, 18.0, 17.0, 16.0]
+    assert (look.asking_count, look.running, len(look.asking[0].asks)) == (SHOWN_ASKING + 3, (), KEPT_QUESTION)
 
 
 def test_many_nodes_are_not_listed() -> None:

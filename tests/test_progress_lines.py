@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from antichain.core.facts import NodeEnded, NodeRetrying, NodeStarted, RunEnded, RunStarted
+from antichain.core.facts import NodeAsks, NodeEnded, NodeRetrying, NodeStarted, RunEnded, RunStarted
 from antichain.views.board import Board
 from antichain.views.frame import ASCII, columns, cut, cut_middle, fit, frame, plain
-from antichain.views.progress import SHOWN_NOTES, PlainLines, has_color, is_live, open_progress
+from antichain.views.progress import SHOWN_NOTES, SHOWN_QUESTIONS, PlainLines, has_color, is_live, open_progress
 from antichain.views.summary import summarize, summary_lines
 from antichain.views.terminal import signs_for
 from antichain.views.watch import Watch
@@ -86,6 +86,44 @@ def test_many_failures_are_counted_only() -> None:
     assert lines[1] == "[    0.0 s] n0: failed (error): ValueError: 0"
     assert lines[-2] == "[    0.0 s] further failures and retries are only counted"
     assert lines[-1] == "[    0.5 s] partial: 1,000/1,000 ended, 1,000 failed"
+
+
+def test_a_question_is_told_and_who_waits_is_counted() -> None:
+    out = io.StringIO()
+    events: list[Any] = [RunStarted(1, 0.0, "r", "clean", 2), NodeStarted(2, 0.0, "r", "approved", 1)]
+    events += [NodeAsks(3, 0.5, "r", "approved", 1, "Delete\n3 branches?", 1), RunEnded(4, 2.5, "r", "cancelled")]
+    played(events, out)
+    assert out.getvalue().splitlines() == [
+        "[    0.0 s] clean: run r, 2 nodes",
+        "[    0.5 s] approved asks: Delete 3 branches?",
+        "[    2.0 s] 0/2 ended, 1 waiting for an answer",
+        "[    2.5 s] cancelled: 0/2 ended, 1 waiting for an answer",
+    ]
+
+
+def test_many_questions_are_counted_only() -> None:
+    out = io.StringIO()
+    events = [NodeAsks(2, 0.0, "r", f"n{number}", 1, "Go?", number) for number in range(1000)]
+    played([RunStarted(1, 0.0, "r", "bad", 1000), *events], out)
+    lines = out.getvalue().splitlines()
+    assert (len(lines), lines[-1]) == (SHOWN_QUESTIONS + 2, "[    0.0 s] further questions are only counted")
+
+
+def test_a_row_shows_the_question_and_how_long_it_waits() -> None:
+    board = Board()
+    board(RunStarted(1, 0.0, "r", "clean", 20))
+    for at in range(8):
+        board(NodeStarted(2, 0.0, "r", f"n{at}", 1))
+    board(NodeStarted(3, 0.0, "r", "approved", 2))
+    board(NodeAsks(4, 0.0, "r", "approved", 2, "Delete 3 branches, " * 10, 1))
+    for width in (50, 80):
+        lines = [plain(line) for line in frame(board.look(12.0), width, 4)]
+        assert re.match(r" asks     approved: Delete 3 .*… +0:12", lines[1]), lines[1]
+        assert all(columns(line) <= width for line in lines)
+    for at in range(8):
+        board(NodeAsks(4, 0.0, "r", f"n{at}", 1, "Well?", 1))
+    shown = [plain(line) for line in frame(board.look(12.0), 80, 20)]
+    assert shown[2:7] == [*(f"          n{at}: Well?  0:12" for at in range(4)), "          and 4 more"]
 
 
 class Closed(io.StringIO):
@@ -314,6 +352,9 @@ def hostile_events(text: str) -> list[Any]:
         NodeStarted(3, 0.0, text, f"{text}2", 1),
         NodeRetrying(4, 1.0, text, f"{text}2", 1, 5.0, error),
         NodeStarted(5, 0.0, text, f"{text}3", 1),
+        NodeAsks(5, 0.0, text, f"{text}3", 1, text, 1),
+        NodeStarted(5, 0.0, text, f"{text}4", 1),
+        NodeAsks(5, 0.0, text, f"{text}4", 1, text, 2),
         NodeEnded(6, 2.0, text, f"{text}3", 1, "failed", "error", error, None),
     ]
 

@@ -17,6 +17,8 @@ from antichain.core.facts import (
     Entry,
     Event,
     FactStream,
+    NodeAnswered,
+    NodeAsks,
     NodeEnded,
     NodeReady,
     NodeRetrying,
@@ -274,6 +276,17 @@ def test_an_outline_of_a_run_without_limits_says_so() -> None:
 # -- folding
 
 
+def test_fold_knows_what_is_asked_until_it_is_answered_or_the_attempt_ends() -> None:
+    asks = [NodeAsks(2, 1.0, "r", "a", 1, "One?", 1), NodeAsks(3, 1.0, "r", "a", 1, "Two?", 2)]
+    open_questions = ((1, "One?"), (2, "Two?"))
+    assert fold(asks).nodes["a"].asks == open_questions
+    assert fold([*asks, NodeAnswered(4, 2.0, "r", "a", 1, 1)]).nodes["a"].asks == ((2, "Two?"),)
+    assert fold([*asks, NodeRetrying(4, 3.0, "r", "a", 1, 1.0, BROKEN)]).nodes["a"].asks == ()
+    for reason, left in {"output": (), "paused": open_questions}.items():
+        ended = NodeEnded(4, 3.0, "r", "a", 1, "cancelled", reason, None, None)
+        assert fold([*asks, ended]).nodes["a"].asks == left
+
+
 def test_fold_follows_a_node_through_its_states() -> None:
     events: list[Event] = [
         RunStarted(1, 0.0, "run-1", "sample", 1),
@@ -512,6 +525,7 @@ def test_to_dict_is_json() -> None:
         "group": "",
         "upstream": ["a"],
         "uses": {},
+        "asks": [],
     }
     assert (data["run_id"], data["name"], data["started_at"], data["ended_at"]) == ("simulated", "sample", 0.0, 7.0)
     assert data["makespan"] == 7.0

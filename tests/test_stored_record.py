@@ -79,6 +79,7 @@ def test_questions_wait_until_they_are_answered() -> None:
     run = stored_run(journal(first, second, asked("size", "Which?", "choice", ["small", "large"]), ended("paused")))
     assert [(each.node, each.number) for each in run.questions] == [("ok", 1), ("ok", 2), ("size", 1)]
     assert run.record.nodes["ok"].state == "asking"
+    assert run.record.nodes["ok"].asks == ((1, "Delete?"), (2, "Really?"))
     assert question_text(run.questions[2]) == "Which? (small or large)"
     answered = Fact(FactKind.ANSWERED, "ok", 1, at=NOON, payload=encode(True))
     run = stored_run(journal(first, second, answered))

@@ -17,6 +17,7 @@ from antichain import (
     Backoff,
     Context,
     Graph,
+    NodeAsks,
     NodeEnded,
     NodeEntered,
     ParallelStepExecutor,
@@ -198,6 +199,34 @@ def test_a_fallback_is_told_and_is_no_error(recorder: Recorder) -> None:
     assert span.status.is_unset
     assert (span.attributes or {})["antichain.node.reason"] == "fallback"
     assert [(told.attributes or {})["exception.type"] for told in span.events] == ["ValueError"]
+
+
+def test_a_question_is_told_with_the_attempt_that_asks(recorder: Recorder) -> None:
+    graph = Graph()
+
+    @graph.node
+    async def asks(ctx: Context) -> str:
+        return await ctx.ask("Delete all?")
+
+    run(graph, recorder, ask=lambda question: "yes")
+    told = [(event.name, dict(event.attributes or {})) for event in recorder.one("asks").events]
+    assert told == [
+        (names.ASKS_EVENT, {names.QUESTION_NUMBER: 1, names.QUESTION_TEXT: "Delete all?"}),
+        (names.ANSWERED_EVENT, {names.QUESTION_NUMBER: 1}),
+    ]
+
+
+def test_a_question_that_cannot_be_encoded_is_told_all_the_same(recorder: Recorder) -> None:
+    tracing = otel.Tracing(recorder.provider)
+    tracing(RunStarted(1, 0.0, "r", "g", 0))
+    tracing(NodeEntered(2, 0.0, "r", "a", None, "", (), ()))
+    tracing.node_started(0, "a", 1, 0.0, 0.0)
+    tracing(NodeAsks(3, 0.0, "r", "a", 1, "Delete \udc80?", 1))
+    # Nobody runs there.
+    tracing(NodeAsks(4, 0.0, "r", "b", 1, "Delete?", 1))
+    tracing(RunEnded(5, 0.0, "r", "cancelled"))
+    (told,) = recorder.one("a").events
+    assert (told.attributes or {})[names.QUESTION_TEXT] == "Delete \\udc80?"
 
 
 def test_a_timeout_is_told_as_what_it_is(recorder: Recorder) -> None:

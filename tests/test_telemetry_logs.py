@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from antichain import Backoff, Graph, Retry, RunFailed, RunTimeout
+from antichain import Backoff, Graph, MemoryStore, Retry, RunFailed, RunTimeout
 from antichain.testing import virtual_time
 from tests.support.probe import virtually
 
@@ -71,6 +71,18 @@ def test_retries_are_warnings_and_failures_errors(caplog: pytest.LogCaptureFixtu
         ("r1", "a", 2, "ValueError"),
         ("r1", None, None, None),
     ]
+
+
+def test_a_question_is_told_and_a_run_that_waits_for_its_answer(caplog: pytest.LogCaptureFixture) -> None:
+    graph = Graph("etl")
+    graph.ask("ok", "Delete\nall?", type=bool)
+    run(graph, store=MemoryStore())
+    assert told(caplog, logging.INFO) == [
+        ("antichain.run", "INFO", "run r1 of graph etl started: 1 nodes"),
+        ("antichain.node", "INFO", "node ok asks: Delete all?"),
+        ("antichain.run", "INFO", "run r1 of graph etl has paused until somebody answers after 0.000 s"),
+    ]
+    assert [each.node_id for each in caplog.records if "asks" in each.getMessage()] == ["ok"]  # type: ignore[attr-defined]
 
 
 def test_work_that_was_left_behind_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

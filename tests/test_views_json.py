@@ -39,6 +39,7 @@ NODE = {
     "group": TEXT,
     "upstream": (list,),
     "uses": (dict,),
+    "asks": (list,),
 }
 
 

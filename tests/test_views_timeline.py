@@ -18,7 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antichain import Graph
-from antichain.core.facts import Event, NodeEnded, NodeReady, NodeRetrying, NodeStarted, RunEnded, RunStarted
+from antichain.core.facts import (
+    Event,
+    NodeAnswered,
+    NodeAsks,
+    NodeEnded,
+    NodeReady,
+    NodeRetrying,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+)
 from antichain.printable import printable
 from antichain.record import RunRecord, fold
 from antichain.testing import virtual_time
@@ -139,6 +149,27 @@ def test_counters_tell_what_runs_and_what_is_taken(tmp_path: Path) -> None:
 
 
 # -- foreign text
+
+
+def test_a_question_is_marked_on_the_lane_of_its_node(tmp_path: Path) -> None:
+    events: list[Event] = [
+        RunStarted(1, 0.0, "run-1", "g", 1),
+        NodeReady(2, 0.0, "run-1", "a", 1),
+        NodeStarted(3, 0.0, "run-1", "a", 1),
+        NodeAsks(4, 1.0, "run-1", "a", 1, "Delete\n\x1b[2J3?", 1),
+        NodeAnswered(5, 3.0, "run-1", "a", 1, 1),
+        NodeEnded(6, 4.0, "run-1", "a", 1, "succeeded", "output", None, None),
+        RunEnded(7, 4.0, "run-1", "succeeded"),
+    ]
+    trace = traced(events, tmp_path)
+    judge_trace(trace)
+    (attempt,) = (each for each in slices(trace) if each["cat"] == "succeeded")
+    marks = [each for each in trace["traceEvents"] if each["ph"] == "i"]
+    assert [(each["name"], each["ts"], each["args"]) for each in marks] == [
+        ("asks: a", 1_000_000, {"node": "a", "number": 1, "text": "Delete \\x1b[2J3?"}),
+        ("answered: a", 3_000_000, {"node": "a", "number": 1}),
+    ]
+    assert {(each["pid"], each["tid"]) for each in marks} == {(attempt["pid"], attempt["tid"])}
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from antichain.breaker import BreakerOpen as BreakerOpen
     from antichain.context import Context as Context
     from antichain.core.facts import Chunk as Chunk
+    from antichain.core.facts import NodeAnswered as NodeAnswered
+    from antichain.core.facts import NodeAsks as NodeAsks
     from antichain.core.facts import NodeEnded as NodeEnded
     from antichain.core.facts import NodeEntered as NodeEntered
     from antichain.core.facts import NodeReady as NodeReady
@@ -91,6 +93,8 @@ _HOMES = {
     "context": ("Context",),
     "core.facts": (
         "Chunk",
+        "NodeAnswered",
+        "NodeAsks",
         "NodeEnded",
         "NodeEntered",
         "NodeReady",
@@ -151,6 +155,8 @@ __all__ = [
     "MemoryStore",
     "NobodyAnswers",
     "Node",
+    "NodeAnswered",
+    "NodeAsks",
     "NodeEnded",
     "NodeEntered",
     "NodeFailed",

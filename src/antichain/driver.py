@@ -827,8 +827,7 @@ class Driver:
         assert keeping is not None
         verdict = keeping.verdict(node)
         if verdict is None:
-            keeping.doubt(node)
-            self._pausing.add((node, attempt))
+            self._leave_open(node, attempt, keeping.doubt(node))
             raise asyncio.CancelledError
         if verdict == GIVE_UP:
             raise keeping.given_up(node)
@@ -1541,19 +1540,28 @@ class Driver:
         is_answered, answer = self.keeping.answer_to(kept)
         if not is_answered and not self._asking.has_handler:
             # Somebody may answer another day; then the node starts again from its top.
-            self.keeping.ask(kept)
-            self._pausing.add((node, attempt))
+            self._leave_open(node, attempt, self.keeping.ask(kept))
             raise asyncio.CancelledError
         if not is_answered:
             answer = await self._put_question(node, attempt, question)
             self.keeping.note_answer(kept, answer)
         return answer
 
+    def _leave_open(self, node: int, attempt: int, question: Question) -> None:
+        """
+        Let an attempt end because nobody answers in this run.
+        """
+        if self.facts is not None:
+            self.facts.asks(node, attempt, self.clock(), question.text, question.number)
+        self._pausing.add((node, attempt))
+
     async def _put_question(self, node: int, attempt: int, question: Question) -> Any:
         """
         Wait for the answer of whoever answers in this run.
         """
         core = self.core
+        if self.facts is not None:
+            self.facts.asks(node, attempt, self.clock(), question.text, question.number)
         # Nothing is in it: it ends with the attempt, whoever of the body's tasks has asked.
         group = core.open(node, attempt, COLLECT)
         asked = Asked()
@@ -1571,6 +1579,9 @@ class Driver:
         except GivenUp:
             self._tasks.kill(asked.task)
             raise
+        if self.facts is not None and self._is_current(node, attempt):
+            # Now, and not once the slots are back: nobody has to do anything any more.
+            self.facts.answered(node, attempt, self.clock(), question.number)
         self._insides.pop(group, None)
         core.close(group)
         self._turn()

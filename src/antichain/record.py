@@ -16,6 +16,8 @@ from antichain.core.facts import (
     Chunk,
     Entry,
     Event,
+    NodeAnswered,
+    NodeAsks,
     NodeEnded,
     NodeEntered,
     NodeReady,
@@ -71,6 +73,8 @@ class NodeRecord:
     # What it waited for, and the slots of named limits that an attempt takes.
     upstream: tuple[str, ...] = ()
     uses: Uses = ()
+    # What somebody has to answer: number and text of each open question.
+    asks: tuple[tuple[int, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         """
@@ -80,6 +84,7 @@ class NodeRecord:
         data["error"] = None if self.error is None else describe_error(self.error)
         data["upstream"] = list(self.upstream)
         data["uses"] = dict(self.uses)
+        data["asks"] = [{"number": number, "text": text} for number, text in self.asks]
         return data
 
 
@@ -125,7 +130,7 @@ def fold(events: Iterable[Event], record: RunRecord | None = None) -> RunRecord:
                 run = replace(run, status=event.status, ended_at=event.time)
             case NodeEntered():
                 nodes[event.node] = _entered(Entry(event.node, event.group, event.upstream, event.uses))
-            case NodeReady() | NodeStarted() | NodeRetrying() | NodeEnded():
+            case NodeReady() | NodeStarted() | NodeAsks() | NodeAnswered() | NodeRetrying() | NodeEnded():
                 nodes[event.node] = _follow(nodes.get(event.node) or NodeRecord(event.node), event)
             case Chunk():
                 pass
@@ -138,7 +143,9 @@ def _entered(entry: Entry) -> NodeRecord:
     return NodeRecord(entry.node, group=entry.group, upstream=entry.upstream, uses=entry.uses)
 
 
-def _follow(node: NodeRecord, event: NodeReady | NodeStarted | NodeRetrying | NodeEnded) -> NodeRecord:
+def _follow(
+    node: NodeRecord, event: NodeReady | NodeStarted | NodeAsks | NodeAnswered | NodeRetrying | NodeEnded
+) -> NodeRecord:
     match event:
         case NodeReady():
             ready_at = event.time if node.ready_at is None else node.ready_at
@@ -146,8 +153,12 @@ def _follow(node: NodeRecord, event: NodeReady | NodeStarted | NodeRetrying | No
         case NodeStarted():
             started_at = event.time if node.started_at is None else node.started_at
             return replace(node, state="running", attempts=event.attempt, started_at=started_at)
+        case NodeAsks():
+            return replace(node, asks=(*node.asks, (event.number, event.text)))
+        case NodeAnswered():
+            return replace(node, asks=tuple([each for each in node.asks if each[0] != event.number]))
         case NodeRetrying():
-            return replace(node, state="backing off", error=event.error)
+            return replace(node, state="backing off", error=event.error, asks=())
         case NodeEnded():
             return replace(
                 node,
@@ -158,6 +169,8 @@ def _follow(node: NodeRecord, event: NodeReady | NodeStarted | NodeRetrying | No
                 error=event.error,
                 ended_at=event.time,
                 abandoned=event.abandoned,
+                # What nobody has answered stays open for another day.
+                asks=node.asks if event.reason == "paused" else (),
             )
         case _:
             assert_never(event)
@@ -338,6 +351,9 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         if node is None:
             hint = suggestion(key, self.nodes) if isinstance(key, str) else " Node ids are texts."
             return f"{shortened(key)} is not a node of run {self.run_id!r} of graph {self.name!r}.{hint}"
+        if node.reason == "paused":
+            asks = f" to {shortened(node.asks[0][1])}" if node.asks else ""
+            return f"node {key!r} has no output yet: it waits for an answer{asks}. Give one to resume, by answers=."
         if node.state != "succeeded":
             cause = f": {shortened(node.error)}" if node.error is not None else ""
             return (
@@ -363,7 +379,13 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         """
         if self._nodes is None:
             self._nodes = NodeRecords(
-                self._scheduler, self._index, self._errors, self._more, names=self._names, groups=self._groups
+                self._scheduler,
+                self._index,
+                self._errors,
+                self._more,
+                names=self._names,
+                groups=self._groups,
+                questions=self.questions,
             )
         return self._nodes
 
@@ -447,7 +469,9 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
     def _counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for node in self.nodes.values():
-            counts[node.state] = counts.get(node.state, 0) + 1
+            # Nobody has cancelled what is left for another day.
+            state = "waiting for an answer" if node.reason == "paused" else node.state
+            counts[state] = counts.get(state, 0) + 1
         return counts
 
     def __repr__(self) -> str:
@@ -468,7 +492,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
     def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
         # A scheduler may share limits with other runs and stays at home: the copy holds the records themselves.
         given = (self.run_id, self.name, self.status, self.started_at, self.ended_at)
-        return _restored, (given, dict(self), dict(self.nodes), self.critical_path)
+        return _restored, (given, dict(self), dict(self.nodes), self.critical_path, self.questions)
 
 
 def _restored(
@@ -476,8 +500,10 @@ def _restored(
     outputs: dict[str, Any],  # Any: the nodes' values
     nodes: dict[str, NodeRecord],
     path: tuple[str, ...],
+    questions: tuple[Any, ...] = (),  # Any: Questions
 ) -> RunResult:
     result = RunResult.__new__(RunResult)
+    result.questions = questions
     result.run_id, result.name, result.status, result.started_at, result.ended_at = given
     result._outputs, result._nodes, result._critical_path = (
         outputs,
@@ -492,7 +518,7 @@ class NodeRecords(Mapping[str, NodeRecord]):
     Make the record of a node when it is asked for.
     """
 
-    __slots__ = ("_errors", "_groups", "_index", "_leaders", "_more", "_names", "_scheduler")
+    __slots__ = ("_asks", "_errors", "_groups", "_index", "_leaders", "_more", "_names", "_scheduler")
 
     def __init__(
         self,
@@ -503,10 +529,15 @@ class NodeRecords(Mapping[str, NodeRecord]):
         *,
         names: Sequence[str],
         groups: Mapping[int, str] = MappingProxyType({}),
+        questions: Sequence[Any] = (),  # Any: Questions
     ) -> None:
         self._scheduler = scheduler
         self._index = index
         self._errors = errors
+        # What is open, by node: texts by number.
+        self._asks: dict[str, dict[int, str]] = {}
+        for question in questions:
+            self._asks.setdefault(question.node, {})[question.number] = question.text
         # Nodes that the scheduler has forgotten, or that ran elsewhere. The index has what is newer.
         self._more = more
         self._names = names
@@ -519,13 +550,13 @@ class NodeRecords(Mapping[str, NodeRecord]):
             return self._record(key, node)
         for records in reversed(self._more):
             if key in records:
-                return records[key]
+                return self._asking(records[key])
         raise KeyError(key)
 
     def _record(self, key: str, node: int) -> NodeRecord:
         run, names = self._scheduler, self._names
         before = [*run.upstream[node], *self._leaders.get(node, ())]
-        return NodeRecord(
+        record = NodeRecord(
             id=key,
             state=STATE_NAMES[run.state[node]],
             reason=REASON_NAMES[run.reason[node]] if run.state[node] >= SUCCEEDED else "",
@@ -539,6 +570,14 @@ class NodeRecords(Mapping[str, NodeRecord]):
             upstream=tuple([names[each] for each in before]),
             uses=run.demand_of(run.demand[node]),
         )
+        return self._asking(record) if self._asks else record
+
+    def _asking(self, record: NodeRecord) -> NodeRecord:
+        """
+        Add what is open of a node that waits for its answers.
+        """
+        asks = self._asks.get(record.id)
+        return record if asks is None or record.reason != "paused" else replace(record, asks=tuple(asks.items()))
 
     def __iter__(self) -> Iterator[str]:
         yield from self._index

@@ -188,6 +188,37 @@ class Chunk(NamedTuple):
     value: Any  # whatever the node's author yields
 
 
+class NodeAsks(NamedTuple):
+    """
+    A running node asks a person, and holds no slots until it is answered. A node that nobody answers in this run ends
+    after this, with the reason `paused`.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    node: str
+    attempt: int
+    # As the person reads it: it may come from anywhere.
+    text: str
+    # The question's number, with which it is put to whoever answers.
+    number: int
+
+
+class NodeAnswered(NamedTuple):
+    """
+    A node does not wait for a person any more: there is an answer, or none will come.
+    """
+
+    seq: int
+    time: float
+    run_id: str
+    node: str
+    attempt: int
+    # As in the NodeAsks before it.
+    number: int
+
+
 class NodeRetrying(NamedTuple):
     """
     An attempt failed and another one will start in `delay` seconds; until then the node holds no slot.
@@ -236,7 +267,18 @@ class RunEnded(NamedTuple):
 # defaults.
 _new = tuple.__new__
 
-Event = RunStarted | NodeEntered | NodeReady | NodeStarted | Chunk | NodeRetrying | NodeEnded | RunEnded
+Event = (
+    RunStarted
+    | NodeEntered
+    | NodeReady
+    | NodeStarted
+    | Chunk
+    | NodeAsks
+    | NodeAnswered
+    | NodeRetrying
+    | NodeEnded
+    | RunEnded
+)
 Listener = Callable[[Event], object]
 
 
@@ -378,6 +420,12 @@ class FactStream:
 
     def chunk(self, node: int, attempt: int, now: float, value: object) -> None:
         self._tell_all(Chunk(self._next(), now, self._run_id, self._names[node], attempt, value))
+
+    def asks(self, node: int, attempt: int, now: float, text: str, number: int) -> None:
+        self._tell_all(NodeAsks(self._next(), now, self._run_id, self._names[node], attempt, text, number))
+
+    def answered(self, node: int, attempt: int, now: float, number: int) -> None:
+        self._tell_all(NodeAnswered(self._next(), now, self._run_id, self._names[node], attempt, number))
 
     def retrying(self, node: int, attempt: int, now: float, delay: float) -> None:
         error = self.error_of(node)

@@ -267,6 +267,9 @@ class _Fold:
 
     def run(self, journal: Journal) -> StoredRun:
         header = journal.header
+        for (name, number), question in self.questions.items():
+            node = self.nodes[name]
+            self.nodes[name] = replace(node, asks=(*node.asks, (number, question.text)))
         record = RunRecord(
             run_id=header.run_id,
             name=header.graph,

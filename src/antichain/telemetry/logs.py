@@ -6,7 +6,7 @@ Every record has `run_id`, `node_id`, `attempt` and `error_type` (None where the
 
 import logging
 
-from antichain.core.facts import Event, NodeEnded, NodeRetrying, NodeStarted, RunEnded, RunStarted
+from antichain.core.facts import Event, NodeAsks, NodeEnded, NodeRetrying, NodeStarted, RunEnded, RunStarted
 from antichain.printable import printable
 from antichain.record import describe_error
 
@@ -16,7 +16,7 @@ SHOWN_MESSAGE = 2000
 
 class LogListener:
     """
-    Log what happens: runs at INFO, retries at WARNING, failures at ERROR, attempts at DEBUG; a listener.
+    Log what happens: runs and questions at INFO, retries at WARNING, failures at ERROR, attempts at DEBUG; a listener.
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,9 @@ class LogListener:
                     _message(event.error),
                     extra=_fields(event, event.error),
                 )
+            case NodeAsks():
+                node, asked = _one_line(event.node), printable(" ".join(event.text.split()), SHOWN_MESSAGE)
+                self._node.info("node %s asks: %s", node, asked, extra=_fields(event))
             case RunStarted():
                 self._name, self._started_at = _one_line(event.name), event.time
                 text = "run %s of graph %s started: %d nodes"
@@ -85,7 +88,13 @@ class LogListener:
             self._node.debug("node %s: %s (%s)", node, event.state, event.reason, extra=_fields(event))
 
 
-_ENDED = {"succeeded": "succeeded", "partial": "succeeded in part", "failed": "failed", "cancelled": "was cancelled"}
+_ENDED = {
+    "succeeded": "succeeded",
+    "partial": "succeeded in part",
+    "failed": "failed",
+    "cancelled": "was cancelled",
+    "paused": "has paused until somebody answers",
+}
 
 
 def _fields(event: Event, error: BaseException | None = None) -> dict[str, object]:

@@ -38,6 +38,13 @@ NODE_ABANDONED: Final = "antichain.node.abandoned"
 # Seconds until the next attempt.
 NODE_RETRY_DELAY: Final = "antichain.node.retry_delay"
 
+# The event of an attempt's span when it asks a person, and the one when it does not wait any more; with the question's
+# text, and its number.
+ASKS_EVENT: Final = "antichain.node.asks"
+ANSWERED_EVENT: Final = "antichain.node.answered"
+QUESTION_TEXT: Final = "antichain.question.text"
+QUESTION_NUMBER: Final = "antichain.question.number"
+
 # -- metrics
 
 EXECUTIONS: Final = "antichain.node.executions"

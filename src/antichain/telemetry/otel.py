@@ -21,6 +21,8 @@ from opentelemetry.trace import Link, Span, SpanContext, StatusCode, Tracer, Tra
 from antichain.core.facts import (
     Entry,
     Event,
+    NodeAnswered,
+    NodeAsks,
     NodeEnded,
     NodeEntered,
     NodeReady,
@@ -123,6 +125,8 @@ class Tracing:
                 self._node_entered(event)
             elif isinstance(event, NodeRetrying):
                 self._node_retrying(event)
+            elif isinstance(event, NodeAsks | NodeAnswered):
+                self._node_asks(event)
             elif isinstance(event, RunStarted):
                 self._run_started(event)
             elif isinstance(event, RunEnded):
@@ -320,6 +324,17 @@ class Tracing:
         if node in self._inside:
             # What it brings next time has the same ids.
             self._drop_inside(node, self._grown[node][1].group if node in self._grown else "")
+
+    def _node_asks(self, event: NodeAsks | NodeAnswered) -> None:
+        opened = self._open.get(event.node)
+        if opened is None or not opened[1].is_recording():
+            return
+        attributes: dict[str, Any] = {names.QUESTION_NUMBER: event.number}
+        if isinstance(event, NodeAsks):
+            attributes[names.QUESTION_TEXT] = _encodable(event.text)
+            opened[1].add_event(names.ASKS_EVENT, attributes)
+        else:
+            opened[1].add_event(names.ANSWERED_EVENT, attributes)
 
     def _node_ended(self, event: NodeEnded) -> None:
         group = self._end(event.node, event)

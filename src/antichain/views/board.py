@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from antichain.core.facts import (
     Event,
+    NodeAnswered,
+    NodeAsks,
     NodeEnded,
     NodeEntered,
     NodeReady,
@@ -32,6 +34,9 @@ LISTED: Final = 12
 KEPT_ROWS: Final = 50
 KEPT_FAILURES: Final = 3
 SHOWN_RUNNING: Final = 10
+SHOWN_ASKING: Final = 5
+# Characters of a question that are kept.
+KEPT_QUESTION: Final = 1000
 # What runs for less is not listed: nobody could read it.
 LISTED_SECONDS: Final = 1.0
 # How far a look searches for them, however many there are.
@@ -49,6 +54,7 @@ MEASURED_SECONDS: Final = 1.0
 _WAITING: Final = "waiting"
 _RUNNING: Final = "running"
 _BACKING_OFF: Final = "backing off"
+_ASKING: Final = "asking"
 _PENDING: Final = "pending"
 
 
@@ -197,7 +203,8 @@ class _Live:
         self.group = group
         self.demand = demand
         self.state = _PENDING
-        # Live nodes that it brought. While there are any it waits for them and charges nothing.
+        # Live nodes that it brought, and questions that it asks. While there are any it waits for them and charges
+        # nothing.
         self.members = 0
         # The row of those, once there was one.
         self.opens: _Group | None = None
@@ -245,8 +252,10 @@ class Board:
         self._plain: dict[str, float] = {}
         # What runs, plain or not, in the order of the starts.
         self._running: dict[str, NodeStarted] = {}
-        # How many of them wait for what they brought.
+        # How many of them wait for what they brought, or for a person.
         self._holding = 0
+        # What each node asks that waits for a person, by the question's number: since when, and its text.
+        self._asking: dict[str, dict[int, tuple[float, str]]] = {}
         # When the next attempt of a node starts, and why there is one; the heap may hold some that are not any more.
         self._backing_off: dict[str, tuple[float, int, BaseException | None]] = {}
         self._dues: list[tuple[float, str]] = []
@@ -265,6 +274,8 @@ class Board:
             NodeEntered: self._enter,
             NodeReady: self._ready,
             NodeStarted: self._start,
+            NodeAsks: self._ask,
+            NodeAnswered: self._answer,
             NodeRetrying: self._retry,
             NodeEnded: self._end,
             RunEnded: self._finish,
@@ -289,7 +300,7 @@ class Board:
     @property
     def running_count(self) -> int:
         """
-        How many attempts run, without those that wait for what they brought.
+        How many attempts run, without those that wait for what they brought or for a person.
         """
         return len(self._running) - self._holding
 
@@ -348,11 +359,25 @@ class Board:
         self._live[node] = _Live(node, owner, group, demand)
         if group is not owner.group:
             self._grow(group, of)
-        owner.members += 1
-        if owner.members == 1 and owner.state == _RUNNING:
-            # It waits for what it brought, and has lent its slots, if it had any.
+        self._hold(owner)
+
+    def _hold(self, live: _Live) -> None:
+        """
+        See that a node waits for something: it has lent its slots, if it had any.
+        """
+        live.members += 1
+        if live.members == 1 and live.state == _RUNNING:
             self._holding += 1
-            self._free(owner)
+            self._free(live)
+
+    def _let_go(self, live: _Live) -> None:
+        """
+        See that a node waits for one thing less.
+        """
+        live.members -= 1
+        if not live.members and live.state == _RUNNING:
+            self._holding -= 1
+            self._charge(live)
 
     def _list(self, node: str) -> None:
         if self._listed is not None and len(self._listed) < LISTED:
@@ -467,12 +492,32 @@ class Board:
         elif state == _BACKING_OFF:
             del self._backing_off[live.node]
 
+    def _ask(self, event: NodeAsks) -> bool:
+        node = event.node
+        live = self._live.get(node) or self._met(node)
+        if live is None or live.state != _RUNNING:
+            return True
+        asked = self._asking.setdefault(node, {})
+        if event.number not in asked:
+            asked[event.number] = event.time, event.text[:KEPT_QUESTION]
+            self._hold(live)
+        return True
+
+    def _answer(self, event: NodeAnswered) -> None:
+        asked, live = self._asking.get(event.node), self._live.get(event.node)
+        if asked is None or live is None or asked.pop(event.number, None) is None:
+            return
+        if not asked:
+            del self._asking[event.node]
+        self._let_go(live)
+
     def _retry(self, event: NodeRetrying) -> bool:
         node, due = event.node, event.time + event.delay
         live = self._live.get(node) or self._met(node)
         if live is None:
             return True
         self._leave(live)
+        live.members -= len(self._asking.pop(node, ()))
         live.state = _BACKING_OFF
         self._backing_off[node] = (due, event.attempt + 1, event.error)
         heapq.heappush(self._dues, (due, node))
@@ -507,6 +552,7 @@ class Board:
         if now > self.time:
             self.time = now
         self.ended += 1
+        asked = self._asking.pop(node, None) if self._asking else None
         if now >= self._pace.next_at:
             self._pace.mark(now, self.ended)
         # What a paused run has left for another day is told apart from what somebody cancelled.
@@ -525,13 +571,11 @@ class Board:
         if abandoned:
             self.abandoned += 1
         if owner is not None:
-            owner.members -= 1
-            if not owner.members and owner.state == _RUNNING:
-                self._holding -= 1
-                self._charge(owner)
+            self._let_go(owner)
         elif self._listed is not None and node in self._listed:
             seconds = None if started is None else now - started.time
-            self._listed[node] = Single(node, counted, seconds, attempt, (), error)
+            asks = _text_of(asked) if asked and counted == "paused" else ""
+            self._listed[node] = Single(node, counted, seconds, attempt, (), error, asks)
         if live is not None and live.opens is not None and live.opens is not group:
             self._close(live.opens, counted, now)
         return state == "failed"
@@ -574,6 +618,8 @@ class Board:
             rows=rows,
             running=tuple(self._longest(now, {row.label for row in rows if isinstance(row, Single)})),
             longest=next(self._longest(now, ()), None),
+            asking=tuple(self._open_questions(now, {row.label for row in rows if isinstance(row, Single)})),
+            asking_count=len(self._asking),
             waits=tuple(self._waits()),
             retrying=self._retrying(now),
             failures=tuple(self._failures),
@@ -648,7 +694,20 @@ class Board:
                 rows.append(ended or self._single(node, now))
         return tuple(rows)
 
+    def _open_questions(self, now: float, shown: Collection[str]) -> Iterator[Single]:
+        found = (node for node in islice(self._asking, SEARCHED) if node not in shown)
+        for node in islice(found, SHOWN_ASKING):
+            yield self._asked(node, now)
+
+    def _asked(self, node: str, now: float) -> Single:
+        asked = self._asking[node]
+        since = next(iter(asked.values()))[0]
+        attempt = self._running[node].attempt
+        return Single(node, _ASKING, max(0.0, now - since), attempt, (), None, _text_of(asked))
+
     def _single(self, node: str, now: float) -> Single:
+        if node in self._asking:
+            return self._asked(node, now)
         if node in self._running:
             started = self._running[node]
             return Single(node, _RUNNING, max(0.0, now - started.time), started.attempt)
@@ -703,3 +762,11 @@ class Board:
             heapq.heappop(dues)
         next_in = max(0.0, dues[0][0] - now) if dues else None
         return Retrying(len(waiting), self.retries, next_in, self._last_retry, self._last_cause)
+
+
+def _text_of(asked: dict[int, tuple[float, str]]) -> str:
+    """
+    Show the first of a node's open questions, and how many more there are.
+    """
+    text = next(iter(asked.values()))[1]
+    return text if len(asked) == 1 else f"{text} (and {len(asked) - 1:,} more)"

@@ -22,6 +22,8 @@ LABEL_COLUMNS: Final = 40
 BAR_COLUMNS: Final = 60
 # Characters of an error's text that are looked at.
 SHOWN_CAUSE: Final = 1000
+# Characters of a question that are looked at.
+SHOWN_QUESTION: Final = 1000
 # What a bar needs to say something.
 LEAST_BAR: Final = 12
 
@@ -63,6 +65,7 @@ UNICODE: Final = Signs(
         "pending": "·",
         "waiting": "○",
         "running": "●",
+        "asking": "?",
         "backing off": "↻",
         "succeeded": "✓",
         "failed": "✗",
@@ -82,6 +85,7 @@ ASCII: Final = Signs(
         "pending": ".",
         "waiting": "o",
         "running": ">",
+        "asking": "?",
         "backing off": "~",
         "succeeded": "+",
         "failed": "x",
@@ -96,6 +100,7 @@ STATE_STYLES: Final = {
     "pending": "dim",
     "waiting": "warn",
     "running": "bar",
+    "asking": "warn",
     "backing off": "warn",
     "succeeded": "good",
     "failed": "bad",
@@ -192,6 +197,13 @@ def cause_text(error: BaseException | None, reason: str = "") -> str:
     return printable(f"{type(error).__name__}: {first}" if first else type(error).__name__)
 
 
+def question_text(text: str) -> str:
+    """
+    Show a question in one line.
+    """
+    return printable(" ".join(text.split()), SHOWN_QUESTION)
+
+
 def _pace_text(pace: float) -> str:
     if pace >= 100:
         return f"{pace:,.0f}/s"
@@ -238,13 +250,16 @@ def frame(
 
 def _most_telling(rows: Sequence[Bar | Single], room: int) -> list[Bar | Single]:
     """
-    Choose the rows for which there is room: what goes on, then what failed, then the last ones; in their order.
+    Choose the rows for which there is room: what waits for a person, what goes on, what failed, then the last ones; in
+    their order.
     """
     if len(rows) <= room:
         return list(rows)
 
     def rank(at: int) -> tuple[int, int]:
         state = rows[at].state
+        if state == "asking":
+            return (-1, at)
         if state in ("", "running", "waiting", "backing off"):
             return (0, at)
         return (1 if state == "failed" else 2, -at)
@@ -287,7 +302,7 @@ def _table(rows: Sequence[Bar | Single], width: int, signs: Signs, memory: dict[
     for row, cell, spans in zip(rows, cells, labels, strict=True):
         line = _padded(spans, label, signs)
         if isinstance(row, Single):
-            out.append((*line, Span("  "), *_state(row)))
+            out.append((*line, Span("  "), *_state(row, width - label - 2, signs)))
             continue
         if bar:
             line += (Span("  "), *_bar(row, bar, signs))
@@ -347,10 +362,12 @@ def _bar(row: Bar, width: int, signs: Signs) -> Line:
     return (Span(filled, style), Span(signs.rest * (width - full - half), "dim"))
 
 
-def _state(row: Single) -> Line:
+def _state(row: Single, width: int, signs: Signs) -> Line:
     """
     Say what a single node does.
     """
+    if row.state == "asking":
+        return _asked(row, width, signs)
     parts: list[Span] = []
     if row.state == "backing off":
         parts.append(Span(f"attempt {row.attempt} in {clock((row.seconds or 0.0) + 0.999)}", "warn"))
@@ -367,10 +384,22 @@ def _state(row: Single) -> Line:
         parts.append(Span(cause_text(row.error), "bad" if row.state == "failed" else "dim"))
     elif row.state in ("skipped", "cancelled", "paused"):
         parts.append(Span(row.state, "dim"))
+    if row.asks:
+        parts.append(Span(question_text(row.asks), "warn"))
     return tuple(each for part in parts for each in (part, Span("  ")))
 
 
-# -- what is below: who waits, what is tried again, what failed, what runs
+def _asked(row: Single, width: int, signs: Signs) -> Line:
+    """
+    Say what a node asks, and how long it has waited for the answer.
+    """
+    since = clock(row.seconds or 0.0)
+    tried = f"  attempt {row.attempt}" if row.attempt > 1 else ""
+    asked = cut(question_text(row.asks), max(0, width - len(since) - len(tried) - 2), signs.ellipsis)
+    return (Span(asked, "warn"), Span(f"  {since}"), Span(tried, "warn"))
+
+
+# -- what is below: who asks, who waits, what is tried again, what failed, what runs
 
 
 def _below(look: Look, width: int, room: int, signs: Signs) -> list[Line]:
@@ -379,13 +408,14 @@ def _below(look: Look, width: int, room: int, signs: Signs) -> list[Line]:
         fixed.append(_heading("waiting", _waits(look.waits, signs), "warn"))
     if look.retrying is not None:
         fixed.append(_heading("retries", _retrying(look.retrying, signs), "warn"))
+    asking = [_heading("asks", line, "warn") for line in _asking(look, width - 10, signs)]
     failed = [_heading("failed", text, "bad") for text in map(_failure, look.failures)]
     running = _running(look.running, width, signs)
-    while len(fixed) + len(failed) + len(running) > room and len(running) > 1:
+    while len(asking) + len(fixed) + len(failed) + len(running) > room and len(running) > 1:
         running.pop()
-    while len(fixed) + len(failed) + len(running) > room and len(failed) > 1:
+    while len(asking) + len(fixed) + len(failed) + len(running) > room and len(failed) > 1:
         failed.pop(0)
-    sections = [*fixed, *_once(failed), *_once(running)]
+    sections = [*_once(asking), *fixed, *_once(failed), *_once(running)]
     return sections[:room]
 
 
@@ -398,6 +428,17 @@ def _once(lines: list[Line]) -> list[Line]:
     Name a section in its first line only.
     """
     return [line if not at else (Span(" " * len(line[0].text)), *line[1:]) for at, line in enumerate(lines)]
+
+
+def _asking(look: Look, width: int, signs: Signs) -> list[Line]:
+    out: list[Line] = []
+    for each in look.asking:
+        name = cut_middle(printable(each.label), max(8, width // 3), signs.ellipsis)
+        out.append((Span(f"{name}: "), *_asked(each, width - columns(name) - 2, signs)))
+    shown = sum(isinstance(row, Single) and row.state == "asking" for row in look.rows) + len(look.asking)
+    if look.asking_count > shown:
+        out.append((Span(f"and {look.asking_count - shown:,} more", "dim"),))
+    return out
 
 
 def _waits(waits: Sequence[Wait], signs: Signs) -> Line:

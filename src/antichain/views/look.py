@@ -40,12 +40,15 @@ class Single:
 
     label: str
     state: str
-    # How long it runs, ran, or will wait before its next attempt; None where there is nothing to count.
+    # How long it runs, ran, waits for an answer, or will wait before its next attempt; None where there is nothing to
+    # count.
     seconds: float | None
     attempt: int
     # Limits that it waits for, and what its last attempt raised.
     waits_for: tuple[str, ...] = ()
     error: BaseException | None = None
+    # What it asks a person.
+    asks: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,9 @@ class Look:
     running: tuple[Single, ...]
     # What runs longest of all.
     longest: Single | None
+    # What waits for a person, longest first, without what has a row of its own; and how many nodes do.
+    asking: tuple[Single, ...]
+    asking_count: int
     waits: tuple[Wait, ...]
     retrying: Retrying | None
     # The last ones.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from antichain.core.facts import NodeEnded, NodeRetrying
+from antichain.core.facts import NodeAsks, NodeEnded, NodeRetrying
 from antichain.views.frame import Line, frame
 from antichain.views.look import Look
 from antichain.views.summary import Summary, summary_lines
@@ -84,9 +84,9 @@ class Notebook:
         """
         self._show(frame(look, WIDTH, HEIGHT, memory=self._memory))
 
-    def note(self, event: NodeRetrying | NodeEnded) -> None:
+    def note(self, event: NodeAsks | NodeRetrying | NodeEnded) -> None:
         """
-        Failures are part of the frame.
+        Questions and failures are part of the frame.
         """
 
     def draw(self, look: Look) -> None:

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping
 from typing import Final, TextIO
 
-from antichain.core.facts import NodeEnded, NodeRetrying
+from antichain.core.facts import NodeAsks, NodeEnded, NodeRetrying
 from antichain.printable import printable
 from antichain.views.figures import time_text
-from antichain.views.frame import UNICODE, cause_text, clock, count_text, limit_text, plain
+from antichain.views.frame import UNICODE, cause_text, clock, count_text, limit_text, plain, question_text
 from antichain.views.look import Look
 from antichain.views.summary import Summary, summary_lines
 from antichain.views.watch import Display, Watch
@@ -22,6 +22,8 @@ LEAST_SECONDS: Final = 1.0
 MOST_SECONDS: Final = 30.0
 # Failures and retries with a line of their own; later ones are only counted.
 SHOWN_NOTES: Final = 20
+# The same for questions.
+SHOWN_QUESTIONS: Final = 20
 PLAIN_COLUMNS: Final = 110
 
 
@@ -90,6 +92,7 @@ class PlainLines:
         self._started_at = 0.0
         self._printed_at = 0.0
         self._notes = 0
+        self._questions = 0
 
     def begin(self, look: Look) -> None:
         """
@@ -99,10 +102,13 @@ class PlainLines:
         self._started_at = look.time
         self._print(0.0, f"{printable(look.head.label)}: run {printable(look.run_id)}, {nodes}")
 
-    def note(self, event: NodeRetrying | NodeEnded) -> None:
+    def note(self, event: NodeAsks | NodeRetrying | NodeEnded) -> None:
         """
-        Say that an attempt failed.
+        Say that a node asks, or that an attempt failed.
         """
+        if isinstance(event, NodeAsks):
+            self._note_question(event)
+            return
         self._notes += 1
         if self._notes > SHOWN_NOTES:
             return
@@ -114,6 +120,14 @@ class PlainLines:
             self._print(passed, f"{name}: failed ({printable(event.reason)}): {cause}", "31")
         if self._notes == SHOWN_NOTES:
             self._print(passed, "further failures and retries are only counted")
+
+    def _note_question(self, event: NodeAsks) -> None:
+        self._questions += 1
+        if self._questions <= SHOWN_QUESTIONS:
+            asked = question_text(event.text)
+            self._print(event.time - self._started_at, f"{printable(event.node)} asks: {asked}", "33")
+            if self._questions == SHOWN_QUESTIONS:
+                self._print(event.time - self._started_at, "further questions are only counted")
 
     def draw(self, look: Look) -> None:
         """
@@ -182,6 +196,8 @@ def standing_text(look: Look) -> str:
     parts += [f"{count:,} {state}" for state, count in look.states.items() if state != "succeeded"]
     if head.running:
         parts.append(f"{head.running:,} running")
+    if look.asking_count:
+        parts.append(f"{look.asking_count:,} waiting for an answer")
     parts += [f"{wait.nodes:,} waiting for {limit_text(wait.limit)}" for wait in look.waits]
     if look.retrying is not None:
         parts.append(f"{look.retrying.so_far:,} retried")

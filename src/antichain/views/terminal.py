@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
-from antichain.core.facts import NodeEnded, NodeRetrying
+from antichain.core.facts import NodeAsks, NodeEnded, NodeRetrying
 from antichain.views.frame import ASCII, UNICODE, Line, Signs, columns, frame
 from antichain.views.look import Look
 from antichain.views.summary import Summary, summary_lines
@@ -90,9 +90,9 @@ class Terminal:
             self._is_live = True
             self._captured = capture(self._stream, self)
 
-    def note(self, event: NodeRetrying | NodeEnded) -> None:
+    def note(self, event: NodeAsks | NodeRetrying | NodeEnded) -> None:
         """
-        Failures are part of the frame.
+        Questions and failures are part of the frame.
         """
 
     def draw(self, look: Look) -> None:

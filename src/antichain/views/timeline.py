@@ -20,6 +20,8 @@ from typing import Any, Final, TextIO, assert_never
 from antichain.core.facts import (
     Chunk,
     Event,
+    NodeAnswered,
+    NodeAsks,
     NodeEnded,
     NodeEntered,
     NodeReady,
@@ -48,8 +50,9 @@ ARROWS: Final = 5_000
 REMEMBERED: Final = 20_000
 # Upstream ids that a slice lists.
 LISTED: Final = 20
-# Characters of an error in a slice.
+# Characters of an error in a slice, and of a question.
 SHOWN_ERROR: Final = 500
+SHOWN_QUESTION: Final = 500
 # Bytes of a trace that are kept in memory.
 IN_MEMORY: Final = 4_000_000
 
@@ -503,6 +506,11 @@ class EventTrace:
                 self._ready(event)
             case NodeStarted():
                 self._start(event)
+            case NodeAsks():
+                asked = {"number": event.number, "text": legible(" ".join(event.text.split()), SHOWN_QUESTION)}
+                self._mark(event, f"asks: {event.node}", asked)
+            case NodeAnswered():
+                self._mark(event, f"answered: {event.node}", {"number": event.number})
             case NodeRetrying():
                 self._pause(event)
             case NodeEnded():
@@ -600,6 +608,11 @@ class EventTrace:
                 source = self._ended.get(before)
                 if source is not None:
                     self._sheet.arrow(*source, live.place, event.time)
+
+    def _mark(self, event: NodeAsks | NodeAnswered, name: str, args: Json) -> None:
+        place = self._known(event.node).place
+        if place is not None:
+            self._sheet.mark(place, name, event.time, {"node": legible(event.node, None), **args})
 
     def _pause(self, event: NodeRetrying) -> None:
         live = self._known(event.node)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from antichain.core.facts import (
     Event,
+    NodeAsks,
     NodeEnded,
     NodeRetrying,
     RunEnded,
@@ -42,9 +43,9 @@ class Display(Protocol):
         """
         ...
 
-    def note(self, event: NodeRetrying | NodeEnded) -> None:
+    def note(self, event: NodeAsks | NodeRetrying | NodeEnded) -> None:
         """
-        An attempt has failed.
+        A node asks a person, or an attempt has failed.
         """
         ...
 
@@ -108,7 +109,7 @@ class Watch:
 
     def _follow(self, event: Event) -> None:
         match event:
-            case NodeEnded() | NodeRetrying():
+            case NodeEnded() | NodeRetrying() | NodeAsks():
                 self._display.note(event)
             case RunStarted():
                 self._offset = event.time - self._clock()
