@@ -220,6 +220,7 @@ class Empty(Enum):
         (Empty, "has no members"),
         ([object], "cannot be chosen"),
         (Literal[b"x"], "cannot be chosen"),
+        ([1, "1"], "two choices read '1': give each a text of its own"),
     ],
 )
 def test_what_cannot_be_asked_for_is_said_before_anybody_is_asked(kind: Any, why: str) -> None:

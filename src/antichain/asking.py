@@ -357,7 +357,13 @@ def _reader_of_choices(choices: tuple[Any, ...]) -> _Reader:
     for choice in choices:
         if choice is not None and not isinstance(choice, (str, int, float, Enum)):
             raise _Unreadable(f"{shown(choice)} cannot be chosen: use texts, numbers, members of an Enum, None")
-    texts = [choice.name if isinstance(choice, Enum) else str(choice) for choice in choices]
+    texts = _texts_of(choices)
+    first: dict[str, Any] = {}
+    for choice, text in zip(choices, texts, strict=True):
+        other = first.setdefault(text, choice)
+        # A person sees texts, and of an answer that waits in a store its text is kept.
+        if type(other) is not type(choice) or other != choice:
+            raise _Unreadable(f"two choices read {text!r}: give each a text of its own")
 
     def read(given: Any) -> Any:
         for choice in choices:
