@@ -815,8 +815,12 @@ class Driver:
             if surroundings is not None:
                 surroundings.leave(token)
         if value is not _LAUNCHED:
-            self._note_suspension()
-            self._succeeded(node, attempt, value, self.clock())
+            if self._inline is not None:
+                self._note_suspension()
+            if self.core.flags[node] & _CONTAINER:
+                self._succeeded(node, attempt, value, self.clock())
+            else:
+                self.keeping.keep(node, attempt, value, self.clock(), None)  # type: ignore[union-attr]
         return _LAUNCHED
 
     async def _announce(self, node: int, attempt: int) -> None:

@@ -231,7 +231,7 @@ class RunJournal:
         """
         Make the fact that a node has its output.
         """
-        return Fact(FactKind.SUCCEEDED, path, attempt, reason, fingerprint, time.time(), seconds, payload=payload)
+        return Fact(FactKind.SUCCEEDED, path, attempt, reason, fingerprint, time.time(), seconds, 0.0, payload)
 
     def failure(self, path: str, attempt: int, reason: str, seconds: float, error: BaseException) -> Fact:
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from antichain.asking import Question, describe_question, plain_answer, read_answer
 from antichain.binding import MISSING, Binding
@@ -36,6 +36,18 @@ _CONTAINER: Final = int(Flag.CONTAINER)
 Listener = Callable[[BaseException | None], object]
 
 
+class Completed(NamedTuple):
+    """
+    An attempt that has completed, and ends once that is durable.
+    """
+
+    node: int
+    attempt: int
+    value: Any  # Any: the user's value
+    # None for its own output.
+    reason: int | None
+
+
 class Keeping:
     """
     Write each outcome of one run down before anything follows from it.
@@ -53,11 +65,12 @@ class Keeping:
         self.has_guards = any(kept.repeat == "never" for kept in self._planned)
         # What is known of the nodes that came while the run goes on; those of instances are used again.
         self._grown: dict[int, Kept] = {}
-        # Facts of this turn of the loop, and who has to hear of each: they go to the store together.
+        # Facts of this turn of the loop, and who has to hear of each, or whose output it is: they go to the store
+        # together.
         self._unsent: list[Fact] = []
-        self._hearing: list[Listener] = []
+        self._hearing: list[Listener | Completed] = []
         # What the store has decided and the run has not heard of: who has to hear, and what went wrong.
-        self._decided: deque[tuple[list[Listener], BaseException | None]] = deque()
+        self._decided: deque[tuple[list[Listener | Completed], BaseException | None]] = deque()
         self._is_called = False
         # How many questions the current attempt of a node has asked.
         self._questions: dict[int, tuple[int, int]] = {}
@@ -196,7 +209,7 @@ class Keeping:
 
     # ------------------------------------------------------------------ while it goes on
 
-    def _append(self, fact: Fact, then: Listener) -> None:
+    def _append(self, fact: Fact, then: Listener | Completed) -> None:
         """
         Write a fact down, with all others of this turn of the loop; *then* hears of it in a later one.
         """
@@ -233,7 +246,7 @@ class Keeping:
         if error is not None:
             self._driver.store_failed(error)
 
-    def _decide(self, hearing: list[Listener], error: BaseException | None) -> None:
+    def _decide(self, hearing: list[Listener | Completed], error: BaseException | None) -> None:
         """
         Take the store's word, in any thread.
         """
@@ -250,7 +263,10 @@ class Keeping:
         while self._decided:
             hearing, error = self._decided.popleft()
             for then in hearing:
-                then(error)
+                if then.__class__ is Completed:
+                    self._on_kept(then, error)
+                else:
+                    then(error)  # type: ignore[operator]
 
     def has_to_keep(self, node: int, reason: int | None) -> bool:
         """
@@ -281,36 +297,36 @@ class Keeping:
                     driver.attempt_failed(node, attempt, error, is_fallback=reason is not None)
                     return
                 journal.note_unstorable(path, error)
-        why = REASON_NAMES[OUTPUT if reason is None else reason]
-        fact = journal.success(path, attempt, why, kept.fingerprint, seconds, payload)
-        if not core.settle(node, attempt, now, OUTPUT if reason is None else reason):
+        code = OUTPUT if reason is None else reason
+        fact = journal.success(path, attempt, REASON_NAMES[code], kept.fingerprint, seconds, payload)
+        if not core.settle(node, attempt, now, code):
             driver.end_well(node, attempt, value, now, reason)
         elif not journal.waits:
             self._note(fact)
             driver.end_well(node, attempt, value, now, reason)
-        elif driver.is_alone:
-            self._keep_here(fact, node, attempt, value, reason)
+        elif not self._unsent and driver.is_alone:
+            self._keep_here(fact, Completed(node, attempt, value, reason))
         else:
-            self._append(fact, lambda error: self._on_kept(node, attempt, value, reason, error))
+            self._append(fact, Completed(node, attempt, value, reason))
 
-    def _keep_here(self, fact: Fact, node: int, attempt: int, value: Any, reason: int | None) -> None:
+    def _keep_here(self, fact: Fact, settled: Completed) -> None:
         """
         Wait for the store in the loop's thread: nothing else could go on meanwhile, and two changes of threads are
         saved.
         """
         try:
-            # What waits was there before.
-            is_kept = not self._unsent and self.journal.append_here([fact])
+            is_kept = self.journal.append_here([fact])
         except StoreError as error:
-            self._on_kept(node, attempt, value, reason, error)
+            self._on_kept(settled, error)
             return
         if is_kept:
-            self._on_kept(node, attempt, value, reason, None)
+            self._on_kept(settled, None)
         else:
-            self._append(fact, lambda error: self._on_kept(node, attempt, value, reason, error))
+            self._append(fact, settled)
 
-    def _on_kept(self, node: int, attempt: int, value: Any, reason: int | None, error: BaseException | None) -> None:
+    def _on_kept(self, settled: Completed, error: BaseException | None) -> None:
         driver = self._driver
+        node, attempt, value, reason = settled
         if error is None:
             driver.end_well(node, attempt, value, driver.clock(), reason)
             return

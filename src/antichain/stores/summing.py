@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from antichain.stores.protocol import Fact, FactKind, Header, RunLine
 
-__all__ = ["Summary", "line_of", "sum_up"]
+__all__ = ["Sum", "Summary", "line_of", "sum_up"]
 
 # What opens a path below a node: of a nested graph or of growth, and of an instance of a map.
 BELOW = ("/", "[")
@@ -30,28 +30,58 @@ class Summary:
     succeeded: int = 0
 
 
+class Sum:
+    """
+    Fold the facts of one run, in their order, as they come.
+    """
+
+    __slots__ = ("_count", "_ended", "_succeeded", "_updated_at", "size_bytes")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._ended = ""
+        self._updated_at = 0.0
+        # A dict is a set that keeps its order, so that what is forgotten is the same on every machine.
+        self._succeeded: dict[str, None] = {}
+        # Of all payloads.
+        self.size_bytes = 0
+
+    def add(self, facts: Iterable[Fact]) -> None:
+        """
+        Take in the next facts.
+        """
+        for kind, node, _, reason, _, at, _, _, payload in facts:
+            self._count += 1
+            self._updated_at = at
+            if payload is not None:
+                self.size_bytes += len(payload)
+            if kind is FactKind.SUCCEEDED:
+                self._succeeded[node] = None
+            elif kind is FactKind.FORGOTTEN:
+                below = tuple(node + sign for sign in BELOW)
+                self._succeeded = {
+                    each: None for each in self._succeeded if each != node and not each.startswith(below)
+                }
+            elif kind is FactKind.ENDED:
+                self._ended = reason
+            elif kind is FactKind.RESUMED:
+                self._ended = ""
+
+    @property
+    def summary(self) -> Summary:
+        """
+        Return what the facts so far come to.
+        """
+        return Summary(self._count, self._ended, self._updated_at, len(self._succeeded))
+
+
 def sum_up(facts: Iterable[Fact]) -> Summary:
     """
     Fold the facts of one run, in their order.
     """
-    count = 0
-    ended = ""
-    updated_at = 0.0
-    # A dict is a set that keeps its order, so that what is forgotten is the same on every machine.
-    succeeded: dict[str, None] = {}
-    for fact in facts:
-        count += 1
-        updated_at = fact.at
-        if fact.kind is FactKind.SUCCEEDED:
-            succeeded[fact.node] = None
-        elif fact.kind is FactKind.FORGOTTEN:
-            below = tuple(fact.node + sign for sign in BELOW)
-            succeeded = {node: None for node in succeeded if node != fact.node and not node.startswith(below)}
-        elif fact.kind is FactKind.ENDED:
-            ended = fact.reason
-        elif fact.kind is FactKind.RESUMED:
-            ended = ""
-    return Summary(count, ended, updated_at, len(succeeded))
+    found = Sum()
+    found.add(facts)
+    return found.summary
 
 
 def line_of(header: Header, summary: Summary, size_bytes: int, is_owned: bool) -> RunLine:

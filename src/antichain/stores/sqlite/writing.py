@@ -35,7 +35,7 @@ from antichain.stores.sqlite.reading import (
 )
 from antichain.stores.sqlite.rows import BLOB_BYTES, FactWriter, first_id, last_id
 from antichain.stores.sqlite.words import Locked, damaged, is_busy, store_error
-from antichain.stores.summing import Summary, sum_up
+from antichain.stores.summing import Sum, Summary, sum_up
 
 __all__ = ["Holder", "Writer"]
 
@@ -76,7 +76,7 @@ class Holder:
     What an `Ownership` carries: the run as its writer knows it.
     """
 
-    __slots__ = ("epoch", "facts", "failure", "has_added", "process", "released", "run", "run_id", "writer")
+    __slots__ = ("epoch", "facts", "failure", "has_added", "process", "released", "run", "run_id", "sum", "writer")
 
     def __init__(self, writer: Writer, run: int, run_id: str, epoch: int, next_number: int) -> None:
         self.writer = writer
@@ -89,6 +89,8 @@ class Holder:
         self.released = False
         # Something was added, and found again after all that was there before.
         self.has_added = False
+        # What all facts of the run come to, where this owner has added them all: nobody has to read them for that.
+        self.sum = Sum() if next_number == 1 else None
         self.process = os.getpid()
 
 
@@ -259,8 +261,11 @@ class Writer:
             row = run_row(connection, self.path, holder.run_id)
             if row is None or (row.id, row.state.epoch) != (holder.run, holder.epoch):
                 return
-            summary = sum_up(facts_of(connection, self.path, row, payloads=False))
-            size = connection.execute(SIZE, (first_id(row.id), last_id(row.id))).fetchone()[0]
+            if holder.sum is not None:
+                summary, size = holder.sum.summary, holder.sum.size_bytes
+            else:
+                summary = sum_up(facts_of(connection, self.path, row, payloads=False))
+                size = connection.execute(SIZE, (first_id(row.id), last_id(row.id))).fetchone()[0]
             self._set_state(connection, row, holder.epoch, row.state.owner, summary, size)
 
     # -- facts
@@ -381,6 +386,8 @@ class Writer:
             connection.execute(ADD_FACT, rows[0])
         else:
             connection.executemany(ADD_FACT, rows)
+        if holder.sum is not None:
+            holder.sum.add(facts)
         return None
 
     def _find_again(self, connection: Guarded, holder: Holder, before: int) -> None:
