@@ -355,13 +355,12 @@ def test_a_run_that_gives_the_hedge_up_ends_its_calls_too() -> None:
 
 
 def test_plain_function_is_hedged_in_threads_and_the_loser_is_counted_until_it_returns() -> None:
-    back, second = threading.Event(), threading.Event()
+    back, numbers = threading.Event(), itertools.count(1)
     threads: list[threading.Thread] = []
 
     def ask(question: str) -> str:
         threads.append(threading.current_thread())
-        if len(threads) == 2:
-            second.set()
+        if next(numbers) == 2:
             return f"{question}: second"
         assert back.wait(30)
         return f"{question}: first"
@@ -378,12 +377,10 @@ def test_plain_function_is_hedged_in_threads_and_the_loser_is_counted_until_it_r
 
 
 def test_a_loser_in_a_thread_sees_by_its_context_that_it_has_lost() -> None:
-    events: list[str] = []
-    stopped = threading.Event()
+    numbers, stopped = itertools.count(1), threading.Event()
 
     def ask(ctx: Context) -> str:
-        events.append("begun")
-        if len(events) == 2:
+        if next(numbers) == 2:
             return f"won in {ctx.node_id}"
         while not ctx.cancelled:
             stopped.wait(0.001)
@@ -410,12 +407,18 @@ def test_errors_of_threads_are_errors_of_calls() -> None:
 
 
 def test_cancelling_does_not_wait_for_threads() -> None:
-    back = threading.Event()
-    hedge = Hedge(lambda: back.wait(30), 0)
+    back, entered = threading.Event(), threading.Semaphore(0)
+
+    def body() -> None:
+        entered.release()
+        back.wait(30)
+
+    hedge = Hedge(body, 0)
 
     async def main() -> None:
         task = asyncio.ensure_future(hedge())
-        await asyncio.to_thread(wait_until, lambda: len(threading.enumerate()) > 2)
+        for _ in range(2):
+            assert await asyncio.to_thread(entered.acquire, timeout=30)
         task.cancel()
         await asyncio.wait({task})
         assert task.cancelled()

@@ -282,7 +282,7 @@ def test_errors_are_of_the_clients_classes(client: openai.OpenAI, provider: Fake
 def test_a_hang_is_a_timeout(client: openai.OpenAI, provider: FakeProvider) -> None:
     provider.failures = Failure("hang")
     with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=0.05).chat.completions.create(model="m", messages=user("Hi."))
+        client.with_options(timeout=0.5).chat.completions.create(model="m", messages=user("Hi."))
     provider.wait_idle()
     assert [(entry.outcome, entry.fault) for entry in provider.log] == [("client left", "hang")]
 
@@ -300,7 +300,7 @@ def test_a_stream_that_breaks_off_raises(client: openai.OpenAI, provider: FakePr
     provider.failures = Failure("stall")
     read.clear()
     with (
-        client.with_options(timeout=0.1).chat.completions.create(
+        client.with_options(timeout=0.5).chat.completions.create(
             model="m", messages=user("Hi."), stream=True
         ) as stream,
         pytest.raises(openai.APITimeoutError),

@@ -421,7 +421,7 @@ def test_an_opening_that_hangs_in_a_thread_is_left_after_the_grace() -> None:
     before = time.monotonic()
     with pytest.raises(RunFailed) as caught:
         graph.run(grace=0.2)
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 20
     assert any("was not closed" in str(error) for error in caught.value.exceptions)
     release.set()
     assert wait_until(lambda: log == ["closed"] and not our_threads())

@@ -371,7 +371,7 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_a_store_that_stays_locked_is_given_up(path: Path) -> None:
-    store = SqliteStore(path, timeout=0.1)
+    store = SqliteStore(path, synchronous="normal", timeout=0.1)
     mine, second = store.open("run", Header("run", "graph")), store.open("second", Header("second", "graph"))
     assert told_by(store, mine, succeeded("before")) is None
     with locked(path):

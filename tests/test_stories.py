@@ -400,7 +400,7 @@ def test_drop_in_gather_makes_four_calls_at_once_and_leaves_none_running(
         assert last.ended_at is not None
         assert hung.ended_at < last.ended_at
         # The provider hears of it a little later than those who wait for its place.
-        calls[calls.index(hung)] = replace(hung, ended_at=hung.ended_at - 0.1)
+        calls[calls.index(hung)] = replace(hung, ended_at=hung.ended_at - 0.5)
         assert 2 <= most_at_once(calls) <= 4
 
 

@@ -127,8 +127,8 @@ def test_a_thread_that_overruns_its_timeout_fails_on_time_and_is_named(gate: Gat
     graph.add("after", lambda: 1, depends_on=["hangs"])
     graph.add("beside", lambda: 2)
     before = time.monotonic()
-    result = graph.run(on_error="continue", grace=5)
-    assert time.monotonic() - before < 3
+    result = graph.run(on_error="continue", grace=60)
+    assert time.monotonic() - before < 20
     node = result.nodes["hangs"]
     assert (node.state, node.reason, node.abandoned) == ("failed", "timeout", True)
     assert result.abandoned == ("hangs",)
@@ -202,7 +202,7 @@ def test_a_thread_that_does_not_end_in_its_grace_is_left(gate: Gate) -> None:
     before = time.monotonic()
     with pytest.raises(RunFailed) as caught:
         graph.run(grace=0.2)
-    assert time.monotonic() - before < 3
+    assert time.monotonic() - before < 20
     node = caught.value.result.nodes["hangs"]
     assert (node.state, node.abandoned) == ("cancelled", True)
 

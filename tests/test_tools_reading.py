@@ -445,9 +445,9 @@ def test_reading_is_linear_in_what_is_given() -> None:
         given = {"rows": [{"a": 1, "b": 2}] * count}
         best = float("inf")
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             Tool(f).read(given)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     seconds(100)
