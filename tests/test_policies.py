@@ -435,6 +435,7 @@ def test_possible_options_have_no_faults() -> None:
         "isolation": "task",
         "store": "runs.db",
         "durability": "relaxed",
+        "redact": str,
         "tracer": None,
         "ask": input,
     }
@@ -464,6 +465,7 @@ def test_possible_options_have_no_faults() -> None:
         ("store", 7, "bad-policy"),
         ("store", Shelf, "bad-policy"),
         ("durability", "none", "bad-policy"),
+        ("redact", "s3cret", "bad-policy"),
         ("tracer", object(), "bad-policy"),
         ("ask", "yes", "bad-policy"),
         ("max_concurency", 3, "unknown-option"),
@@ -498,6 +500,7 @@ def test_any_other_id_is_refused_where_the_run_is_kept(run_id: Any) -> None:
 
 def test_durability_of_a_run_that_is_not_kept_is_refused_unless_the_graph_says_it() -> None:
     assert "add store=" in check_storing({"durability": "relaxed"}, {})[0].message
+    assert "redact=" in check_storing({"redact": str}, {})[0].message
     assert check_storing({}, {"durability": "relaxed"}) == []
     assert check_storing({"durability": "relaxed", "store": None}, {"store": "runs.db"}) == []
 
@@ -515,8 +518,8 @@ def test_a_wrong_store_is_named_at_the_graph_and_at_the_call() -> None:
 
 
 def test_possible_options_of_resume_have_no_faults() -> None:
-    """Every run option but the id, and three of its own."""
-    own = {"answers": {"ok": None}, "on_change": "rerun", "take_over": True}
+    """Every run option but the id, and four of its own."""
+    own = {"answers": {"ok": None}, "inputs": {"token": "t"}, "on_change": "rerun", "take_over": True}
     assert RUN_OPTIONS | own.keys() == RESUME_OPTIONS
     assert not RUN_OPTIONS & own.keys(), "inputs may have these names"
     given = {"store": "runs.db", "max_concurrent": 2, "deadline": None, **own}

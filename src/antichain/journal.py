@@ -9,22 +9,23 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from antichain.errors import NotStorable, StoreDamaged
+from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged
 from antichain.policies import UNSET
 from antichain.stores import Fact, FactKind, Header, Ownership, Store
-from antichain.stores.codec import annotation_of, decode, encode, encode_error
-from antichain.stores.codec.form import LABELLED
+from antichain.stores.codec import BeyondLimits, Encoding, annotation_of, encode
+from antichain.stores.codec.form import LABELLED, TAGGED
 
 __all__ = [
     "DECISION",
     "GIVE_UP",
     "RUN_AGAIN",
+    "Inputs",
     "Known",
     "RunJournal",
-    "check_readable",
     "forget",
+    "name_fault",
     "read_inputs",
     "read_known",
 ]
@@ -37,8 +38,9 @@ GIVE_UP: Final = "fail"
 # The question about such an attempt; those of the node itself count from 1.
 DECISION: Final = 0
 
-# A plain number: looked at for every output.
+# Plain numbers: looked at for every output.
 _LABELLED: Final = int(LABELLED)
+_TAGGED: Final = int(TAGGED)
 
 Done = Callable[[BaseException | None], object]
 
@@ -119,39 +121,48 @@ def forget(known: dict[str, Known], path: str) -> None:
         del known[each]
 
 
-def read_inputs(header: Header) -> dict[str, Any]:
+class Inputs(NamedTuple):
+    """
+    What a stored run was given.
+    """
+
+    # By name; what was redacted, as it is stored.
+    values: dict[str, Any]
+    # The names of those that were redacted: they have to be given again.
+    withheld: tuple[str, ...] = ()
+    # Whether the run began with redact=.
+    is_redacted: bool = False
+
+
+def read_inputs(header: Header, encoding: Encoding) -> Inputs:
     """
     Return the inputs that a stored run was given.
 
     Raises:
         StoreDamaged: they cannot be read.
     """
-    inputs = decode(header.inputs) if header.inputs else {}
-    if not isinstance(inputs, dict) or not all(isinstance(name, str) for name in inputs):
-        raise StoreDamaged(f"the inputs of run {header.run_id!r} are no inputs: the store is damaged.")
-    return inputs
+    match encoding.read(header.inputs) if header.inputs else {}:
+        case dict(values) if _are_names(values):
+            return Inputs(values)
+        # Of a run with redact=; whoever does not know of it refuses this.
+        case [dict(values), [*withheld]] if _are_names([*values, *withheld]):
+            return Inputs(values, tuple(withheld), is_redacted=True)
+        case _:
+            raise StoreDamaged(f"the inputs of run {header.run_id!r} are no inputs: the store is damaged.")
 
 
-def check_readable(data: bytes, annotation: Any) -> None:  # Any: an annotation
+def _are_names(names: Iterable[object]) -> bool:
+    return all(isinstance(name, str) for name in names)
+
+
+def name_fault(encoding: Encoding, what: str, name: str) -> Fault | None:
     """
-    Make sure that what was encoded can be read back as what it was, by what its node says that it returns.
-
-    Raises:
-        NotStorable: it cannot.
+    Say that a name, by which something is found in a store, holds what is to be redacted; None if it does not.
     """
-    if not data[0] & _LABELLED:
-        return
-    try:
-        again = encode(decode(data, annotation))
-    except StoreDamaged as error:
-        problem = f"it could not be read back as {annotation!r}, which the node says it returns ({error})"
-        raise NotStorable("output", problem) from None
-    if again != data:
-        raise NotStorable(
-            "output",
-            "it holds objects of classes that the node does not name, so it could not be read back as what it is. "
-            "Say what the node returns (`-> Answer`, `-> list[Answer]`), return plain data, or use persist=False",
-        )
+    if not encoding.changes(name):
+        return None
+    text = f"{what} ({encoding.redacted(name)!r}) holds what redact= replaces, and names are stored as they are: "
+    return Fault("secret-name", f"{text}use another one, and for the items of a map a key= without it.")
 
 
 class RunJournal:
@@ -168,6 +179,7 @@ class RunJournal:
         waits: bool = True,
         reruns: bool = False,
         recomputes: bool = False,
+        encoding: Encoding | None = None,
     ) -> None:
         self.store = store
         self._ownership: Ownership | None = ownership
@@ -180,6 +192,10 @@ class RunJournal:
         # Whether an output that cannot be stored is made again when the run goes on; else its node fails.
         self.recomputes = recomputes
         self._unstorable: set[str] = set()
+        self.encoding = Encoding() if encoding is None else encoding
+        # Where nothing has been chosen, nothing is looked up for each value.
+        self._encode = encode if self.encoding.is_plain else self.encoding.value
+        self._checked = _LABELLED if self.encoding.redact is None else _LABELLED | _TAGGED
         # What functions say that they return, by the function's identity: the plan keeps them alive.
         self._annotations: dict[int, Any] = {}
         self._append_now = getattr(store, "append_now", None)
@@ -237,7 +253,7 @@ class RunJournal:
         """
         Make the fact that a node has failed.
         """
-        payload = encode_error(error)
+        payload = self.encoding.error(error)
         return Fact(FactKind.FAILED, path, attempt, reason, "", time.time(), seconds, payload=payload)
 
     def retrying(self, path: str, attempt: int, seconds: float, delay: float, error: BaseException) -> Fact:
@@ -245,9 +261,19 @@ class RunJournal:
         Make the fact that an attempt has failed and another will follow.
         """
         now = time.time()
-        return Fact(
-            FactKind.RETRYING, path, attempt, "error", "", now, seconds, until=now + delay, payload=encode_error(error)
-        )
+        payload = self.encoding.error(error)
+        return Fact(FactKind.RETRYING, path, attempt, "error", "", now, seconds, until=now + delay, payload=payload)
+
+    def check_name(self, path: str, version: str) -> None:
+        """
+        Make sure that nothing of the name of a node is to be redacted: what has completed is found by it.
+
+        Raises:
+            GraphError: something is.
+        """
+        fault = name_fault(self.encoding, "the id of a node", path) or name_fault(self.encoding, "version=", version)
+        if fault is not None:
+            raise GraphError(fault)
 
     # -- values
 
@@ -258,9 +284,9 @@ class RunJournal:
         Raises:
             NotStorable: it cannot be stored, or could not be read back as what it is.
         """
-        data = encode(value, name="output")
-        if data[0] & _LABELLED:
-            check_readable(data, self._annotation_of(function))
+        data = self._encode(value)
+        if data[0] & self._checked:
+            self.encoding.check(data, self._annotation_of(function))
         return data
 
     def decode(self, fact: Fact, function: Any) -> Any:
@@ -271,7 +297,12 @@ class RunJournal:
             StoreDamaged: it cannot be read as what the node says it returns.
         """
         try:
-            return decode(fact.payload or b"", self._annotation_of(function))
+            return self.encoding.read(fact.payload or b"", self._annotation_of(function))
+        except BeyondLimits as error:
+            raise StoreDamaged(
+                f"the stored output of node {fact.node!r} cannot be read: {error}. Give the store the limits that it "
+                "was written with: SqliteStore(path, limits=ValueLimits(…))."
+            ) from error
         except StoreDamaged as error:
             raise StoreDamaged(
                 f"the stored output of node {fact.node!r} cannot be read as what the node returns now: {error}. "

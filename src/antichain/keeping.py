@@ -19,7 +19,7 @@ from antichain.growth import Kept
 from antichain.journal import DECISION, GIVE_UP, RUN_AGAIN, Known, RunJournal
 from antichain.plan import Plan
 from antichain.policies import Settled
-from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint
+from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint, read_fingerprint
 from antichain.shape import Flag, order, with_start_edges
 from antichain.stores import Fact, FactKind
 from antichain.stores.codec import decode, encode
@@ -144,6 +144,8 @@ class Keeping:
         Raises:
             GraphError: it has completed, and is another one now. StoreDamaged: its output cannot be read.
         """
+        if self.journal.encoding.redact is not None:
+            self.journal.check_name(path, read_fingerprint(kept.fingerprint).version)
         self._grown[node] = kept
         before = self.journal.known.get(path)
         if before is None:
@@ -190,22 +192,30 @@ class Keeping:
         """
         Return what has to be known of the instance of a mapped stage for *item*.
         """
-        fingerprint = instance_fingerprint(self.fingerprint(stage), item)
+        fingerprint = instance_fingerprint(self.fingerprint(stage), self._as_kept(item))
         return Kept(fingerprint, policies.persist, policies.repeat, function)
 
     def asked_for(self, node: int, inputs: Mapping[str, Any], plan: Plan) -> Kept:
         """
         Return what has to be known of a graph or function that the body of *node* runs.
         """
-        return Kept(inside_fingerprint(self.fingerprint(node), inputs, plan))
+        given = {name: self._as_kept(value) for name, value in inputs.items()}
+        return Kept(inside_fingerprint(self.fingerprint(node), given, plan))
 
     def step(self, stream: int, name: str, needs: Sequence[str], inputs: Any, policies: Settled, function: Any) -> Kept:
         """
         Return what has to be known of a step that has arrived in a stream.
         """
-        described = {"id": name, "needs": list(needs), "inputs": inputs}
+        described = {"id": name, "needs": list(needs), "inputs": self._as_kept(inputs)}
         fingerprint = inside_fingerprint(self.fingerprint(stream), described)
         return Kept(fingerprint, policies.persist, policies.repeat, function)
+
+    def _as_kept(self, value: Any) -> Any:
+        """
+        Return a value as it is when the run goes on: what was redacted then must be what it is now.
+        """
+        encoding = self.journal.encoding
+        return value if encoding.redact is None else encoding.as_kept(value)
 
     # ------------------------------------------------------------------ while it goes on
 
@@ -472,7 +482,7 @@ class Keeping:
         if before is None or question.number not in before.answered:
             return False, None
         asked = before.asked.get(question.number)
-        if asked is not None and decode(asked) != describe_question(question):
+        if asked is not None and decode(asked) != decode(self._asking(question)):
             return False, None
         return True, read_answer(question.type, decode(before.answered[question.number]))
 
@@ -481,7 +491,7 @@ class Keeping:
         Write a question down that nobody answers now.
         """
         before = self.journal.known.get(question.node)
-        payload = encode(describe_question(question))
+        payload = self._asking(question)
         if before is None or before.asked.get(question.number) != payload:
             self._note(Fact(FactKind.ASKED, question.node, question.number, at=time.time(), payload=payload))
         self.open_questions.append(question)
@@ -492,9 +502,23 @@ class Keeping:
         Write an answer down that somebody has just given, so that nobody is asked again.
         """
         now = time.time()
-        asked, given = encode(describe_question(question)), encode(plain_answer(question.type, answer))
+        plain = plain_answer(question.type, answer)
+        asked, given = self._asking(question), self.journal.encoding.own(plain, "an answer")
         self._note(Fact(FactKind.ASKED, question.node, question.number, at=now, payload=asked))
         self._note(Fact(FactKind.ANSWERED, question.node, question.number, at=now, payload=given))
+
+    def _asking(self, question: Question) -> bytes:
+        """
+        Encode what is kept of a question. Its choices are: the answer is one of them.
+        """
+        described, encoding = describe_question(question), self.journal.encoding
+        # Ours: what stands in it is in the names of nodes already.
+        if question.number == DECISION:
+            return encode(described)
+        if any(map(encoding.changes, described["choices"] or ())):
+            problem = "one of its choices holds what redact= replaces, and what is chosen could not be told any more"
+            raise NotStorable("a question", f"{problem}: give the choices other names")
+        return encoding.own(described)
 
     # ------------------------------------------------------------------ the end
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any, NamedTuple
 
 from antichain.asking import Question, plain_answer, question_of, read_answer
 from antichain.core.states import OUTPUTS, REASON_NAMES
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged, named, shown
-from antichain.journal import Known, RunJournal, check_readable, forget, read_inputs, read_known
+from antichain.journal import Inputs, Known, RunJournal, forget, name_fault, read_inputs, read_known
 from antichain.keeping import Keeping, kept_of
 from antichain.plan import Plan, check_inputs
 from antichain.resuming.wiring import describe_wiring
 from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
-from antichain.stores.codec import annotation_of, decode, encode
+from antichain.stores.codec import Encoding, annotation_of, decode, digest, encode, encoding_of
 from antichain.stores.codec.form import LABELLED
 
 __all__ = ["Reopened", "open_run", "reopen_run"]
@@ -30,17 +31,21 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
     Begin the journal of a new run; returns the plan with what its nodes took in earlier runs.
 
     Raises:
-        GraphError: an input or a given output cannot be stored. StoreError: the store cannot be used; RunExists: it has
-        such a run.
+        GraphError: an input or a given output cannot be stored, or a name holds a secret. StoreError: the store cannot
+        be used; RunExists: it has such a run.
     """
     store = open_store(options["store"])
+    encoding = encoding_of(store, options.get("redact"))
+    wiring = describe_wiring(plan)
+    _check_names(plan, wiring, run_id, encoding)
     given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
-    payloads = {name: _encoded_output(plan, name, value) for name, value in given.items()}
-    header = Header(run_id, plan.name, "", time.time(), _encoded_inputs(inputs, plan), encode(describe_wiring(plan)))
+    payloads = {name: _encoded_output(plan, name, value, encoding) for name, value in given.items()}
+    told = encode(wiring, compress=encoding.compress)
+    header = Header(run_id, plan.name, "", time.time(), _encoded_inputs(inputs, plan, encoding), told)
     plan = _with_history(plan, store, options)
     ownership = store.open(run_id, header)
     try:
-        journal = _journal(store, ownership, options)
+        journal = _journal(store, ownership, options, encoding)
         keeping = Keeping(plan, journal)
         facts = [keeping.given(name, payload) for name, payload in payloads.items()]
         if plan.targets is not None or options.get("outputs"):
@@ -63,8 +68,33 @@ def _with_history(plan: Plan, store: Store, options: Mapping[str, Any]) -> Plan:
     return plan.with_costs(durations(store, plan.name))
 
 
+def _check_names(plan: Plan, wiring: Mapping[str, Any], run_id: str, encoding: Encoding) -> None:
+    """
+    Make sure that nothing is to be redacted of what is stored as it is.
+    """
+    if encoding.redact is None:
+        return
+    graphs = wiring.get("graphs", [])
+    names = {*plan.ids, *(name for ids, *_ in graphs for name in ids)}
+    versions = {node.policies.version for node in plan.nodes if node.policies.version}
+    versions.update(each[3] for *_, special in graphs for each in special)
+    found = [
+        name_fault(encoding, "the id of the run", run_id),
+        name_fault(encoding, "the name of the graph", plan.name),
+        *(name_fault(encoding, "the id of a node", name) for name in sorted(names)),
+        *(name_fault(encoding, "version=", version) for version in sorted(versions)),
+    ]
+    faults = [each for each in found if each is not None]
+    if faults:
+        raise GraphError(faults, encoding.redacted(plan.name))
+
+
 def _journal(
-    store: Store, ownership: Ownership, options: Mapping[str, Any], known: Mapping[str, Known] | None = None
+    store: Store,
+    ownership: Ownership,
+    options: Mapping[str, Any],
+    encoding: Encoding,
+    known: Mapping[str, Known] | None = None,
 ) -> RunJournal:
     return RunJournal(
         store,
@@ -74,6 +104,7 @@ def _journal(
         reruns=options.get("on_change") == "rerun",
         # No option of users: of whoever keeps runs without having been asked to.
         recomputes=bool(options.get("recomputes")),
+        encoding=encoding,
     )
 
 
@@ -104,15 +135,18 @@ def reopen_run(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Reopened:
     Go on with the journal of a run.
 
     Raises:
-        GraphError: a completed node has changed, or an answer answers nothing. StoreError: the store cannot be used;
+        GraphError: a completed node has changed, an answer answers nothing, or an input that was redacted is not given
+        again. StoreError: the store cannot be used;
         UnknownRun: it has no such run; RunOwned: somebody else is at it.
     """
     store = open_store(options["store"])
+    encoding = encoding_of(store, options.get("redact"))
+    _check_names(plan, describe_wiring(plan) if encoding.redact is not None else {}, run_id, encoding)
     given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
-    payloads = {name: _encoded_output(plan, name, value) for name, value in given.items()}
+    payloads = {name: _encoded_output(plan, name, value, encoding) for name, value in given.items()}
     ownership = store.open(run_id, take_over=bool(options.get("take_over")))
     try:
-        return _reopened(plan, store, ownership, options, given, payloads)
+        return _reopened(plan, store, ownership, options, given, payloads, encoding)
     except BaseException:
         store.release(ownership)
         raise
@@ -125,25 +159,63 @@ def _reopened(
     options: Mapping[str, Any],
     given: Mapping[str, Any],
     payloads: Mapping[str, bytes],
+    encoding: Encoding,
 ) -> Reopened:
     stored = store.read(ownership.run_id)
     known, status = read_known(stored.facts)
-    inputs = read_inputs(stored.header)
+    kept = read_inputs(stored.header, encoding)
     plan = _as_narrow(plan, stored.facts)
     reruns = options.get("on_change") == "rerun"
-    facts = _compare(plan, stored.header, known, payloads, reruns=reruns)
+    facts = _compare(plan, stored.header, known, payloads, encoding, reruns=reruns)
+    answers = options.get("answers") or {}
+    is_finished = status == "succeeded" and not facts and not answers and not given
+    again = options.get("inputs") or {}
+    inputs = _given_again(plan, ownership.run_id, kept, again, encoding, is_finished=is_finished)
     inputs = _taken_inputs(plan, stored.header, inputs, given)
     for fact in facts:
         forget(known, fact.node)
-    facts += _answered(ownership.run_id, known, options.get("answers") or {}, plan.name)
-    journal = _journal(store, ownership, options, known)
+    facts += _answered(ownership.run_id, known, answers, plan.name, encoding)
+    journal = _journal(store, ownership, options, encoding, known)
     plan = _with_history(plan, store, options)
-    is_finished = status == "succeeded" and not facts and not given
     keeping = Keeping(plan, journal, is_finished=is_finished)
     if not is_finished:
         begun = Fact(FactKind.RESUMED, reason="running", at=time.time())
         _write(journal, [begun, *facts, *(keeping.given(name, payload) for name, payload in payloads.items())])
     return Reopened(plan, keeping, inputs, {**given})
+
+
+def _given_again(
+    plan: Plan, run_id: str, kept: Inputs, again: Mapping[str, Any], encoding: Encoding, *, is_finished: bool
+) -> dict[str, Any]:
+    """
+    Return the inputs with which a run goes on: those that are kept, and those that were redacted and are given again.
+
+    Raises:
+        GraphError: one of these is missing or another one, or the run would not be redacted any more.
+    """
+    faults = []
+    if kept.is_redacted and encoding.redact is None and not is_finished:
+        why = f"run {run_id!r} began with redact=, and what it stores now would not be redacted"
+        faults.append(Fault("bad-policy", f"{why}: resume it with redact= (redact=str stores everything as it is)."))
+    for name in kept.withheld:
+        if name not in again and not is_finished:
+            why = f"input {name!r} of run {run_id!r} held what redact= replaced, so it is not in the store as it was"
+            faults.append(Fault("missing-input", f"{why}: give it again, resume(…, inputs={{{name!r}: …}})."))
+    for name, value in again.items():
+        if name not in kept.withheld:
+            names = named(kept.withheld) if kept.withheld else "none"
+            text = f"inputs= names {shown(name)}, but a run goes on with the inputs that are kept with it. Only what "
+            faults.append(Fault("unused-input", f"{text}redact= replaced in them is given again; here: {names}."))
+        elif encoding.redact is not None and not _is_as_kept(plan, name, value, kept.values[name], encoding):
+            text = f"input {name!r} is not what run {run_id!r} began with, also apart from what redact= replaces"
+            faults.append(Fault("bad-policy", f"{text}: give it as it was, or start a new run."))
+    if faults:
+        raise GraphError(faults, plan.name)
+    return {**kept.values, **again}
+
+
+def _is_as_kept(plan: Plan, name: str, value: Any, kept: Any, encoding: Encoding) -> bool:
+    return digest(encoding.read(_encoded(value, f"input {name!r}", plan, encoding))) == digest(kept)
 
 
 def _taken_inputs(plan: Plan, header: Header, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,7 +251,13 @@ def _as_narrow(plan: Plan, facts: Iterable[Fact]) -> Plan:
 
 
 def _compare(
-    plan: Plan, header: Header, known: Mapping[str, Known], payloads: Mapping[str, bytes], *, reruns: bool
+    plan: Plan,
+    header: Header,
+    known: Mapping[str, Known],
+    payloads: Mapping[str, bytes],
+    encoding: Encoding,
+    *,
+    reruns: bool,
 ) -> list[Fact]:
     """
     Look what has changed of the nodes that have completed; return the facts that make them run again.
@@ -194,7 +272,7 @@ def _compare(
         is_given = fact.reason == REASON_NAMES[OUTPUTS]
         # What was given has no wiring.
         completed[path] = "" if is_given else fact.fingerprint
-        if is_given and fact.payload == payloads.get(path):
+        if is_given and path in payloads and encoding.is_same(fact.payload or b"", payloads[path]):
             replaced.discard(path)
     changes = compare(plan, decode(header.wiring) if header.wiring else {}, completed, replaced=replaced)
     faults = changes.faults()
@@ -204,7 +282,9 @@ def _compare(
     return [Fact(FactKind.FORGOTTEN, path, at=now) for path in changes.forgotten()] if reruns else []
 
 
-def _answered(run_id: str, known: Mapping[str, Known], answers: Mapping[str, Any], graph: str) -> list[Fact]:
+def _answered(
+    run_id: str, known: Mapping[str, Known], answers: Mapping[str, Any], graph: str, encoding: Encoding
+) -> list[Fact]:
     """
     Read the answers to questions that are open; the first of a node that has several.
     """
@@ -224,13 +304,14 @@ def _answered(run_id: str, known: Mapping[str, Known], answers: Mapping[str, Any
         try:
             question = question_of(run_id, path, number, decode(known[path].asked[number]))
             given = plain_answer(question.type, read_answer(question.type, _plain(question, answer)))
-        except ValueError as why:
+            payload = encoding.own(given, f"the answer to node {path!r}")
+        except (ValueError, NotStorable) as why:
             text = f"answers={{{path!r}: …}}: {why}."
             faults.append(Fault("bad-answer", text, path, (path,)))
             continue
-        fact = Fact(FactKind.ANSWERED, path, number, at=now, payload=encode(given))
-        known[path].take(fact)
-        facts.append(fact)
+        # The run goes on with what was given, also where that is not what is stored.
+        known[path].take(Fact(FactKind.ANSWERED, path, number, at=now, payload=encode(given)))
+        facts.append(Fact(FactKind.ANSWERED, path, number, at=now, payload=payload))
     if faults:
         raise GraphError(faults, graph)
     return facts
@@ -244,25 +325,34 @@ def _plain(question: Question, answer: Any) -> Any:
     return str(answer) if is_choice else answer
 
 
-def _encoded_output(plan: Plan, name: str, value: Any) -> bytes:
+def _encoded_output(plan: Plan, name: str, value: Any, encoding: Encoding) -> bytes:
     """
     Encode an output that is given in place of what a node returns, as which it is read back.
     """
     what = f"outputs[{name!r}]"
-    data = _encoded(value, what, plan)
+    data = _encoded(value, what, plan, encoding)
     try:
-        check_readable(data, annotation_of(kept_of(plan, plan.index[name]).function))
+        encoding.check(data, annotation_of(kept_of(plan, plan.index[name]).function))
     except NotStorable as error:
         raise GraphError(Fault("not-storable", f"{what}: {error}.", name), plan.name) from error
     return data
 
 
-def _encoded_inputs(inputs: Mapping[str, Any], plan: Plan) -> bytes:
+def _encoded_inputs(inputs: Mapping[str, Any], plan: Plan, encoding: Encoding) -> bytes:
     """
     Encode the inputs of a run, which nobody's annotation reads back: plain data only.
+
+    Those that are redacted are named beside them: they are given again when the run goes on.
     """
+    withheld = []
     for name, value in inputs.items():
-        data = _encoded(value, f"input {name!r}", plan)
+        data = _encoded(value, f"input {name!r}", plan, encoding)
+        if encoding.redact is not None:
+            fault = name_fault(encoding, "the name of an input", name)
+            if fault is not None:
+                raise GraphError(fault, plan.name)
+            if data != _encoded(value, f"input {name!r}", plan, replace(encoding, redact=None)):
+                withheld.append(name)
         if data[0] & LABELLED:
             text = (
                 f"input {name!r} holds objects of classes, which could not be read back as what they are: "
@@ -270,12 +360,13 @@ def _encoded_inputs(inputs: Mapping[str, Any], plan: Plan) -> bytes:
                 "make the objects."
             )
             raise GraphError(Fault("not-storable", text), plan.name)
-    return _encoded(dict(inputs), "the inputs", plan)
+    told = dict(inputs) if encoding.redact is None else [dict(inputs), withheld]
+    return _encoded(told, "the inputs", plan, encoding)
 
 
-def _encoded(value: Any, name: str, plan: Plan) -> bytes:
+def _encoded(value: Any, name: str, plan: Plan, encoding: Encoding) -> bytes:
     try:
-        return encode(value, name=name)
+        return encoding.value(value, name)
     except NotStorable as error:
         text = (
             f"{error}. A run that is kept is given plain data: pass what cannot be stored (a client, a connection) as "

@@ -42,6 +42,7 @@ class GraphOptions(TypedDict, total=False):
     outputs: Mapping[str, Any] | None  # Any: the user's values
     store: Any  # Any: a path, or a Store, which lives further down the road
     durability: Durability
+    redact: Callable[[str], str] | None
     run_id: str | None
     seed: int | None
     listeners: Iterable[Callable[[Any], object]] | None  # Any: an event
@@ -65,6 +66,7 @@ class ResumeOptions(RunOptions, total=False):
     """
 
     answers: Mapping[str, Any] | None  # Any: whatever answers the question of a node
+    inputs: Mapping[str, Any] | None  # Any: the user's values
     on_change: OnChange
     take_over: bool
 
@@ -114,10 +116,9 @@ def check_storing(call: Mapping[str, Any], standing: Mapping[str, Any]) -> list[
     chosen = {**standing, **{name: value for name, value in call.items() if value is not None}}
     if chosen.get("store") is not None:
         return [] if chosen.get("run_id") is None else _id_faults(chosen["run_id"])
-    if call.get("durability") is None:
-        return []
-    why = "but this run is not kept: add store=, or remove it"
-    return [Fault("bad-policy", f"durability={shown(call['durability'])} says how a run is kept, {why}.")]
+    why = "says how a run is kept, but this run is not kept: add store=, or remove it"
+    said = [name for name in ("durability", "redact") if call.get(name) is not None]
+    return [Fault("bad-policy", f"{name}={shown(call[name])} {why}.") for name in said]
 
 
 def check_resume(run_id: object, options: Mapping[str, Any], standing: Mapping[str, Any]) -> list[Fault]:
@@ -132,7 +133,7 @@ def check_resume(run_id: object, options: Mapping[str, Any], standing: Mapping[s
         faults.append(Fault("bad-policy", text))
     for name, value in options.items():
         if name not in RESUME_OPTIONS:
-            hint = suggestion(name, RESUME_OPTIONS) or " The inputs of a run are kept with it: resume() takes none."
+            hint = suggestion(name, RESUME_OPTIONS) or " The inputs of a run are kept with it."
             faults.append(Fault("unknown-option", f"{name}= is not an option of resume().{hint}"))
         elif value is not None and name != "run_id":
             faults.extend(_value_faults(name, value))
@@ -203,11 +204,16 @@ _FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"use a path, e.g. 'runs.db', or an object with the methods of a Store: {', '.join(_STORE_METHODS)}",
     ),
     "durability": (lambda v: v in get_args(Durability), "use 'commit' or 'relaxed'"),
+    "redact": (callable, "use a function from text to text, e.g. antichain.stores.redact_values(token)"),
 }
 _RESUME_FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "answers": (
         lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v),
         "use a dict from the ids of nodes that ask to answers",
+    ),
+    "inputs": (
+        lambda v: isinstance(v, Mapping) and all(isinstance(name, str) for name in v),
+        "use a dict from the names of inputs that redact= has replaced to values",
     ),
     "on_change": (lambda v: v in get_args(OnChange), "use 'refuse' or 'rerun'"),
     "take_over": (lambda v: isinstance(v, bool), "use True or False"),

@@ -6,11 +6,12 @@ Reading order: `protocol` (what a store is), `codec` (how values become bytes), 
 
 from typing import TYPE_CHECKING, Any
 
-from antichain.stores.memory import MemoryStore
+from antichain.stores.codec import ValueLimits, redact_values
 from antichain.stores.opening import open_store
 from antichain.stores.protocol import AppendsNow, Fact, FactKind, Header, Journal, Ownership, RunLine, Store
 
 if TYPE_CHECKING:
+    from antichain.stores.memory import MemoryStore as MemoryStore
     from antichain.stores.sqlite.store import SqliteStore as SqliteStore
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "RunLine",
     "SqliteStore",
     "Store",
+    "ValueLimits",
     "open_store",
+    "redact_values",
 ]
 
 
@@ -33,4 +36,8 @@ def __getattr__(name: str) -> Any:  # Any: the protocol of modules
         from antichain.stores.sqlite.store import SqliteStore  # sqlite3 is loaded when it is used
 
         return SqliteStore
+    if name == "MemoryStore":
+        from antichain.stores.memory import MemoryStore  # whoever has a file needs no other store
+
+        return MemoryStore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from antichain.errors import OwnershipLost, RunExists, RunOwned, StoreError, UnknownRun, suggestion
+from antichain.stores.codec import DEFAULT_LIMITS, ValueLimits, encoding_of
 from antichain.stores.limits import check_fact, check_header
 from antichain.stores.protocol import Fact, Header, Journal, Ownership, RunLine
 from antichain.stores.summing import line_of, sum_up
@@ -37,7 +38,8 @@ class MemoryStore:
     """
     Keep journals as long as this object lives.
 
-    *done* of `append` is called in the caller's thread, before `append` returns.
+    *done* of `append` is called in the caller's thread, before `append` returns. *limits* say how large one value may
+    be, and with *compress* values are compressed where that makes them smaller.
 
     Example:
         >>> from antichain.stores import Fact, FactKind, Header
@@ -50,10 +52,13 @@ class MemoryStore:
         ['extract']
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limits: ValueLimits = DEFAULT_LIMITS, compress: bool = False) -> None:
+        self.limits = limits
+        self.compress = compress
         self._runs: dict[str, KeptRun] = {}
         # Guards the runs and all that is in them; held for moments, never while foreign code is called.
         self._lock = Lock()
+        encoding_of(self)
 
     def __repr__(self) -> str:
         return f"MemoryStore({len(self._runs)} runs)"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from antichain.errors import AntichainError, StoreDamaged
 from antichain.printable import printable
-from antichain.stores.codec.form import ERROR, as_json, pack
+from antichain.stores.codec.form import ERROR, SQUEEZED, as_json, pack
 from antichain.stores.codec.limits import DEFAULT_LIMITS
 from antichain.stores.codec.reading import loads
 
@@ -51,7 +51,7 @@ class StoredError(AntichainError):
         return type(self), (self.type_name, self.message, self.traceback, self.notes)
 
 
-def encode_error(error: BaseException, *, redact: Callable[[str], str] | None = None) -> bytes:
+def encode_error(error: BaseException, *, redact: Callable[[str], str] | None = None, compress: bool = False) -> bytes:
     """
     Turn an exception into bytes: its type's name, message, notes and traceback, as text that a terminal can show.
 
@@ -68,7 +68,7 @@ def encode_error(error: BaseException, *, redact: Callable[[str], str] | None = 
         notes = _notes(error)
     told = {name: _shown(part, LONGEST[name], redact) for name, part in parts.items()}
     body = {**told, "notes": [_shown(each, MAX_MESSAGE, redact) for each in notes[:MAX_NOTES]]}
-    return pack(as_json(body).encode(), ERROR, compress=False)
+    return pack(as_json(body).encode(), ERROR, compress=compress)
 
 
 def decode_error(data: bytes) -> StoredError:
@@ -79,7 +79,11 @@ def decode_error(data: bytes) -> StoredError:
         StoreDamaged: it is nothing that was made there.
     """
     flags, found = loads(data, DEFAULT_LIMITS)
-    if flags != ERROR or type(found) is not dict or set(found) != {"type", "message", "traceback", "notes"}:
+    if (
+        flags | SQUEEZED != ERROR | SQUEEZED
+        or type(found) is not dict
+        or set(found) != {"type", "message", "traceback", "notes"}
+    ):
         raise StoreDamaged("a stored exception is something else")
     notes = found.pop("notes")
     if type(notes) is not list or any(type(each) is not str for each in (*found.values(), *notes)):
@@ -119,6 +123,8 @@ def _shown(text: str, limit: int, redact: Callable[[str], str] | None) -> str:
     """
     if redact is not None:
         text = _safely(redact, text)
+        if type(text) is not str:
+            text = f"<redact= returned a {type(text).__name__}>"
     lines = text[: 4 * limit].split("\n") if len(text) <= 4 * limit else [text[:limit], "…", text[-limit:]]
     text = "\n".join(printable(line.replace("\t", "    "), None) for line in "\n".join(lines).split("\n"))
     return text if len(text) <= limit else f"{text[: limit // 2]}\n…\n{text[-limit // 2 :]}"

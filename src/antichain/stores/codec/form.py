@@ -12,7 +12,7 @@ from enum import IntFlag
 from typing import Any, Final
 
 from antichain.errors import StoreDamaged
-from antichain.stores.codec.limits import ValueLimits, depth_of, items_of
+from antichain.stores.codec.limits import BeyondLimits, ValueLimits, depth_of, items_of
 
 __all__ = [
     "ERROR",
@@ -107,7 +107,7 @@ def unpack(data: bytes, limits: ValueLimits) -> tuple[int, str]:
     if len(text) > limits.depth or len(text) >= limits.items or len(text) > limits.size_bytes:
         problem = too_much(text, flags, limits)
         if problem:
-            raise BeyondLimits(f"a stored value {problem}, as many as ValueLimits of this store allow")
+            raise BeyondLimits(f"a stored value {problem}, beyond the ValueLimits that it is read with")
     try:
         return flags, text.decode()
     except UnicodeDecodeError as error:

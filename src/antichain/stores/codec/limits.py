@@ -7,21 +7,29 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Final
 
-__all__ = ["DEFAULT_LIMITS", "ValueLimits", "crowd", "depth_of", "items_of"]
+from antichain.errors import StoreDamaged
+
+__all__ = ["DEFAULT_LIMITS", "BeyondLimits", "ValueLimits", "crowd", "depth_of", "items_of"]
 
 # Of a set or the keys of a dict, so many may have the same hash: more would take the square of their number to read.
 # (A grid of whole numbers in five dimensions has 32: -1 and -2 have the same hash, and so have tuples of them.)
 MAX_CROWD: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValueLimits:
     """
     Bound one value in a store. Reading anything within the default limits takes at most 1 s and 100 MB.
+
+    *depth* is how deep containers and objects may be nested; *items* counts values and keys in its JSON text, where a
+    tag takes a few of its own; *size_bytes* is of that text, before compression; *digits* is of one whole number.
+
+    Raises:
+        ValueError: one of them is no whole number of at least 1.
 
     Example:
         >>> from antichain.stores.codec import encode
@@ -39,8 +47,21 @@ class ValueLimits:
     # Of one whole number, or one Decimal.
     digits: int = 100_000
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            limit = getattr(self, each.name)
+            if type(limit) is not int or limit < 1:
+                raise ValueError(f"ValueLimits({each.name}={limit!r}): use a whole number of at least 1")
+
 
 DEFAULT_LIMITS: Final = ValueLimits()
+
+
+class BeyondLimits(StoreDamaged):
+    """
+    Say that a stored value is larger than it may be where it is read.
+    """
+
 
 STRING = re.compile(rb'"[^"]*"')
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))

@@ -92,11 +92,11 @@ def check_annotation(
     Raises:
         NotStorable: it would not; where in the value, and what to annotate.
     """
-    if not data[0] & LABELLED:
+    if not data[0] & (TAGGED | LABELLED):
         return
-    _, found = loads(data, limits)
     maker = Maker(limits)
     try:
+        _, found = loads(data, limits)
         maker.value(found, OPEN if annotation is None else options_of(annotation), HERE)
     except StoreDamaged as error:
         raise NotStorable(name, f"it could not be read again: {error}") from error
@@ -104,7 +104,8 @@ def check_annotation(
         label, place = maker.lost
         what = f"it is a {label}, and nothing says so where it is read again: it would come back as plain data"
         way = "Annotate what the node returns with that class (-> Row, list[Row], dict[str, Row] | None, …)"
-        raise NotStorable(name + _path(place), f"{what}. {way}, or say how with antichain.register_codec")
+        more = "or say how with antichain.register_codec, or return plain data, or use persist=False"
+        raise NotStorable(name + _path(place), f"{what}. {way}, {more}")
 
 
 # -- the first pass

@@ -8,6 +8,7 @@ piece.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Final
@@ -55,8 +56,9 @@ def encode(
     """
     Turn *value* into bytes from which `decode` makes an equal one.
 
-    With *redact*, every text in it, keys too, is replaced by what that function makes of it (also bytes that are text).
-    *name* is what the value is called where one cannot be stored.
+    With *redact*, every text in it, keys too, is replaced by what that function makes of it (also of bytes, as text).
+    With *compress*, what that makes smaller is compressed; the bytes say so. *name* is what the value is called where
+    one cannot be stored.
 
     Raises:
         NotStorable: what is not, where in the value it is, and what to do.
@@ -67,6 +69,9 @@ def encode(
         >>> encode((1, b"x"))[1:]
         b'{"$tuple":[1,{"$bytes":"eA=="}]}'
     """
+    if redact is not None:
+        text, flags = _redacted(value, limits, redact, name)
+        return pack(text, flags, compress=compress)
     kind = type(value)
     if kind is int and -MAX_PLAIN < value < MAX_PLAIN:
         number: bytes = PLAIN_NUMBER % value
@@ -74,10 +79,10 @@ def encode(
             return number
     if kind in SCALARS and kind is not str:
         return SIMPLE[value]
-    plain = _plainly(value, limits, as_json) if redact is None else None
+    plain = _plainly(value, limits, as_json)
     if plain is not None:
         return pack(plain, 0, compress=True) if compress else PLAIN + plain
-    text, flags = _slowly(value, limits, redact, name)
+    text, flags = _slowly(value, limits, None, name)
     return pack(text, flags, compress=compress)
 
 
@@ -188,6 +193,19 @@ def _slowly(
     return text, writer.flags
 
 
+def _redacted(value: Any, limits: ValueLimits, redact: Callable[[str], str], name: str) -> tuple[bytes, int]:
+    text, flags = _slowly(value, limits, redact, name)
+    # Only what knows whole values can look at a whole text: a pattern may match more in it than in its parts.
+    holds = getattr(redact, "holds", None)
+    if holds is not None and holds(text.decode()):
+        raise NotStorable(
+            name,
+            "it holds something that redact= replaces, where no text is that could be replaced: as a number, in a "
+            f"UUID, a date, a member of an Enum, a name of a class. Return it as a text; or {WAYS_OUT}",
+        )
+    return text, flags
+
+
 def tree_of(value: Any, limits: ValueLimits) -> Any:
     """
     Return the JSON of a value, as Python has it: equal for values that are stored alike.
@@ -253,10 +271,23 @@ class Writer:
 
     def _redacted(self, text: str) -> str:
         assert self._redact is not None
-        redacted = self._redact(text)
+        try:
+            redacted = self._redact(text)
+        except Exception as error:  # noqa: BLE001  # foreign code, whose message may tell what it was given
+            name = type(error).__name__
+            raise Refused(f"what redact= was given raised a {name}, and nothing is stored unredacted") from None
         if type(redacted) is not str:
-            raise TypeError(f"redact must return a str, not {shown(redacted)}")
+            raise Refused(f"what redact= was given returned a {type(redacted).__name__}, not a text")
         return redacted
+
+    def _shown(self, key: Any) -> str:
+        """
+        Return how a message shows a key, which becomes part of an error that is stored.
+        """
+        if self._redact is not None and type(key) is str:
+            with suppress(Refused):
+                key = self._redacted(key)
+        return shown(key)
 
     def _whole(self, value: int) -> Any:
         if -MAX_PLAIN < value < MAX_PLAIN:
@@ -285,12 +316,14 @@ class Writer:
         self._count_size(len(value) * 4 // 3)
         data = bytes(value)
         if self._redact is not None:
-            try:
-                text = data.decode()
-            except UnicodeDecodeError:
-                pass
-            else:
-                data = self._redacted(text).encode("utf-8", "surrogatepass")
+            # Whatever is no text comes back as it was.
+            text = data.decode("utf-8", "surrogateescape")
+            redacted = self._redacted(text)
+            if redacted != text:
+                try:
+                    data = redacted.encode("utf-8", "surrogateescape")
+                except UnicodeEncodeError:
+                    data = redacted.encode("utf-8", "surrogatepass")
         return self._tagged("$bytes" if kind is bytes else "$bytearray", as_base64(data))
 
     # -- containers
@@ -336,7 +369,7 @@ class Writer:
             try:
                 tree = self.tree(each)
             except Refused as refused:
-                refused.place.append(f"{{{shown(each)}}}")
+                refused.place.append(f"{{{self._shown(each)}}}")
                 raise
             trees[as_sorted_json(tree)] = tree  # two may be one, once they are redacted
         return [trees[text] for text in sorted(trees)]
@@ -352,7 +385,7 @@ class Writer:
             try:
                 pairs.append((written, self.tree(each)))
             except Refused as refused:
-                refused.place.append(f"[{shown(key)}]")
+                refused.place.append(f"[{self._shown(key)}]")
                 raise
         if self._redact is not None:
             pairs = _told_apart(pairs)
@@ -367,7 +400,7 @@ class Writer:
         try:
             return self.tree(key)
         except Refused as refused:
-            refused.place.append(f".keys()[{shown(key)}]")
+            refused.place.append(f".keys()[{self._shown(key)}]")
             raise
 
     # -- instances

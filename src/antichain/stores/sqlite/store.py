@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from antichain.errors import StoreError, UnknownRun
+from antichain.stores.codec import DEFAULT_LIMITS, ValueLimits, encoding_of
 from antichain.stores.limits import check_header
 from antichain.stores.protocol import Fact, Header, Journal, Ownership, RunLine
 from antichain.stores.sqlite.connecting import Guarded, connect_to_read
@@ -38,6 +39,9 @@ class SqliteStore:
     What `append` has acknowledged survives `kill -9`, and with ``synchronous="full"`` a power cut; with "normal" a
     power cut may take the last moments back. *timeout* is how many seconds to wait for another process that writes.
 
+    *limits* say how large one value may be, when it is written and when it is read. With *compress* values are
+    compressed where that makes them smaller; each says so itself, so that any `SqliteStore` reads them.
+
     Example:
         >>> from antichain.stores import Fact, FactKind, Header
         >>> import tempfile
@@ -50,7 +54,15 @@ class SqliteStore:
         ['extract']
     """
 
-    def __init__(self, path: str | Path, *, synchronous: Synchronous = "full", timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        synchronous: Synchronous = "full",
+        timeout: float = 10.0,
+        limits: ValueLimits = DEFAULT_LIMITS,
+        compress: bool = False,
+    ) -> None:
         text = os.fspath(path)
         if not text or "\0" in text or text.startswith(":memory:"):
             raise StoreError(f"{text!r} is no path of a file; for a store in memory use MemoryStore()")
@@ -60,6 +72,9 @@ class SqliteStore:
         self.path = os.path.realpath(text)
         self.synchronous: Synchronous = synchronous
         self.timeout = timeout
+        self.limits = limits
+        self.compress = compress
+        encoding_of(self)
 
     def __repr__(self) -> str:
         return f"SqliteStore({self.path!r})"
