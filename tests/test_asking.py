@@ -885,7 +885,7 @@ def test_a_question_that_was_answered_leaves_nothing_in_the_run() -> None:
             await ctx.ask("Well?")
         driver: Any = ctx._door
         await asyncio.sleep(1)
-        return len(driver.core.groups) + len(driver._insides) + len(driver._resumptions)
+        return len(driver.core.groups) + len(driver.lending._insides) + len(driver.lending._resumptions)
 
     result, _ = virtual(graph, ask=answering("yes"))
     assert result["asks"] == 0

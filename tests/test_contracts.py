@@ -48,6 +48,8 @@ RANK = {
     "asking": 12,
     "journal": 11,
     "keeping": 13,
+    "lending": 13,
+    "durable": 13,
     "tasks": 12,
     "questions": 14,
     "opening": 14,
@@ -98,6 +100,8 @@ LOOK_AHEAD = {
     ("binding/rule.py", "plan", "typing"),
     ("growth.py", "driver", "typing"),
     ("stages.py", "driver", "typing"),
+    ("lending.py", "driver", "typing"),
+    ("durable.py", "driver", "typing"),
     # What keeps them is told by them.
     ("growth.py", "keeping", "typing"),
     ("stages.py", "keeping", "typing"),

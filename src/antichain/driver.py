@@ -19,22 +19,23 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from antichain.alarm import Alarm
-from antichain.asking import Asked, Asking, Question
 from antichain.binding import MISSING, Binding
 from antichain.context import Context
 from antichain.core.capacity import open_slots
 from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
-from antichain.core.groups import COLLECT, Group
+from antichain.core.groups import Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
-from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError, StoreError, note
-from antichain.growth import Container, Grown, call_inside
+from antichain.durable import announce, close_journal, told
+from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError, note
+from antichain.growth import Container, Grown
 from antichain.items import Queued
+from antichain.lending import Lending
 from antichain.plan import Plan
 from antichain.policies import SharedLimit, retry_after
 from antichain.record import RunResult, status_of
@@ -43,15 +44,12 @@ from antichain.runnable import CallKind
 from antichain.runners.threads import RETURNED, YIELDED, Call, Threads
 from antichain.shape import Flag
 from antichain.stages import MappedStage, open_container
-from antichain.tasks import GivenUp, Tasks, in_thread, undisturbed
+from antichain.tasks import Tasks, undisturbed
 
 if TYPE_CHECKING:
     from antichain.keeping import Keeping
 
 T = TypeVar("T")
-
-# What somebody may say of an attempt of which nobody knows what became; see `journal`.
-GIVE_UP: Final = "fail"
 
 # A run of bodies that do not suspend gives the loop a turn after so many nodes, or seconds.
 SLICE_NODES: Final = 256
@@ -221,8 +219,6 @@ class Driver:
         self.store_error: BaseException | None = None
         # Whether the loop runs for this run only.
         self.owns_loop = False
-        # Attempts that end because they wait for somebody's answer.
-        self._pausing: set[tuple[int, int]] = set()
         self._threads: Threads | None = None
         self._thread_id = 0
         # Nodes by upstream, where outputs are dropped after their last reader.
@@ -238,12 +234,6 @@ class Driver:
         self._hosts: dict[int, Seat] = {}
         # Attempts that were asked to end, for functions in threads to see.
         self._asked: set[tuple[int, int]] = set()
-        # Bodies that wait to get their slots back.
-        self._resumptions: dict[int, asyncio.Future[None]] = {}
-        # What to do once the group of what a running body runs itself, or asks, has ended.
-        self._insides: dict[Group, Callable[[], object]] = {}
-        # Made for the first question.
-        self._asking: Asking | None = None
         # How often each name was used inside a node.
         self._paths: dict[str, int] = {}
         self._watched: list[SharedLimit] = []
@@ -273,6 +263,7 @@ class Driver:
         self._thread_id = threading.get_ident()
         self._base = copy_context()
         self._tasks = Tasks(self.loop, self._base)
+        self.lending = Lending(self, self._tasks, self._turn, self._guarded)
         self.resources = Resources(self._tasks.spawn)
         self._alarm = Alarm(
             self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
@@ -428,10 +419,10 @@ class Driver:
             self._tasks.cancel()
         self.resource_errors = await undisturbed(lambda: self.resources.close(self._grace), self._note_cancellation)
         await self._tasks.sweep(self._grace, self._note_cancellation)
-        if self._asking is not None:
-            self._asking.close()
+        self.lending.close()
         if self.keeping is not None:
-            await undisturbed(self._close_journal, self._note_cancellation)
+            status = self.status if self._crash is None else "cancelled"
+            await undisturbed(lambda: close_journal(self, status), self._note_cancellation)
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
         if self._threads is not None:
             # A limit that other runs share stays charged until the thread is back.
@@ -446,26 +437,6 @@ class Driver:
 
     def _note_cancellation(self) -> None:
         self.was_cancelled = True
-
-    async def _close_journal(self) -> None:
-        """
-        Wait until all that has happened is durable, and let others have the run.
-        """
-        assert self.keeping is not None
-        done: asyncio.Future[None] = self.loop.create_future()
-
-        def end(error: BaseException | None) -> None:
-            self.store_error = self.store_error or error
-            if not done.done():
-                done.set_result(None)
-
-        if self.store_error is None:
-            self.keeping.conclude(self.status if self._crash is None else "cancelled", end)
-            await done
-        try:
-            await in_thread(self.loop, self.keeping.journal.release)
-        except StoreError as error:
-            self.store_error = self.store_error or error
 
     @property
     def status(self) -> str:
@@ -584,7 +555,7 @@ class Driver:
                 if node < 0:
                     if node == NOTHING:
                         break
-                    self._resume(-2 - node)
+                    self.lending.resume(-2 - node)
                     continue
                 attempt = attempts[node]
                 if node < planned:
@@ -791,9 +762,9 @@ class Driver:
         """
         if self.keeping is not None:
             if attempt > 1 and self.keeping.is_unwritten(node):
-                await self._told(functools.partial(self.keeping.when_written, node))
+                await told(self, functools.partial(self.keeping.when_written, node))
             if self.keeping.is_guarded(node):
-                await self._announce(node, attempt)
+                await announce(self, node, attempt)
         value = self._begun(node, attempt)
         return await value if value.__class__ is CoroutineType else value
 
@@ -822,38 +793,6 @@ class Driver:
             else:
                 self.keeping.keep(node, attempt, value, self.clock(), None)  # type: ignore[union-attr]
         return _LAUNCHED
-
-    async def _announce(self, node: int, attempt: int) -> None:
-        """
-        Make sure that it is known that an attempt has started, before it has.
-        """
-        keeping = self.keeping
-        assert keeping is not None
-        verdict = keeping.verdict(node)
-        if verdict is None:
-            self._leave_open(node, attempt, keeping.doubt(node))
-            raise asyncio.CancelledError
-        if verdict == GIVE_UP:
-            raise keeping.given_up(node)
-        await self._told(functools.partial(keeping.announce, node, attempt))
-
-    async def _told(self, ask: Callable[[Callable[[BaseException | None], object]], object]) -> None:
-        """
-        Wait for what the store says to *ask*.
-        """
-        told: asyncio.Future[None] = self.loop.create_future()
-
-        def tell(error: BaseException | None) -> None:
-            if error is not None:
-                self.store_failed(error)
-            if not told.done():
-                if error is None:
-                    told.set_result(None)
-                else:
-                    told.set_exception(error)
-
-        ask(tell)
-        await told
 
     def _begun(self, node: int, attempt: int) -> Any:
         """
@@ -1101,14 +1040,11 @@ class Driver:
         """
         self._attempt_failed(node, attempt, error, is_fallback=is_fallback)
 
-    def _pauses(self, node: int, attempt: int) -> bool:
-        return (node, attempt) in self._pausing and not self.core.has_expired(node, attempt)
-
     def _pause(self, node: int, attempt: int) -> None:
         """
         An attempt has ended because it, or something in it, waits for somebody's answer.
         """
-        self._pausing.discard((node, attempt))
+        self.lending.pausing.discard((node, attempt))
         self.core.paused(node, attempt, self.clock())
         if node >= self.core.planned:
             grown = self.grown[node]
@@ -1125,7 +1061,7 @@ class Driver:
         if isinstance(error, asyncio.CancelledError) and core.was_interrupted(node, attempt):
             self._cancelled(node, attempt)
             return
-        if isinstance(error, asyncio.CancelledError) and self._pauses(node, attempt):
+        if isinstance(error, asyncio.CancelledError) and self.lending.pauses(node, attempt):
             self._pause(node, attempt)
             return
         error = self._note_error(node, attempt, error)
@@ -1263,9 +1199,7 @@ class Driver:
         container = self.containers.get(node)
         if container is None or container.group is not group:
             # Of a running body (`ctx.run`), which waits for its own; what never started has not told it.
-            end_inside = self._insides.pop(group, None)
-            if end_inside is not None:
-                end_inside()
+            self.lending.end(group)
             return
         del self.containers[node]
         attempt = group.attempt
@@ -1460,170 +1394,14 @@ class Driver:
         Run a graph or a function for the body of *node*; see `Context.run`.
         """
         self._refuse_threads(node, "ctx.run")
-        return self._run_inside(node, attempt, runnable, inputs)
-
-    async def _run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Any:
-        core = self.core
-        if not self._is_current(node, attempt):
-            raise RunnerError(f"attempt {attempt} of node {self.name_of(node)!r} is over: it cannot run anything more.")
-        inside = call_inside(self, node, runnable, inputs)
-        group = core.open(node, attempt, COLLECT)
-        self._insides[group] = inside.end
-        try:
-            inside.enter(self, group, inputs)
-        finally:
-            core.close(group)
-        core.lend(node, attempt)
-        self._turn()
-        was_cancelled = False
-        while not inside.ended.done():
-            try:
-                await asyncio.wait({inside.ended})
-            except asyncio.CancelledError:
-                # Asked once or more: what it waits for is asked too, and is given up once its grace is over.
-                was_cancelled = True
-                core.stop(group, self.clock())
-                self._turn()
-        was_cancelled |= await self._take_slots_back(node, attempt)
-        if inside.has_paused(self):
-            self._pausing.add((node, attempt))
-        if was_cancelled or not inside.has_outcome or not self._is_current(node, attempt):
-            raise asyncio.CancelledError
-        return inside.outcome()
-
-    async def _take_slots_back(self, node: int, attempt: int) -> bool:
-        """
-        Wait until a body that has lent its slots has them again, or is to end; tells whether it was cancelled
-        meanwhile.
-        """
-        core, was_cancelled = self.core, False
-        if core.reclaim(node, attempt):
-            # One for all: a body may run several things at once.
-            resumption = self._resumptions.setdefault(node, self.loop.create_future())
-            # Nothing is in it: it ends with the attempt, which a task that the body has left behind would not notice.
-            group = core.open(node, attempt, COLLECT)
-            self._insides[group] = lambda: self._resume(node)
-            self._turn()
-            while not resumption.done() and not self._is_ending(node, attempt):
-                try:
-                    await asyncio.wait({resumption})
-                except asyncio.CancelledError:
-                    was_cancelled = True
-            self._insides.pop(group, None)
-            core.close(group)
-            self._turn()
-        return was_cancelled
-
-    def _resume(self, node: int) -> None:
-        resumption = self._resumptions.pop(node, None)
-        if resumption is not None and not resumption.done():
-            resumption.set_result(None)
+        return self.lending.run(node, attempt, runnable, inputs)
 
     def ask_inside(self, node: int, attempt: int, text: str, kind: Any) -> Awaitable[Any]:
         """
         Ask whoever answers for the body of *node*; see `Context.ask`.
         """
         self._refuse_threads(node, "ctx.ask")
-        return self._ask_inside(node, attempt, text, kind)
-
-    async def _ask_inside(self, node: int, attempt: int, text: str, kind: Any) -> Any:
-        if not self._is_current(node, attempt):
-            raise RunnerError(f"attempt {attempt} of node {self.name_of(node)!r} is over: it cannot ask anything more.")
-        if self._asking is None:
-            call_soon = self.loop.call_soon_threadsafe
-            self._asking = Asking(self.run_id, self.settings.ask, lambda back: call_soon(self._guarded, back))
-        question = self._asking.question(self.name_of(node), text, kind)
-        if self._is_ending(node, attempt):
-            # It is cleaning up.
-            raise asyncio.CancelledError
-        if self.keeping is None:
-            if not self._asking.has_handler:
-                raise self._asking.nobody(question)
-            return await self._put_question(node, attempt, question)
-        kept = replace(question, number=self.keeping.next_number(node, attempt))
-        is_answered, answer = self.keeping.answer_to(kept)
-        if not is_answered and not self._asking.has_handler:
-            # Somebody may answer another day; then the node starts again from its top.
-            self._leave_open(node, attempt, self.keeping.ask(kept))
-            raise asyncio.CancelledError
-        if not is_answered:
-            answer = await self._put_question(node, attempt, question)
-            self.keeping.note_answer(kept, answer)
-        return answer
-
-    def _leave_open(self, node: int, attempt: int, question: Question) -> None:
-        """
-        Let an attempt end because nobody answers in this run.
-        """
-        if self.facts is not None:
-            self.facts.asks(node, attempt, self.clock(), question.text, question.number)
-        self._pausing.add((node, attempt))
-
-    async def _put_question(self, node: int, attempt: int, question: Question) -> Any:
-        """
-        Wait for the answer of whoever answers in this run.
-        """
-        core = self.core
-        if self.facts is not None:
-            self.facts.asks(node, attempt, self.clock(), question.text, question.number)
-        # Nothing is in it: it ends with the attempt, whoever of the body's tasks has asked.
-        group = core.open(node, attempt, COLLECT)
-        asked = Asked()
-        self._insides[group] = asked.end
-        work = self._await_answer(asked, question, lambda: self._leave_handler(node, attempt))
-        asked.task = self._tasks.spawn(work, copy_context())
-        core.lend(node, attempt)
-        self._turn()
-        try:
-            while not asked.task.done():
-                try:
-                    await asyncio.wait({asked.task})
-                except asyncio.CancelledError:
-                    asked.end()
-        except GivenUp:
-            self._tasks.kill(asked.task)
-            raise
-        if self.facts is not None and self._is_current(node, attempt):
-            # Now, and not once the slots are back: nobody has to do anything any more.
-            self.facts.answered(node, attempt, self.clock(), question.number)
-        self._insides.pop(group, None)
-        core.close(group)
-        self._turn()
-        if await self._take_slots_back(node, attempt) or asked.has_ended or self._is_ending(node, attempt):
-            raise asyncio.CancelledError
-        return asked.outcome()
-
-    async def _await_answer(self, asked: Asked, question: Question, on_abandoned: Callable[[], object]) -> None:
-        assert self._asking is not None
-        try:
-            asked.answer = await self._asking.answer(question, lambda: asked.has_ended, on_abandoned)
-            asked.error = None
-        except BaseException as error:
-            # Whatever it is, it is the node's failure: a task would let some of them stop the loop.
-            asked.error = error
-            if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
-                raise
-
-    def _leave_handler(self, node: int, attempt: int) -> None:
-        """
-        A thread is left with a question that nobody waits for any more: name it, as any thread that does not end.
-        """
-        if self._is_current(node, attempt):
-            self.core.abandoned_nodes[node] = attempt
-
-    def _is_current(self, node: int, attempt: int) -> bool:
-        return self.core.state[node] == RUNNING and self.core.attempts[node] == attempt
-
-    def _is_ending(self, node: int, attempt: int) -> bool:
-        """
-        Tell whether a body is to end, or has: it gets no slots any more.
-        """
-        core = self.core
-        return (
-            not self._is_current(node, attempt)
-            or core.was_interrupted(node, attempt)
-            or core.has_expired(node, attempt)
-        )
+        return self.lending.ask(node, attempt, text, kind)
 
     def _refuse_threads(self, node: int, called: str) -> None:
         if threading.get_ident() != self._thread_id:
