@@ -221,8 +221,9 @@ class Driver:
         self.owns_loop = False
         self._threads: Threads | None = None
         self._thread_id = 0
-        # Nodes by upstream, where outputs are dropped after their last reader.
+        # Whether outputs are dropped after their last reader; and whether when a body returns, where its node ends then.
         self._drops_outputs = plan.targets is not None
+        self._drops_at_once = self._drops_outputs and self.keeping is None
         self._targets = frozenset(plan.index[name] for name in plan.targets or ())
 
         # A standby is scheduled and has not begun. Invariant: while a worker awaits a body in place, one is.
@@ -270,18 +271,23 @@ class Driver:
         )
         core, plan = self.core, self.plan
         # Where something surrounds every body, or its outcome is written down, all are awaited in one way.
-        is_bare = self.settings.surroundings is None and self.keeping is None
-        other = _AROUND if self.keeping is None else _KEPT
+        is_bare = self.settings.surroundings is None
+        kinds = plan.kinds if is_bare else bytes([_AROUND]) * core.planned
+        grown_kind, item_kind = (_GENERAL, _ITEM) if is_bare else (_AROUND, _AROUND)
+        if self.keeping is not None:
+            grown_kind = item_kind = _KEPT
+            if self.keeping.has_guards:
+                kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
         self._kit = (
             core,
             core.take,
-            core.ended,
+            core.ended if self.keeping is None else self._returned,
             core.can_start,
             core.attempts,
             core.planned,
-            plan.kinds if is_bare else bytes([other]) * core.planned,
-            _GENERAL if is_bare else other,
-            _ITEM if is_bare else other,
+            kinds,
+            grown_kind,
+            item_kind,
             plan.functions,
             plan.arguments,
             self.values,
@@ -568,10 +574,8 @@ class Driver:
                     continue
                 if now < alarm.covered_from:
                     alarm.cover(now)
-                if attempt != 1 and core.flags[node] & _TIMED:
-                    # What is left of its total may be less than any timeout.
-                    core.arm(node, attempt)
-                    self._set_alarm()
+                if attempt != 1:
+                    kind = self._again(node, attempt, kind)
                 if not self._standby:
                     # If the body suspends, the standby takes over: where nothing could start, there is nothing to take
                     # over.
@@ -635,7 +639,7 @@ class Driver:
                         values[node] = value
                         if not ended(node, attempt, now):
                             self._ended_too_late(node, attempt)
-                        elif self._drops_outputs:
+                        elif self._drops_at_once:
                             self._drop_inputs(node)
                     else:
                         self._grown_ended(node, attempt, value, now)
@@ -768,30 +772,43 @@ class Driver:
         value = self._begun(node, attempt)
         return await value if value.__class__ is CoroutineType else value
 
+    def _again(self, node: int, attempt: int, kind: int) -> int:
+        """
+        Prepare another attempt than the first; returns how its body is awaited.
+        """
+        if self.core.flags[node] & _TIMED:
+            # What is left of its total may be less than any timeout.
+            self.core.arm(node, attempt)
+            self._set_alarm()
+        return kind if self.keeping is None else _KEPT
+
+    def _returned(self, node: int, attempt: int, now: float) -> bool:
+        """
+        In a run that is kept, stand for the core's `ended` where a body has returned: its node ends once the output is
+        durable, and nobody sees that before.
+        """
+        # Nobody is in a body just now.
+        self._inline = None
+        values = self.values
+        value, values[node] = values[node], MISSING
+        self.keeping.keep(node, attempt, value, now, None)  # type: ignore[union-attr]
+        return True
+
     async def _await_kept(self, node: int, attempt: int) -> Any:
         """
-        Await the body of a node in a run that is kept; how it ended is said once that is durable.
+        In a run that is kept, await the body of a node before which something may have to be durable, or of one that
+        was not planned.
         """
         surroundings = self.settings.surroundings
         token = None if surroundings is None else surroundings.enter(self.name_of(node), attempt)
         try:
-            # As `_body`, which costs a coroutine more.
-            if attempt > 1 or node >= self.core.planned or self.keeping.has_guards:  # type: ignore[union-attr]
-                value = await self._body(node, attempt)
-            else:
-                value = self._begun(node, attempt)
-                if value.__class__ is CoroutineType:
-                    value = await value
+            value = await self._body(node, attempt)
         finally:
             if surroundings is not None:
                 surroundings.leave(token)
         if value is not _LAUNCHED:
-            if self._inline is not None:
-                self._note_suspension()
-            if self.core.flags[node] & _CONTAINER:
-                self._succeeded(node, attempt, value, self.clock())
-            else:
-                self.keeping.keep(node, attempt, value, self.clock(), None)  # type: ignore[union-attr]
+            self._note_suspension()
+            self._succeeded(node, attempt, value, self.clock())
         return _LAUNCHED
 
     def _begun(self, node: int, attempt: int) -> Any:
@@ -993,12 +1010,12 @@ class Driver:
             self._attempt_failed(node, attempt, TimeoutError())
         self._turn()
 
-    @property
-    def is_alone(self) -> bool:
+    def is_idle_but_for(self, completed: int) -> bool:
         """
-        Tell whether nobody is kept from anything while the loop's thread waits for a disk.
+        Tell whether nobody is kept from anything while the loop's thread waits for a disk: as many attempts as have
+        *completed* are all that there are, and none can start.
         """
-        return self.owns_loop and self.core.active <= 1 and not self.core.can_start()
+        return self.owns_loop and self.core.active <= completed and not self.core.can_start()
 
     def on_durable(self) -> None:
         """

@@ -236,6 +236,9 @@ class Keeping:
         if not facts:
             return
         self._unsent, self._hearing = [], []
+        completed = sum([isinstance(then, Completed) for then in hearing])
+        if completed and self._driver.is_idle_but_for(completed) and self._send_here(facts, hearing):
+            return
 
         def tell(error: BaseException | None) -> None:
             try:
@@ -245,6 +248,21 @@ class Keeping:
 
         OUT.add(tell)
         self.journal.append(facts, tell)
+
+    def _send_here(self, facts: Sequence[Fact], hearing: list[Listener | Completed]) -> bool:
+        """
+        Wait for the store in the loop's thread: nothing else could go on meanwhile, and two changes of threads are
+        saved. False if it cannot do that at once.
+        """
+        failure = None
+        try:
+            if not self.journal.append_here(facts):
+                return False
+        except StoreError as error:
+            failure = error
+        self._decided.append((hearing, failure))
+        self._driver.on_durable()
+        return True
 
     def _note(self, fact: Fact) -> None:
         """
@@ -273,10 +291,10 @@ class Keeping:
         while self._decided:
             hearing, error = self._decided.popleft()
             for then in hearing:
-                if then.__class__ is Completed:
+                if isinstance(then, Completed):
                     self._on_kept(then, error)
                 else:
-                    then(error)  # type: ignore[operator]
+                    then(error)
 
     def has_to_keep(self, node: int, reason: int | None) -> bool:
         """
@@ -314,29 +332,27 @@ class Keeping:
         elif not journal.waits:
             self._note(fact)
             driver.end_well(node, attempt, value, now, reason)
-        elif not self._unsent and driver.is_alone:
-            self._keep_here(fact, Completed(node, attempt, value, reason))
-        else:
+        elif self._unsent or not driver.is_idle_but_for(1):
             self._append(fact, Completed(node, attempt, value, reason))
+        elif not self._keep_here(fact, completed := Completed(node, attempt, value, reason)):
+            self._append(fact, completed)
 
-    def _keep_here(self, fact: Fact, settled: Completed) -> None:
+    def _keep_here(self, fact: Fact, completed: Completed) -> bool:
         """
-        Wait for the store in the loop's thread: nothing else could go on meanwhile, and two changes of threads are
-        saved.
+        As `_send_here`, for the only attempt that there is: its end may be said at once.
         """
+        failure = None
         try:
-            is_kept = self.journal.append_here([fact])
+            if not self.journal.append_here([fact]):
+                return False
         except StoreError as error:
-            self._on_kept(settled, error)
-            return
-        if is_kept:
-            self._on_kept(settled, None)
-        else:
-            self._append(fact, settled)
+            failure = error
+        self._on_kept(completed, failure)
+        return True
 
-    def _on_kept(self, settled: Completed, error: BaseException | None) -> None:
+    def _on_kept(self, completed: Completed, error: BaseException | None) -> None:
         driver = self._driver
-        node, attempt, value, reason = settled
+        node, attempt, value, reason = completed
         if error is None:
             driver.end_well(node, attempt, value, driver.clock(), reason)
             return
@@ -419,9 +435,11 @@ class Keeping:
         """
         Tell whether it must be known that an attempt of *node* has started.
         """
-        if not self.has_guards and node < len(self._planned):
-            return False
-        return self.kept(node).repeat == "never" and not self._driver.core.flags[node] & _CONTAINER
+        if node < len(self._planned):
+            # Also before the run begins.
+            is_never = self.has_guards and self._planned[node].repeat == "never"
+            return is_never and not self.plan.shape.flags[node] & _CONTAINER
+        return self._grown[node].repeat == "never" and not self._driver.core.flags[node] & _CONTAINER
 
     def verdict(self, node: int) -> str | None:
         """
