@@ -288,7 +288,7 @@ def durable_suite(size: Size, say: Say) -> list[Line]:
     """
     parts: dict[str, list[dict[str, Any]]] = {"chain": [], "abreast": []}
     for number in range(1, size.rounds + 1):
-        for what, count in (("chain", 1_000), ("abreast", 2_000)):
+        for what, count in (("chain", 1_000), ("abreast", 10_000)):
             say(f"{what}, round {number} of {size.rounds}")
             parts[what].append(run_python(["-m", "bench.durable", what, str(count)]))
     say("growth of the file")

@@ -221,7 +221,7 @@ class Driver:
         self.owns_loop = False
         self._threads: Threads | None = None
         self._thread_id = 0
-        # Whether outputs are dropped after their last reader; and whether when a body returns, where its node ends then.
+        # Whether outputs are dropped after their last reader; and whether when a body returns, if its node ends then.
         self._drops_outputs = plan.targets is not None
         self._drops_at_once = self._drops_outputs and self.keeping is None
         self._targets = frozenset(plan.index[name] for name in plan.targets or ())
