@@ -9,14 +9,16 @@ import re
 
 import pytest
 
+from antichain import Graph
 from antichain.cli import storing
 from antichain.cli.answering import answers_of, read_answer
 from antichain.cli.places import Place
 from antichain.cli.tidying import Request, chosen, seconds_of
 from antichain.errors import StoreError
 from antichain.loading import UsageError
+from antichain.resuming.wiring import describe_wiring
 from antichain.stores import MemoryStore
-from antichain.stores.codec import decode
+from antichain.stores.codec import decode, encode
 from antichain.stores.protocol import Fact, FactKind, RunLine
 from antichain.stores.record import StoredQuestion, stored_run
 from tests.support.command import Here
@@ -184,6 +186,22 @@ def test_why_in_sentences(store: MemoryStore, here: Here) -> None:
     document = json.loads(here("why", "nightly-7", "b", "--json")[1])
     assert (document["node"]["state"], document["waits_for"]) == ("failed", [])
     assert document["text"].startswith("Node 'b' failed")
+
+
+def test_what_waits_for_an_answer_goes_on_with_that(store: MemoryStore, here: Here) -> None:
+    """
+    ok ── delete ── report        a resume alone would do nothing
+    """
+    graph = Graph("report")
+    graph.ask("ok", "Go?", type=bool)
+    graph.add("delete", lambda ok: ok)
+    graph.add("report", lambda delete: delete)
+    wiring = encode(describe_wiring(graph.plan()))
+    put(store, asked("ok", "Go?"), ended("paused"), target="flow.py", wiring=wiring)
+    for node in ("ok", "delete", "report"):
+        assert here("why", "nightly-7", node)[1].splitlines()[-1] == "antichain answer nightly-7 ok yes"
+    assert here("answer", "nightly-7", "ok", "yes")[0] == 0
+    assert here("why", "nightly-7", "report")[1].splitlines()[-1].startswith("antichain resume nightly-7")
 
 
 # -- answer

@@ -92,8 +92,17 @@ def test_where_there_is_no_room_a_run_goes_on_unstored(write: Write, here: Here,
     (folder / ".antichain").write_text("a file is in the way")
     code, out, err = here("run", "flow.py", "n=1", "--no-progress")
     assert (code, out) == (0, "total 2\n")
-    assert err.startswith("antichain: this run is not stored: '.antichain' cannot be made: ")
+    assert err.startswith("antichain: this run is not stored: '.antichain' cannot be used: ")
     assert len(err.splitlines()) == 1
+
+
+def test_a_folder_that_a_full_disk_has_left_unfinished_is_finished(write: Write, here: Here, folder: Path) -> None:
+    """Its mark for version control was made and not filled."""
+    write(SUM)
+    (folder / ".antichain").mkdir()
+    (folder / ".antichain/.gitignore").touch()
+    assert here("run", "flow.py", "n=1", "--no-progress")[0] == 0
+    assert (folder / ".antichain/.gitignore").read_text() == "*\n"
 
 
 def test_a_store_that_was_asked_for_has_to_work(write: Write, here: Here) -> None:
@@ -103,6 +112,25 @@ def test_a_store_that_was_asked_for_has_to_work(write: Write, here: Here) -> Non
     assert out == ""
     assert "nowhere" in err
     assert "Traceback" not in err
+    # Two sentences, not one.
+    assert err.endswith("choose another path. --no-store runs without storing anything.\n")
+
+
+@pytest.mark.parametrize("command", ["runs", "show x", "resume x", "gc"])
+def test_a_folder_is_no_store(here: Here, command: str) -> None:
+    code, out, err = here(*command.split(), "--store", ".")
+    assert (code, out) == (2, "")
+    assert err == "antichain: '.' is a folder. Name the store in it, for example --store runs.db.\n"
+
+
+def test_a_question_that_nobody_can_answer_another_day(write: Write, here: Here) -> None:
+    write("""
+        graph = Graph("asks")
+        graph.ask("ok", "Go on?", type=bool)
+    """)
+    code, _, err = here("run", "flow.py", "--no-store", "--no-progress")
+    assert code == 1
+    assert last_line(err) == "Only a run that is stored waits for an answer: --store PATH names where."
 
 
 # -- what cannot be stored
@@ -191,6 +219,26 @@ def test_values_of_a_factory_are_known_to_a_resume(write: Write, here: Here) -> 
     assert here("resume", "m", "--answer", "ok=yes")[0] == 2
 
 
+def test_a_value_that_nobody_takes_is_not_passed_over(write: Write, here: Here) -> None:
+    """An input of the run: it goes on with those that it began with."""
+    write("""
+        def make(word: str) -> Graph:
+            graph = Graph("make")
+            graph.add("said", lambda mark: word + mark)
+            graph.ask("ok", "Good?", type=bool)
+            return graph
+    """)
+    assert here("run", "flow.py:make", "word=a", "mark=!", "--no-progress", "--run-id", "m")[0] == 4
+    code, out, err = here("resume", "m", "--value", "mark=?", "--no-progress")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "antichain: --value mark=: no function that makes the graph takes it, and the inputs of a run"
+    )
+    again = ["resume", "m", "--file", "flow.py:make", "--value", "word=a", "--no-progress"]
+    assert here(*again)[0] == 4
+    assert here(*again, "--answer", "ok=yes")[:2] == (0, "said: a!\nok:\n  True\n")
+
+
 def test_a_changed_node_is_refused_in_words_of_the_command(write: Write, here: Here) -> None:
     write(SUM)
     assert here("run", "flow.py", "n=1", "--run-id", "r1")[0] == 0
@@ -199,6 +247,7 @@ def test_a_changed_node_is_refused_in_words_of_the_command(write: Write, here: H
     assert (code, out) == (2, "")
     assert "node 'left' completed in this run, and is another one now" in err
     assert "--on-change rerun" in err
+    assert "outputs=" not in err
     code, out, err = here("resume", "r1", "--on-change", "rerun", "--no-progress")
     assert (code, out, err) == (0, "total 2\n", "")
     assert here("resume", "r1", "--on-change", "whatever")[0] == 2
@@ -227,6 +276,7 @@ def test_a_run_that_somebody_holds_is_refused_with_a_way(write: Write, here: Her
         code, out, err = here("resume", "r1", "--no-progress")
         assert (code, out) == (2, "")
         assert last_line(err) == "antichain resume r1 --take-over"
+        assert "take_over=True" not in err
         assert here("resume", "r1", "--take-over", "--no-progress") == (0, "total 2\n", "")
     finally:
         store.release(mine)

@@ -4,6 +4,7 @@ What becomes of a store when the disk, another process or somebody with a shell 
 Nothing that was not kept is reported as kept; whoever waits gets one clear error; afterwards one can go on.
 """
 
+import errno
 import importlib.util
 import os
 import re
@@ -635,3 +636,17 @@ def test_whichever_call_to_the_disk_fails_is_told(
         assert not full, "there is no end"
     if call in ("pwrite64", "fdatasync"):
         assert told, "nothing was injected, or nobody was told"
+
+
+def test_a_folder_that_may_only_be_read_is_said_to_be(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that a file is missing which nobody has asked for."""
+    real = os.open
+
+    def refuse(name: str, flags: int, *more: int) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+        return real(name, flags, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreError, match="Permission denied"):
+        SqliteStore(path).open("run", Header("run", "graph"))

@@ -212,6 +212,27 @@ def wired(graph: Graph) -> bytes:
     return encode(describe_wiring(graph.plan()))
 
 
+def test_the_question_that_a_node_waits_for_is_found_however_deep() -> None:
+    """
+    inner/ok ── inner ── b ── c        a, d wait for nobody
+    """
+    inner = Graph("inner")
+    inner.ask("ok", "Go?", type=bool)
+    graph = Graph("outer")
+    graph.add("a", lambda: 1)
+    graph.add("inner", inner, depends_on="a")
+    graph.add("b", lambda inner: inner)
+    graph.add("c", lambda a, b: b)
+    graph.add("d", lambda a: a)
+    facts = [succeeded("a", 1), asked("inner/ok", "Go?")]
+    run = stored_run(journal(*facts, wiring=wired(graph)))
+    found = {name: run.question_before(node) for name, node in run.record.nodes.items()}
+    assert {name: question.node for name, question in found.items() if question is not None} == dict.fromkeys(
+        ("inner", "inner/ok", "b", "c"), "inner/ok"
+    )
+    assert stored_run(journal(facts[0], wiring=wired(graph))).question_before(run.record.nodes["c"]) is None
+
+
 def test_nodes_without_a_fact_are_known_from_the_header() -> None:
     """
     a ── inner/x ── inner/y ── b ── c (only if)

@@ -157,7 +157,7 @@ def why(request: Request) -> int:
         emit(json.dumps({"version": VERSION, **told}, indent=2))
         return SUCCEEDED
     emit(text)
-    question = next((each for each in run.questions if each.node == node.id), None)
+    question = run.question_before(node)
     if question is not None:
         emit(answer_line(request.place, line.run_id, question))
     elif node.state not in ("succeeded", "skipped") and not run.is_owned:

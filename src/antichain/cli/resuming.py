@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from antichain.cli.answering import answers_of
-from antichain.cli.given import Named, limits_of, open_named
+from antichain.cli.given import Named, limits_of, open_named, pairs_of
 from antichain.cli.running import Request, execute, tell, watched
 from antichain.cli.storing import Kept, find, is_here, opened, read, words_of
 from antichain.cli.watching import Watch
@@ -44,6 +44,7 @@ def resume(request: Request, wanted: Resume) -> int:
     with opened(request.place) as store:
         line = find(store, wanted.run)
         named = _named_again(request, line)
+        _refuse_unused(request, named)
         options = {name: value for name, value in request.options.items() if value is not None}
         options |= {"limits": limits} if limits else {}
         if wanted.answers:
@@ -59,6 +60,18 @@ def resume(request: Request, wanted: Resume) -> int:
         plan, run_id, settled = arguments
         outcome = execute(lambda: resume_plan(plan, run_id, {**settled, **kept.options()}), kept)
         return tell(request, plan, named, watch, outcome, kept)
+
+
+def _refuse_unused(request: Request, named: Named) -> None:
+    """
+    Refuse a value that was typed for nothing: a run goes on with the inputs that it began with.
+    """
+    unused = [name for name in pairs_of(request.values) if name in named.inputs]
+    if unused:
+        raise UsageError(
+            f"--value {printable(unused[0])}=: no function that makes the graph takes it, and the inputs of a run are"
+            " those that it began with. Leave it out, or run anew."
+        )
 
 
 def _named_again(request: Request, line: RunLine) -> Named:

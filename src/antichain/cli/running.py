@@ -28,6 +28,7 @@ from antichain.cli.watching import Watch
 from antichain.errors import (
     AntichainError,
     GraphError,
+    NobodyAnswers,
     NotStorable,
     RunExists,
     RunFailed,
@@ -188,14 +189,14 @@ class _Show:
                 return complain(self._with_way_out(error), error, USAGE, self.request.debug)
             case StoreError() if result is None and self.kept is not None:
                 ending = "" if self.request.target == "" else " --no-store runs without storing anything."
-                return complain(f"{error}{ending}", error, NODE_FAILED, self.request.debug)
+                return complain(f"{_sentence(error)}{ending}", error, NODE_FAILED, self.request.debug)
             case None | RunFailed():
                 assert result is not None
                 if result.status == "paused":
                     return self._paused(result)
                 return SUCCEEDED if result.status == "succeeded" and error is None else self._failed(result, error)
             case _:
-                return self._stopped(str(error), result, error, NODE_FAILED)
+                return self._stopped(_sentence(error), result, error, NODE_FAILED)
 
     def _result(self, result: RunResult) -> None:
         """
@@ -247,13 +248,18 @@ class _Show:
         return "" if self.kept is None else self.kept.next_line()
 
     def _in_words_of_the_command(self, error: GraphError) -> str:
-        text = str(error)
+        text = _sentence(error)
         if any(fault.code == "not-storable" for fault in error.faults):
             text += " --no-store runs without storing anything."
+        # The command takes no outputs=.
+        text = re.sub(r", or give its output by outputs=\{.*?: …\}", "", text)
         return text.replace('on_change="rerun"', "--on-change rerun")
 
     def _about_storing(self, result: RunResult) -> str:
-        if self.kept is None or not any(isinstance(error, NotStorable) for error in result.errors.values()):
+        errors = result.errors.values()
+        if self.kept is None and any(isinstance(error, NobodyAnswers) for error in errors):
+            return "\nOnly a run that is stored waits for an answer: --store PATH names where."
+        if self.kept is None or not any(isinstance(error, NotStorable) for error in errors):
             return ""
         return (
             "\nA node whose output cannot be stored may have persist=False: then it runs again when the run is resumed."
@@ -264,7 +270,8 @@ class _Show:
         """
         Say what to do about a run that is there already, or that somebody else holds.
         """
-        return str(error) + ("" if self.kept is None else self.kept.way_out(error))
+        text = str(error).replace("take_over=True", "--take-over")
+        return text + ("" if self.kept is None else self.kept.way_out(error))
 
     def _completed(self, result: RunResult) -> str:
         text = f"Completed: {len(result)} of {len(self.plan)} nodes"
@@ -275,3 +282,11 @@ class _Show:
         if result and not self.request.as_json:
             text += "; --json prints their outputs"
         return text + ("." if self.request.debug else "; --debug shows tracebacks.")
+
+
+def _sentence(error: BaseException) -> str:
+    """
+    Return what an error says, as a sentence that another one may follow.
+    """
+    text = str(error)
+    return text if text.endswith((".", "?", "!")) else f"{text}."

@@ -52,7 +52,7 @@ def opened(place: Place, *, makes: bool = False) -> Iterator[Store]:
     Open the store for one command; only a command that *makes* runs makes a store too.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is a folder.
     """
     if not place.spec:
         raise UsageError(f"{VARIABLE}={NONE} says that there is no store. --store PATH names one.")
@@ -72,9 +72,12 @@ def opened(place: Place, *, makes: bool = False) -> Iterator[Store]:
 
 def _exists(path: str) -> bool:
     try:
-        return Path(path).exists()
+        is_there, is_folder = Path(path).exists(), Path(path).is_dir()
     except (OSError, ValueError) as error:
         raise UsageError(f"the store {path!r} cannot be looked at: {error}.") from error
+    if is_folder:
+        raise UsageError(f"{path!r} is a folder. Name the store in it, for example --store {Path(path, 'runs.db')}.")
+    return is_there
 
 
 def make_folder(place: Place) -> str | None:
@@ -87,10 +90,11 @@ def make_folder(place: Place) -> str | None:
     try:
         folder.mkdir(exist_ok=True)
         ignore = folder / ".gitignore"
-        if not ignore.exists():
+        # One that is empty is from a disk that was full.
+        if not ignore.exists() or not ignore.stat().st_size:
             ignore.write_text("*\n", encoding="utf-8")
     except OSError as error:
-        return f"{str(folder)!r} cannot be made: {error.strerror or error}"
+        return f"{str(folder)!r} cannot be used: {error.strerror or error}"
     return None if os.access(folder, os.W_OK) else f"{str(folder)!r} cannot be written to"
 
 

@@ -76,6 +76,26 @@ class StoredRun:
         """
         return [name for name in node.upstream if self._state_of(name) not in DONE]
 
+    def question_before(self, node: NodeRecord) -> StoredQuestion | None:
+        """
+        Return an open question without whose answer a node cannot run: its own, or that of what it waits for.
+        """
+        asking = {each.node: each for each in reversed(self.questions)}
+        # A dict is a set that keeps its order.
+        left = {node.id: None}
+        names = [node.id]
+        for name in names:  # grows while it is read
+            if name in asking:
+                return asking[name]
+            known = self.record.nodes.get(name)
+            if known is None or known.state in DONE:
+                continue
+            inside = [each.id for each in self.inside(name)] if name in self.containers else []
+            more = [each for each in (*known.upstream, *inside) if each not in left]
+            left.update(dict.fromkeys(more))
+            names += more
+        return None
+
     def _state_of(self, name: str) -> str:
         node = self.record.nodes.get(name)
         return "" if node is None else node.state

@@ -35,10 +35,13 @@ class LockFile:
         self._can_lock = True
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except PermissionError:
+        except PermissionError as denied:
             # Enough to ask.
             self._can_lock = False
-            self._file = os.open(path, os.O_RDONLY)
+            try:
+                self._file = os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                raise denied from None
 
     def take(self, place: int) -> bool:
         """
