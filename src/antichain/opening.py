@@ -200,7 +200,11 @@ def _given_again(
     for name in kept.withheld:
         if name not in again and not is_finished:
             why = f"input {name!r} of run {run_id!r} held what redact= replaced, so it is not in the store as it was"
-            faults.append(Fault("missing-input", f"{why}: give it again, resume(…, inputs={{{name!r}: …}})."))
+            faults.append(
+                Fault(
+                    "missing-input", f"{why}: give it again, by resume(…, inputs={{{name!r}: …}}) or --value {name}=…."
+                )
+            )
     for name, value in again.items():
         if name not in kept.withheld:
             names = named(kept.withheld) if kept.withheld else "none"

@@ -228,7 +228,10 @@ def _resume(
     ] = None,
     value: Annotated[
         list[str] | None,
-        typer.Option(help="With --file: a value for the function that makes the graph.", metavar="NAME=VALUE"),
+        typer.Option(
+            help="For the function that makes the graph, with --file; or a secret input that is given again.",
+            metavar="NAME=VALUE",
+        ),
     ] = None,
     max_concurrent: Annotated[int | None, MAX_CONCURRENT] = None,
     limit: Annotated[list[str] | None, LIMIT] = None,

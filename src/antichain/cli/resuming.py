@@ -49,6 +49,8 @@ def resume(request: Request, wanted: Resume) -> int:
         options |= {"limits": limits} if limits else {}
         if wanted.answers:
             options["answers"] = answers_of(read(store, line.run_id), wanted.answers)
+        if named.inputs:
+            options["inputs"] = named.inputs
         if wanted.on_change is not None:
             options["on_change"] = wanted.on_change
         options |= {"store": store, "take_over": wanted.take_over}
@@ -66,6 +68,9 @@ def _refuse_unused(request: Request, named: Named) -> None:
     """
     Refuse a value that was typed for nothing: a run goes on with the inputs that it began with.
     """
+    # Inputs that were redacted are given again: which, is known when the run is opened.
+    if named.graph.options.get("redact") is not None:
+        return
     unused = [name for name in pairs_of(request.values) if name in named.inputs]
     if unused:
         raise UsageError(

@@ -112,10 +112,17 @@ def _storing(request: Request, named: Named) -> "Iterator[Kept | None]":
         yield None
         return
     from antichain.cli.storing import storing, target_of
+    from antichain.stores.codec import Encoding
 
     # The id is known before the run is, so that it can be named whatever becomes of it.
     run_id = request.options.get("run_id") or uuid.uuid4().hex[:12]
-    with storing(request.place, run_id, target_of(named.file, named.name, named.factory_values)) as kept:
+    target = target_of(named.file, named.name, named.factory_values)
+    if Encoding(redact=named.graph.options.get("redact")).changes(target):
+        raise UsageError(
+            "what the function that makes the graph was given is stored with the run, and holds what redact= replaces: "
+            "let that function read it from the environment, or use --no-store."
+        )
+    with storing(request.place, run_id, target) as kept:
         if isinstance(kept, str):
             complain(f"this run is not stored: {kept}. --store PATH names another place.", None, SUCCEEDED, False)
         yield None if isinstance(kept, str) else kept
