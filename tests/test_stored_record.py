@@ -4,13 +4,16 @@ What is told of a stored run: facts folded into a record, also facts that nobody
 
 import math
 import random
+from collections.abc import Collection
 
 import pytest
 
 from antichain import Graph
+from antichain import journal as kept
 from antichain.resuming.changes import describe_wiring
-from antichain.stores import record
+from antichain.stores import record, summing
 from antichain.stores.codec import StoredError, encode
+from antichain.stores.paths import is_within
 from antichain.stores.protocol import Fact, FactKind
 from antichain.stores.record import record_of, stored_run
 from antichain.views.stored import ago, question_text, size_text, stored_text, why_text
@@ -301,3 +304,35 @@ def test_graphs_nested_in_each_other_have_an_end(monkeypatch: pytest.MonkeyPatch
     ]
     run = stored_run(journal(wiring=encode({"graphs": graphs})))
     assert 1_000 < len(run.record.nodes) <= 2_002
+
+
+def forgotten(node: str) -> Fact:
+    return Fact(FactKind.FORGOTTEN, node, at=NOON)
+
+
+def test_what_was_forgotten_together_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit at the beginning of a long graph makes all of it run again: each fact alone would look at every node."""
+    looked: list[str] = []
+
+    def counted(path: str, nodes: Collection[str]) -> bool:
+        looked.append(path)
+        return is_within(path, nodes)
+
+    for module in (record, summing, kept):
+        monkeypatch.setattr(module, "is_within", counted)
+    names = [f"n{number}" for number in range(50)]
+    facts = [*map(succeeded, names), *map(forgotten, names[1:]), *map(succeeded, names[:2]), forgotten("n1")]
+    assert [name for name, node in record_of(journal(*facts)).nodes.items() if node.state == "succeeded"] == ["n0"]
+    assert summing.sum_up(facts).succeeded == 1
+    assert list(kept.read_known(facts)[0]) == ["n0"]
+    assert len(looked) == 3 * (50 + 2)
+
+
+def test_what_lies_within_nodes() -> None:
+    """As if each beginning were compared, also with ids that look like paths."""
+    rng = random.Random(5)
+    made = ["".join(rng.choices("ab/[]", k=rng.randint(1, 6))) for _ in range(300)]
+    for path in made:
+        nodes = set(rng.sample(made, 5))
+        begins = tuple(node + sign for node in nodes for sign in "/[")
+        assert is_within(path, nodes) == (path in nodes or path.startswith(begins))

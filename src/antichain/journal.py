@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +16,7 @@ from antichain.policies import UNSET
 from antichain.stores import Fact, FactKind, Header, Ownership, Store
 from antichain.stores.codec import BeyondLimits, Encoding, annotation_of, encode
 from antichain.stores.codec.form import LABELLED, TAGGED
+from antichain.stores.paths import is_within
 
 __all__ = [
     "DECISION",
@@ -100,24 +101,30 @@ def read_known(facts: Iterable[Fact]) -> tuple[dict[str, Known], str]:
     """
     known: dict[str, Known] = {}
     status = ""
+    # Many are forgotten at once, and each alone would take a look at every node.
+    forgotten: set[str] = set()
     for fact in facts:
         if fact.kind == FactKind.FORGOTTEN:
-            forget(known, fact.node)
-        elif fact.kind == FactKind.ENDED:
+            forgotten.add(fact.node)
+            continue
+        if forgotten:
+            forget(known, forgotten)
+            forgotten.clear()
+        if fact.kind == FactKind.ENDED:
             status = fact.reason
         elif fact.kind == FactKind.RESUMED:
             status = ""
         else:
             known.setdefault(fact.node, Known()).take(fact)
+    forget(known, forgotten)
     return known, status
 
 
-def forget(known: dict[str, Known], path: str) -> None:
+def forget(known: dict[str, Known], paths: Collection[str]) -> None:
     """
-    Drop what is known of a node, and of what it has brought into the run.
+    Drop what is known of nodes, and of what they have brought into the run.
     """
-    inside = (f"{path}/", f"{path}[")
-    for each in [each for each in known if each == path or each.startswith(inside)]:
+    for each in [each for each in known if is_within(each, paths)]:
         del known[each]
 
 

@@ -172,8 +172,7 @@ def _reopened(
     again = options.get("inputs") or {}
     inputs = _given_again(plan, ownership.run_id, kept, again, encoding, is_finished=is_finished)
     inputs = _taken_inputs(plan, stored.header, inputs, given)
-    for fact in facts:
-        forget(known, fact.node)
+    forget(known, {fact.node for fact in facts})
     facts += _answered(ownership.run_id, known, answers, plan.name, encoding)
     journal = _journal(store, ownership, options, encoding, known)
     plan = _with_history(plan, store, options)

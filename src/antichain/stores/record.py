@@ -13,6 +13,7 @@ from typing import Any, Final
 from antichain.errors import StoreDamaged
 from antichain.record import NodeRecord, RunRecord
 from antichain.stores.codec import decode, decode_error
+from antichain.stores.paths import is_within
 from antichain.stores.protocol import Fact, FactKind, Journal
 
 __all__ = ["StoredQuestion", "StoredRun", "record_of", "stored_run"]
@@ -153,6 +154,8 @@ class _Fold:
         self.until: dict[str, float] = {}
         self.in_doubt: dict[str, None] = {}
         self.not_kept: dict[str, None] = {}
+        # Many are forgotten at once, and each alone would take a look at every node.
+        self.forgotten: set[str] = set()
         self.status: str | None = None
         self.ended_at: float | None = None
         self.last_at: float | None = None
@@ -163,13 +166,16 @@ class _Fold:
         at = _instant(fact.at)
         if at is not None:
             self.last_at = at
+        if fact.kind is FactKind.FORGOTTEN:
+            self.forgotten.add(fact.node)
+            return
+        if self.forgotten:
+            self._forget()
         match fact.kind:
             case FactKind.RESUMED:
                 self._resume()
             case FactKind.ENDED:
                 self.status, self.ended_at = fact.reason or "cancelled", at
-            case FactKind.FORGOTTEN:
-                self._forget(fact.node)
             case FactKind.ASKED:
                 self._ask(fact, at)
             case FactKind.ANSWERED:
@@ -243,22 +249,24 @@ class _Fold:
             if node.state == "failed":
                 self.nodes[name] = replace(node, state="pending", reason="", ended_at=None)
 
-    def _forget(self, name: str) -> None:
+    def _forget(self) -> None:
         """
-        Drop all that is known of a node, and the nodes that only it has brought into the run.
+        Drop all that is known of nodes, and the nodes that only they have brought into the run.
         """
-        inside = (f"{name}/", f"{name}[")
-        for each in [each for each in self.nodes if each == name or each.startswith(inside)]:
+        for each in [each for each in self.nodes if is_within(each, self.forgotten)]:
             self._settle(each)
             if each in self.wiring:
                 self.nodes[each] = NodeRecord(each, upstream=self.wiring[each].upstream)
             else:
                 del self.nodes[each]
+        self.forgotten.clear()
 
     def infer(self) -> None:
         """
-        Say what follows from what is stored: a skip travels, and a container has ended when what needs it has begun.
+        Say what follows from what is stored, once all of it is read: a skip travels, and a container has ended when
+        what needs it has begun.
         """
+        self._forget()
         after: dict[str, list[str]] = {}
         for name, wired in self.wiring.items():
             for before in wired.upstream:

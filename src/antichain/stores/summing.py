@@ -7,13 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from antichain.stores.paths import is_within
 from antichain.stores.protocol import Fact, FactKind, Header, RunLine
 
 __all__ = ["Sum", "Summary", "line_of", "sum_up"]
-
-# What opens a path below a node: of a nested graph or of growth, and of an instance of a map.
-BELOW = ("/", "[")
-
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -35,14 +32,16 @@ class Sum:
     Fold the facts of one run, in their order, as they come.
     """
 
-    __slots__ = ("_count", "_ended", "_succeeded", "_updated_at", "size_bytes")
+    __slots__ = ("_count", "_ended", "_forgotten", "_succeeded", "_updated_at", "size_bytes")
 
     def __init__(self) -> None:
         self._count = 0
         self._ended = ""
         self._updated_at = 0.0
-        # A dict is a set that keeps its order, so that what is forgotten is the same on every machine.
-        self._succeeded: dict[str, None] = {}
+        self._succeeded: set[str] = set()
+        # Forgotten since the last success, and still in _succeeded: many are forgotten at once, and each alone would
+        # take a look at every node.
+        self._forgotten: set[str] = set()
         # Of all payloads.
         self.size_bytes = 0
 
@@ -56,22 +55,27 @@ class Sum:
             if payload is not None:
                 self.size_bytes += len(payload)
             if kind is FactKind.SUCCEEDED:
-                self._succeeded[node] = None
+                if self._forgotten:
+                    self._drop()
+                self._succeeded.add(node)
             elif kind is FactKind.FORGOTTEN:
-                below = tuple(node + sign for sign in BELOW)
-                self._succeeded = {
-                    each: None for each in self._succeeded if each != node and not each.startswith(below)
-                }
+                self._forgotten.add(node)
             elif kind is FactKind.ENDED:
                 self._ended = reason
             elif kind is FactKind.RESUMED:
                 self._ended = ""
+
+    def _drop(self) -> None:
+        self._succeeded = {each for each in self._succeeded if not is_within(each, self._forgotten)}
+        self._forgotten.clear()
 
     @property
     def summary(self) -> Summary:
         """
         Return what the facts so far come to.
         """
+        if self._forgotten:
+            self._drop()
         return Summary(self._count, self._ended, self._updated_at, len(self._succeeded))
 
 
