@@ -557,7 +557,7 @@ def test_the_command_is_given_a_secret_again_and_stores_none(
 def test_no_part_of_a_secret_is_left_where_a_message_is_cut() -> None:
     store = MemoryStore()
     graph = Graph("cut", store=store, redact=HIDE, on_error="continue")
-    graph.add("cut", lambda: {"x" * 190 + KEY: object()})
+    graph.add("cut", lambda: {"x" * 70 + KEY: object()})
     assert "cannot be stored" in str(graph.run(run_id="r").errors["cut"])
     assert KEY[:5].encode() not in kept_bytes(store, "r")
 
@@ -715,3 +715,20 @@ def test_what_would_come_back_as_something_else_names_its_place() -> None:
     assert isinstance(error, NotStorable)
     assert error.path == "output['all'][1]"
     assert "Annotate what the node returns" in str(error)
+
+
+class Loose(pydantic.BaseModel):
+    content: Any
+
+
+def test_what_a_model_cannot_make_again_is_refused() -> None:
+    """A field of any type: its model would have plain data in it, and nobody would notice."""
+
+    def loose() -> Loose:
+        return Loose(content=Login("ada", "x"))
+
+    graph = Graph("loose", store=MemoryStore())
+    graph.add("loose", loose)
+    with pytest.raises(RunFailed) as caught:
+        graph.run(run_id="r")
+    assert "Annotate the field with its class" in str(caught.value.result.errors["loose"])

@@ -97,15 +97,23 @@ def check_annotation(
     maker = Maker(limits)
     try:
         _, found = loads(data, limits)
-        maker.value(found, OPEN if annotation is None else options_of(annotation), HERE)
+        made = maker.value(found, OPEN if annotation is None else options_of(annotation), HERE)
     except StoreDamaged as error:
         raise NotStorable(name, f"it could not be read again: {error}") from error
+    more = "or say how with antichain.register_codec, or return plain data, or use persist=False"
     if maker.lost is not None:
         label, place = maker.lost
         what = f"it is a {label}, and nothing says so where it is read again: it would come back as plain data"
         way = "Annotate what the node returns with that class (-> Row, list[Row], dict[str, Row] | None, …)"
-        more = "or say how with antichain.register_codec, or return plain data, or use persist=False"
         raise NotStorable(name + _path(place), f"{what}. {way}, {more}")
+    # What is lost in a model may be made again by its validation, or not.
+    if maker.has_models and _text_of(encode(made, limits=limits), limits) != _text_of(data, limits):
+        what = "it holds a model with something in it of which its fields do not say what it is"
+        raise NotStorable(name, f"{what}: it would come back as plain data. Annotate the field with its class, {more}")
+
+
+def _text_of(data: bytes, limits: ValueLimits) -> str:
+    return unpack(data, limits)[1]
 
 
 # -- the first pass
@@ -300,6 +308,7 @@ class Maker:
         # How many instances have become plain data, because nothing said of which class they are; the first of them.
         self._losses = 0
         self.lost: tuple[str, Place] | None = None
+        self.has_models = False
         # In a model, which finds by itself what its fields are.
         self._is_inside_model = False
 
@@ -413,6 +422,7 @@ class Maker:
     # -- models
 
     def _model(self, kind: Any, payload: list[Any], options: Mapping[str, Options], place: Place) -> Any:
+        self.has_models = True
         was_inside, lost = self._is_inside_model, self.lost
         self._is_inside_model = True
         try:
