@@ -1,6 +1,6 @@
 """What has changed between a stored run and a graph, in words; see antichain.resuming.changes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -8,9 +8,11 @@ import pytest
 from antichain.errors import StoreDamaged
 from antichain.graph import Graph
 from antichain.plan import Plan
+from antichain.resuming import newcomers
 from antichain.resuming.changes import Changes, compare, describe_wiring
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint
 from antichain.resuming.wired import is_mapped, subplan_of
+from antichain.resuming.words import likely_name
 from antichain.stores.codec import decode, encode
 
 
@@ -367,6 +369,37 @@ def inner_of(inside: dict[str, str], policies: dict[str, dict[str, Any]]) -> Gra
         else:
             inner.add(name, take, **policies.get(name, {}))
     return inner
+
+
+def test_new_names_are_looked_for_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    a0 ── b0
+     …     …      all of it renamed: no minutes of comparing each name with each; what stands in its place is found
+    a9 ── b9
+    """
+    then = graph_of({f"a{n}": "" for n in range(10)} | {f"b{n}": f"a{n}" for n in range(10)} | {"kept": ""})
+    now = graph_of({f"source_{n}": "" for n in range(10)} | {f"b{n}": f"source_{n}" for n in range(10)} | {"kept": ""})
+    compared: list[str] = []
+
+    def counted(name: str, candidates: Collection[str]) -> str | None:
+        compared.extend(candidates)
+        return likely_name(name, candidates)
+
+    monkeypatch.setattr(newcomers, "likely_name", counted)
+    monkeypatch.setattr(newcomers, "COMPARED", 25)
+    gone = " ".join(f"a{n}" for n in range(10))
+    found = changes(then, now, f"kept {gone}")
+    assert [(each.path, each.how) for each in found.changes if each.kind == "renamed"] == [
+        (f"a{n}", f"source_{n}") for n in range(10)
+    ]
+    assert len(compared) == 30
+    # Those that are only mentioned have a limit of their own.
+    monkeypatch.setattr(newcomers, "MENTIONED", 2)
+    compared.clear()
+    others = graph_of({"kept": ""} | {f"a{n}x": "kept" for n in range(10)})
+    hints = [each.how for each in changes(then, others, f"kept {gone}").changes if each.kind == "gone"]
+    assert hints == ["'a0x' is new, but wired otherwise", "'a1x' is new, but wired otherwise", *[""] * 8]
+    assert len(compared) == 20
 
 
 # outer ── end, with first ── second inside outer

@@ -11,12 +11,11 @@ from typing import Literal
 from antichain.errors import Fault, named
 from antichain.plan import Plan
 from antichain.resuming.fingerprints import fingerprints, read_fingerprint
+from antichain.resuming.newcomers import Newcomers
 from antichain.resuming.places import Place, Stop, place_of
 from antichain.resuming.rerun import Rerun
-from antichain.resuming.wired import wired
 from antichain.resuming.wiring import Level, Line, describe_wiring, read_wiring
-from antichain.resuming.words import differences, joined, likely_name, versions
-from antichain.shape import with_start_edges
+from antichain.resuming.words import differences, joined, versions
 
 __all__ = ["Change", "Changes", "Kind", "compare", "describe_wiring"]
 
@@ -211,6 +210,8 @@ class _Comparison:
         self.completed = completed
         self.replaced = replaced
         self.rerun = Rerun(whole)
+        # Of each graph, by the prefix of its nodes.
+        self.newcomers: dict[str, Newcomers] = {}
 
     def changes(self) -> Iterator[Change]:
         changed: dict[str, tuple[Place, list[str]]] = {}
@@ -339,15 +340,21 @@ class _Comparison:
         then = self._then_inside(place.stops)
         line = then.nodes.get(old) if then is not None else None
         how = line.how if line is not None else read_fingerprint(self.completed[paths[0]]).wiring
-        known = then.nodes if then is not None else {}
-        fresh = [name for name in plan.ids if name not in known and f"{prefix}{name}" not in self.completed]
-        alike = [name for name in fresh if wired(plan)[plan.index[name]] == how]
-        new = likely_name(old, alike) or _in_same_place(old, alike, plan, then)
+        newcomers = self._newcomers(prefix, plan, then)
+        new = newcomers.successor(old, how, then.downstream(old) if then is not None else ())
         if new is not None:
             return Change("renamed", f"{prefix}{old}", f"{prefix}{new}", tuple(paths))
-        near = likely_name(old, fresh)
+        near = newcomers.near(old)
         hint = f"{f'{prefix}{near}'!r} is new, but wired otherwise" if near is not None else ""
         return Change("gone", f"{prefix}{old}", hint, tuple(paths))
+
+    def _newcomers(self, prefix: str, plan: Plan, then: Level | None) -> Newcomers:
+        found = self.newcomers.get(prefix)
+        if found is None:
+            known = then.nodes if then is not None else {}
+            fresh = [name for name in plan.ids if name not in known and f"{prefix}{name}" not in self.completed]
+            found = self.newcomers[prefix] = Newcomers(plan, fresh)
+        return found
 
     # -- what had not completed
 
@@ -363,15 +370,3 @@ class _Comparison:
             elif (old.how, old.version) != (line.how, line.version):
                 how = [*differences(name, old, line, self.then, self.now)] or ["its arguments are wired otherwise"]
                 yield Change("open", name, joined(how))
-
-
-def _in_same_place(old: str, alike: Iterable[str], plan: Plan, then: Level | None) -> str | None:
-    """
-    Return which of *alike* is followed by the same nodes as *old* was.
-    """
-    after = then.downstream(old) if then is not None else set()
-    _, downstream = with_start_edges(plan.shape)
-    for name in alike if after else ():
-        if {plan.ids[each] for each in downstream[plan.index[name]]} == after:
-            return name
-    return None

@@ -12,6 +12,7 @@ from antichain.stores.protocol import Fact, FactKind, Header, RunLine
 
 __all__ = ["Sum", "Summary", "line_of", "sum_up"]
 
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """
