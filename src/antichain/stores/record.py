@@ -151,6 +151,8 @@ class _Fold:
         # By node and number; those of a node that has ended since are dropped.
         self.questions: dict[tuple[str, int], StoredQuestion] = {}
         self.answered: dict[tuple[str, int], StoredQuestion] = {}
+        # The numbers of both, by node.
+        self.numbers: dict[str, list[int]] = {}
         self.until: dict[str, float] = {}
         self.in_doubt: dict[str, None] = {}
         self.not_kept: dict[str, None] = {}
@@ -182,7 +184,7 @@ class _Fold:
                 question = self.questions.pop((fact.node, fact.attempt), None)
                 if question is not None:
                     self.answered[fact.node, fact.attempt] = question
-                    if not any(node == fact.node for node, _ in self.questions):
+                    if not any((fact.node, number) in self.questions for number in self.numbers[fact.node]):
                         self._put(fact.node, state="pending")
             case FactKind.STARTED:
                 # It begins at its top: what it asked, it asks again.
@@ -234,12 +236,13 @@ class _Fold:
         self.in_doubt.pop(name, None)
         self.not_kept.pop(name, None)
         self.until.pop(name, None)
-        for questions in (self.questions, self.answered):
-            for key in [key for key in questions if key[0] == name]:
-                del questions[key]
+        for number in self.numbers.pop(name, ()):
+            self.questions.pop((name, number), None)
+            self.answered.pop((name, number), None)
 
     def _ask(self, fact: Fact, at: float | None) -> None:
         self.questions[fact.node, fact.attempt] = _question(fact, at)
+        self.numbers.setdefault(fact.node, []).append(fact.attempt)
         self.answered.pop((fact.node, fact.attempt), None)
         self._put(fact.node, state="asking")
 
