@@ -178,10 +178,11 @@ def seconds_of(execute: Execute, work: Work) -> float:
 
 
 @pytest.mark.parametrize("execute", [as_nodes, as_steps, as_stream])
-@pytest.mark.parametrize(("work", "most"), [(chains(), 0.45), (lattice(), 0.18)], ids=["chains", "lattice"])
+@pytest.mark.parametrize(("work", "most"), [(chains(), 0.5), (lattice(), 0.48)], ids=["chains", "lattice"])
 def test_bad_cases_of_the_recipes_on_the_wall_clock(execute: Execute, work: Work, most: float) -> None:
-    # Machines stall: one of a few rounds has to show it.
-    assert any(seconds_of(execute, work) <= most for _ in range(20))
+    # Halfway from what it takes (0.40 s and 0.15 s) to what the recipes took. Machines stall: one of a few rounds has to
+    # show it; what it takes to the millisecond is for virtual time, and for the benchmark.
+    assert any(seconds_of(execute, work) <= most for _ in range(10))
 
 
 def test_bad_cases_take_waves_longer_on_the_wall_clock() -> None:
