@@ -219,6 +219,41 @@ def test_values_of_a_factory_are_known_to_a_resume(write: Write, here: Here) -> 
     assert here("resume", "m", "--answer", "ok=yes")[0] == 2
 
 
+def test_a_run_that_has_failed_names_its_questions_as_well(write: Write, here: Here) -> None:
+    write("""
+        graph = Graph("asks", on_error="drain")
+        graph.ask("ok", "Go on?", type=bool)
+        graph.add("broken", lambda: 1 / 0)
+    """)
+    code, _, err = here("run", "flow.py", "--no-progress", "--run-id", "q")
+    assert code == 1
+    assert err.splitlines()[-4:] == [
+        "It also waits for an answer:",
+        "  ok: Go on? (yes or no)",
+        "    antichain answer q ok yes",
+        "antichain resume q",
+    ]
+    code, _, err = here("resume", "q", "--answer", "ok=yes", "--no-progress")
+    assert code == 1
+    assert "waits for an answer" not in err
+
+
+def test_a_graph_that_has_moved_is_found_by_the_next_line_too(write: Write, here: Here, folder: Path) -> None:
+    write("""
+        def make(word: str) -> Graph:
+            graph = Graph("make")
+            graph.add("said", lambda: word)
+            graph.ask("ok", "Good?", type=bool)
+            return graph
+    """)
+    assert here("run", "flow.py:make", "word=a b", "--no-progress", "--run-id", "m")[0] == 4
+    (folder / "flow.py").rename(folder / "moved.py")
+    code, _, err = here("resume", "m", "--file", "moved.py:make", "--value", "word=a b", "--no-progress")
+    assert code == 4
+    assert last_line(err) == "antichain resume m --file moved.py:make --value 'word=a b'"
+    assert here(*shlex.split(last_line(err))[1:], "--answer", "ok=yes", "--no-progress")[0] == 0
+
+
 def test_a_value_that_nobody_takes_is_not_passed_over(write: Write, here: Here) -> None:
     """An input of the run: it goes on with those that it began with."""
     write("""

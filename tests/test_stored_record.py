@@ -306,6 +306,13 @@ def test_graphs_nested_in_each_other_have_an_end(monkeypatch: pytest.MonkeyPatch
     assert 1_000 < len(run.record.nodes) <= 2_002
 
 
+def test_how_long_a_mended_node_took_does_not_count_the_night_between() -> None:
+    resumed = Fact(FactKind.RESUMED, reason="running", at=NOON + 30_000)
+    late = Fact(FactKind.SUCCEEDED, "a", 1, at=NOON + 30_002, seconds=1.5, reason="output", payload=encode(1))
+    node = record_of(journal(failed("a", ValueError("no")), ended("failed"), resumed, late)).nodes["a"]
+    assert (node.started_at, node.ended_at) == (NOON + 30_000.5, NOON + 30_002)
+
+
 def forgotten(node: str) -> Fact:
     return Fact(FactKind.FORGOTTEN, node, at=NOON)
 

@@ -58,10 +58,19 @@ def resume(request: Request, wanted: Resume) -> int:
             arguments = prepare_resume(named.graph, line.run_id, watched(options, watch, named))
         except GraphError as error:
             raise UsageError(str(error)) from error
-        kept = Kept(request.place, store, line.run_id)
+        kept = Kept(request.place, store, line.run_id, _found(request, named))
         plan, run_id, settled = arguments
         outcome = execute(lambda: resume_plan(plan, run_id, {**settled, **kept.options()}), kept)
         return tell(request, plan, named, watch, outcome, kept)
+
+
+def _found(request: Request, named: Named) -> tuple[str, ...]:
+    """
+    Return the words that said where the graph is, for whoever goes on once more.
+    """
+    if not request.target:
+        return ()
+    return "--file", request.target, *(word for text in named.factory_values for word in ("--value", text))
 
 
 def _refuse_unused(request: Request, named: Named) -> None:

@@ -230,7 +230,8 @@ class _Show:
         is_partial = result.status == "partial"
         head = f"the run of graph {result.name!r} {'is partial' if is_partial else 'failed'}:"
         cause = error or (BaseExceptionGroup("", list(result.errors.values())) if result.errors else None)
-        text = f"{head}\n{failures}\n{self._completed(result)}{self._about_storing(result)}{self._next()}"
+        text = f"{head}\n{failures}\n{self._completed(result)}{self._about_storing(result)}"
+        text += "".join(f"\n{line}" for line in self._asked_too(result)) + self._next()
         return complain(text, cause, PARTIAL if is_partial else NODE_FAILED, self.request.debug)
 
     def _stopped(self, why: str, result: RunResult | None, error: BaseException, code: int) -> int:
@@ -247,6 +248,14 @@ class _Show:
         if self.kept is not None:
             lines += self.kept.questions()
         return complain("\n".join(lines) + self._next(), None, PAUSED, self.request.debug)
+
+    def _asked_too(self, result: RunResult) -> Iterator[str]:
+        """
+        Name the questions of a run that waits for answers and has failed as well.
+        """
+        if self.kept is not None and any(node.reason == "paused" for node in result.nodes.values()):
+            yield "It also waits for an answer:"
+            yield from self.kept.questions()
 
     def _next(self) -> str:
         """

@@ -166,13 +166,16 @@ def is_here(word: str) -> bool:
         return False
 
 
-def resume_line(place: Place, line: RunLine | Header) -> str:
+def resume_line(place: Place, line: RunLine | Header, found: Sequence[str] = ()) -> str:
     """
-    Write the command that resumes a run; it works from this folder.
+    Write the command that resumes a run; it works from this folder. *found* is how its graph was found this time, if
+    not by what is written down.
     """
     words = [*shlex.split(called()), "resume", line.run_id, *place.words]
     first = next(iter(words_of(line.target)), "")
-    if first and not is_here(first):
+    if found:
+        words += found
+    elif first and not is_here(first):
         words += ["--file", first]
     elif not first:
         words += ["--file", "FILE:GRAPH"]
@@ -245,6 +248,8 @@ class Kept:
     place: Place
     store: Store
     run_id: str
+    # Words that say where the graph is, if it is not where the run says.
+    found: tuple[str, ...] = ()
     notes: Notes = field(default_factory=Notes)
 
     def options(self) -> dict[str, Any]:  # Any: values of run options
@@ -283,7 +288,7 @@ class Kept:
             header = self.store.read(self.run_id, payloads=False).header
         except StoreError:
             return ""
-        return f"\n{resume_line(self.place, header)}"
+        return f"\n{resume_line(self.place, header, self.found)}"
 
     def questions_data(self) -> list[dict[str, Any]]:  # Any: JSON
         """

@@ -250,7 +250,7 @@ class _Fold:
         self.status, self.ended_at = None, None
         for name, node in self.nodes.items():
             if node.state == "failed":
-                self.nodes[name] = replace(node, state="pending", reason="", ended_at=None)
+                self.nodes[name] = replace(node, state="pending", reason="", started_at=None, ended_at=None)
 
     def _forget(self) -> None:
         """
