@@ -180,8 +180,8 @@ def seconds_of(execute: Execute, work: Work) -> float:
 @pytest.mark.parametrize("execute", [as_nodes, as_steps, as_stream])
 @pytest.mark.parametrize(("work", "most"), [(chains(), 0.5), (lattice(), 0.48)], ids=["chains", "lattice"])
 def test_bad_cases_of_the_recipes_on_the_wall_clock(execute: Execute, work: Work, most: float) -> None:
-    # Halfway from what it takes (0.40 s and 0.15 s) to what the recipes took. Machines stall: one of a few rounds has to
-    # show it; what it takes to the millisecond is for virtual time, and for the benchmark.
+    # Halfway from what it takes (0.40 s and 0.15 s) to what the recipes took. Machines stall: one of a few rounds has
+    # to show it; what it takes to the millisecond is for virtual time, and for the benchmark.
     assert any(seconds_of(execute, work) <= most for _ in range(10))
 
 
