@@ -296,7 +296,7 @@ def deep(depth: int) -> Any:
 
 
 REFUSED: list[tuple[Any, str, str]] = [
-    ({"rows": [1, 2, 3, Row(object())]}, "output['rows'][3].name", "it is a object, which is none of the types"),  # type: ignore[arg-type]
+    ({"rows": [1, 2, 3, Row(object())]}, "output['rows'][3].name", "it is an object, which is none of the types"),  # type: ignore[arg-type]
     ((1, {2: open}), "output[1][2]", "it is a builtin_function_or_method"),
     ({(1, 3j): 2}, "output.keys()[(1, 3j)][1]", "it is a complex"),
     ({1, 3j}, "output{3j}", "register_codec(type, encode, decode), or keep no output of this node: persist=False"),

@@ -29,7 +29,7 @@ from antichain.stores.codec.annotations import (
 from antichain.stores.codec.described import Misfit, Model
 from antichain.stores.codec.form import ERROR, LABELLED, PLAIN, TAGGED, unpack
 from antichain.stores.codec.limits import DEFAULT_LIMITS, ValueLimits, crowd
-from antichain.stores.codec.registry import BY_NAME
+from antichain.stores.codec.registry import BY_NAME, with_article
 from antichain.stores.codec.tags import READERS, READING_ERRORS
 from antichain.stores.codec.writing import encode, tree_of
 
@@ -103,7 +103,8 @@ def check_annotation(
     more = "or say how with antichain.register_codec, or return plain data, or use persist=False"
     if maker.lost is not None:
         label, place = maker.lost
-        what = f"it is a {label}, and nothing says so where it is read again: it would come back as plain data"
+        back = "it would come back as plain data"
+        what = f"it is {with_article(label)}, and nothing says so where it is read again: {back}"
         way = "Annotate what the node returns with that class (-> Row, list[Row], dict[str, Row] | None, …)"
         raise NotStorable(name + _path(place), f"{what}. {way}, {more}")
     # What is lost in a model may be made again by its validation, or not.

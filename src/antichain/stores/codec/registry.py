@@ -14,7 +14,7 @@ from uuid import UUID
 
 from antichain.errors import shown
 
-__all__ = ["BY_NAME", "BY_TYPE", "Codec", "label_of", "register_codec"]
+__all__ = ["BY_NAME", "BY_TYPE", "Codec", "label_of", "register_codec", "with_article"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,13 @@ def label_of(kind: type) -> str:
     Return the name by which a class is known in a store; nothing is ever imported by it.
     """
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def with_article(label: str) -> str:
+    """
+    Write the name of a class as in "it is an object"; a "u" may be read either way.
+    """
+    return f"{'an' if label[:1] in tuple('aeioAEIO') else 'a'} {label}"
 
 
 def register_codec(

@@ -26,7 +26,7 @@ from antichain.stores.codec.described import (
 )
 from antichain.stores.codec.form import LABELLED, PLAIN, TAGGED, as_json, as_sorted_json, pack, too_much
 from antichain.stores.codec.limits import DEFAULT_LIMITS, ValueLimits, crowd
-from antichain.stores.codec.registry import BY_TYPE, Codec, label_of
+from antichain.stores.codec.registry import BY_TYPE, Codec, label_of, with_article
 from antichain.stores.codec.tags import MAX_PATH_CHARACTERS, PATHS, WRITERS, as_base64, whole_tag
 
 __all__ = ["digest", "encode", "tree_of"]
@@ -511,7 +511,7 @@ def _beyond(limit: str) -> str:
 
 def _unknown(kind: type) -> str:
     base = next((each for each in kind.__mro__[1:-1] if each in _COPIED), None)
-    what = f"it is a {label_of(kind).removeprefix('builtins.')}"
+    what = f"it is {with_article(label_of(kind).removeprefix('builtins.'))}"
     if base is not None:
         back = f"a {base.__name__} would come back. Make it a plain {base.__name__}"
         return f"{what}, and only {base.__name__} itself is stored: {back}; or {WAYS_OUT}"
