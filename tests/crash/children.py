@@ -68,6 +68,15 @@ def finish(case: Case, process: int) -> None:
         raise NoEnd(f"ended with {status}: {error_of(case)}")
 
 
+def problem_at_end(case: Case, process: int) -> str:
+    """Bring the run to its end in a process that nobody kills, and say what is wrong with it; empty if nothing is."""
+    try:
+        finish(case, process)
+    except NoEnd as error:
+        return str(error)
+    return case.problem()
+
+
 def error_of(case: Case) -> str:
     with contextlib.suppress(FileNotFoundError):
         return (case.folder / "error.txt").read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from antichain.errors import StoreError
-from tests.crash.children import NoEnd, finish, quick_folder, rehearse
+from tests.crash.children import NoEnd, problem_at_end, quick_folder, rehearse
 from tests.crash.disk import Disk
 from tests.crash.graph import is_made_of_others
 from tests.crash.subjects import Case, damage, ended_in
@@ -168,11 +168,7 @@ def resume(told: Cut, disk: Disk, instant: int, rng: random.Random) -> None:
     with tempfile.TemporaryDirectory(dir=quick_folder()) as own:
         case = Case(told.case, Path(own))
         put(disk, instant, rng, case)
-        try:
-            finish(case, case.judge().processes + 1)
-            problem = case.problem()
-        except NoEnd as error:
-            problem = str(error)
+        problem = problem_at_end(case, case.judge().processes + 1)
         told.resumed += 1
         if problem:
             told.problems.append(f"trace {told.traces}, resumed after a cut at line {instant}: {problem}")

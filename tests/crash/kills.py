@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.crash.children import NoEnd, finish, fork, killed, quick_folder, rehearse
+from tests.crash.children import fork, killed, problem_at_end, quick_folder, rehearse
 from tests.crash.subjects import Case
 
 # A run is killed this often at most before it may end.
@@ -55,11 +55,7 @@ def one_run(case: Case, rng: random.Random, seconds: float, killed_so_far: Kille
         # A process that was killed before its first line leaves none behind.
         process = len(work) + 1
     told.runs += 1
-    try:
-        finish(case, process)
-        problem = case.problem()
-    except NoEnd as error:
-        problem = str(error)
+    problem = problem_at_end(case, process)
     verdict = case.judge()
     told.faults += not verdict.is_clean
     told.lost += len(verdict.lost)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.crash.children import NoEnd, error_of, finish, rehearse
+from tests.crash.children import error_of, problem_at_end, rehearse
 from tests.crash.disk import Call, calls_of, file_of, text_of
 from tests.crash.subjects import MAKER, Case
 from tests.crash.traced import CALLS, run_traced
@@ -133,11 +133,7 @@ def fail_at(case: Case, kind: Kind, fault: str, log: Path, told: Points, since: 
 def resume(case: Case, told: Points, what: str) -> None:
     """Bring the run to its end in another process, and judge."""
     process = case.judge().processes + 1
-    try:
-        finish(case, process)
-        problem = case.problem()
-    except NoEnd as error:
-        problem = str(error)
+    problem = problem_at_end(case, process)
     verdict = case.judge()
     told.lost += len(verdict.lost)
     told.begun_again += len(verdict.begun_again)
