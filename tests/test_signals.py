@@ -4,6 +4,7 @@ Ctrl-C and SIGTERM while the library's own `run()` is at work, in processes of t
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -395,7 +396,9 @@ def test_a_signal_in_the_middle_of_everything_is_survived() -> None:
         run.send(signal.SIGINT)
         code, said, errors = run.end()
         if said == ["end"]:
-            assert (code, errors) == (0, "")
+            assert code == 0
+            # Before the run had begun, Python itself drops one that comes while it lets go of something.
+            assert errors == "" or re.match("Exception ignored in: .*KeyboardInterrupt", errors, re.DOTALL), errors
         else:
             # It came before the run had begun, or after its end.
             assert code in (-signal.SIGINT, 1)
