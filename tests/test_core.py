@@ -34,6 +34,7 @@ from antichain.core.states import (
     CHECKPOINT,
     CONDITION,
     DEADLINE,
+    ERROR,
     FAILED,
     FALLBACK,
     OUTPUT,
@@ -2820,6 +2821,57 @@ def test_stage_that_pauses_pauses_the_stage_that_it_feeds() -> None:
     assert group.closed
     s.cancelled(1, 1, 1.0)
     assert (s.state[1], s.reason[1]) == (CANCELLED, PAUSED)
+
+
+def test_late_body_has_no_say_once_its_fallback_is_written_down() -> None:
+    """It may wait for an answer or fail: the node ends with the fallback's value, as soon as that is durable."""
+    s = lawful([[]], timeouts={0: Timeout(attempt=1.0)}, flags={0: Flag.THREAD | Flag.FALLBACK | Flag.TIMED})
+    s.start(0.0)
+    s.take(0.0)
+    s.arm(0, 1)
+    s.tick(1.0)
+    assert not s.has_settled(0)
+    assert s.failed(0, 1, 1.0) == FALLING_BACK
+    assert s.settle(0, 1, 2.0, FALLBACK)
+    assert s.has_settled(0)
+    assert not s.paused(0, 1, 3.0)
+    assert s.failed(0, 1, 3.0) == LATE
+    assert s.ended(0, 1, 4.0, FALLBACK)
+    assert (s.state[0], s.reason[0]) == (SUCCEEDED, FALLBACK)
+
+
+def test_output_that_cannot_be_written_down_fails_its_node() -> None:
+    """Only whoever writes it down may say so."""
+    s = lawful([[]])
+    s.start(0.0)
+    s.take(0.0)
+    assert s.settle(0, 1, 1.0)
+    assert s.failed(0, 1, 2.0) == LATE
+    assert s.failed(0, 1, 2.0, final=True) == FINAL
+    assert (s.state[0], s.reason[0]) == (FAILED, ERROR)
+
+
+def test_stage_is_skipped_with_the_one_that_feeds_it_whatever_its_upstream_waits_for() -> None:
+    """What is lost for good counts more than what waits for an answer, also where that comes in the same instant.
+
+    0 (feeds 4) ── 2 ──┐
+         1 (asks) ── 3 (any) ── 4
+    """
+    s = lawful(
+        [[], [], [0], [1, 2], [3]],
+        flags={0: Flag.CONTAINER, 4: Flag.CONTAINER},
+        joins={3: Join.ANY},
+        followers={0: [4]},
+        on_error="continue",
+    )
+    s.start(0.0)
+    s.take(0.0)
+    s.take(0.0)
+    assert s.paused(1, 1, 1.0)
+    assert s.state[3] == PENDING
+    s.failed(0, 1, 2.0)
+    assert (s.state[3], s.reason[3]) == (CANCELLED, PAUSED)
+    assert (s.state[4], s.reason[4]) == (SKIPPED, UPSTREAM)
 
 
 def test_late_body_does_not_settle_while_its_fallback_is_made() -> None:

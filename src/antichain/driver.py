@@ -1072,7 +1072,8 @@ class Driver:
         Let the core decide what the failure of an attempt means, and make the fallback's value if that is what it says.
         """
         core, now = self.core, self.clock()
-        if core.state[node] != RUNNING or core.attempts[node] != attempt:
+        is_late = not is_fallback and core.has_settled(node)
+        if core.state[node] != RUNNING or core.attempts[node] != attempt or is_late:
             core.returned(node, attempt)
             return
         if isinstance(error, asyncio.CancelledError) and core.was_interrupted(node, attempt):

@@ -356,7 +356,8 @@ class World:
         """It waits for somebody's answer."""
         self.features.add("pause")
         self.log("pause", self.now, node, attempt)
-        assert self.scheduler.paused(node, attempt, self.now)
+        # A late body, whose fallback is being written down, has no say any more.
+        assert self.scheduler.paused(node, attempt, self.now) != ((node, attempt) in self.settling)
 
     def said(self, node: int, attempt: int, reason: int) -> None:
         """The output of an attempt that completed a while ago is durable, or never will be."""

@@ -329,7 +329,7 @@ class LawfulScheduler(Scheduler):
         is_current = self._running.get(node) == attempt
         self._enter_signal("paused", now, node, attempt)
         counted = super().paused(node, attempt, now)
-        self._judge_ending(node, attempt, counted, is_current, due=is_current)
+        self._judge_ending(node, attempt, counted, is_current, due=is_current and node not in self._settled)
         self._leave_signal("paused")
         return counted
 
@@ -356,7 +356,8 @@ class LawfulScheduler(Scheduler):
         self._enter_signal("failed", now, node, attempt)
         verdict = super().failed(node, attempt, now, retryable=retryable, after=after, final=final)
         if verdict != FALLING_BACK:
-            self._judge_ending(node, attempt, verdict != LATE, is_current, due=is_current)
+            is_due = is_current and (final or node not in self._settled)
+            self._judge_ending(node, attempt, verdict != LATE, is_current, due=is_due)
         elif not is_current:
             broken(self, 4, f"attempt {attempt} of node {node} is not current, and falls back")
         else:
@@ -658,9 +659,10 @@ class LawfulScheduler(Scheduler):
 
     def _only_waits(self, node: int) -> bool:
         """
-        Tell whether all that a node has lost of its upstream waits for an answer.
+        Tell whether all that a node has lost of its upstream, and of the stages that feed it, waits for an answer.
         """
-        lost = [before for before in self.upstream[node] if self.state[before] > SUCCEEDED]
+        feeders = [leader for leader, fed in self.followers.items() if node in fed]
+        lost = [before for before in (*self.upstream[node], *feeders) if self.state[before] > SUCCEEDED]
         return bool(lost) and all(self.reason[before] == PAUSED for before in lost)
 
     def _judge_instant(self, node: int, before: int, now: float) -> None:

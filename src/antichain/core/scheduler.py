@@ -294,6 +294,12 @@ class Scheduler:
         """
         return self._interrupted.get(node) == attempt
 
+    def has_settled(self, node: int) -> bool:
+        """
+        Tell whether an attempt of *node* has completed and only waits to be durable.
+        """
+        return node in self._settling
+
     def is_falling_back(self, node: int) -> bool:
         """
         Tell whether the fallback of *node* is being made.
@@ -751,11 +757,11 @@ class Scheduler:
         """
         Take the failure of an attempt and decide: `RETRYING`, `FALLING_BACK` (make the fallback's value, then say
         `ended` with reason `FALLBACK`, or `failed` with *final*), `FINAL`, or `LATE` if the attempt is not current
-        any more.
+        any more, or has settled and this is not *final*: its body was late.
 
         *after* is the least number of seconds before the next attempt that the other side asked for.
         """
-        if self.state[node] != RUNNING or self.attempts[node] != attempt:
+        if self.state[node] != RUNNING or self.attempts[node] != attempt or (node in self._settling and not final):
             return LATE
         timed_out = self._expired.get(node) == attempt
         stopping = self._stopping(node)
@@ -831,9 +837,9 @@ class Scheduler:
     def paused(self, node: int, attempt: int, now: float) -> bool:
         """
         Take the end of an attempt that waits for somebody's answer: nothing that needs it can go on in this run. False
-        if it is not current any more.
+        if it is not current any more, or has settled: its body was late, and its fallback is being written down.
         """
-        if self.state[node] != RUNNING or self.attempts[node] != attempt:
+        if self.state[node] != RUNNING or self.attempts[node] != attempt or node in self._settling:
             return False
         self._plain = False
         self._release(node, now)
