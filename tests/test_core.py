@@ -15,7 +15,9 @@ from antichain.core.scheduler import FALLING_BACK, FINAL, LAST_CHANCE, LATE, NOT
 from antichain.core.signals import (
     AttemptCancelled,
     AttemptFailed,
+    AttemptPaused,
     AttemptReturned,
+    AttemptSettled,
     AttemptSucceeded,
     BodySuspended,
     ConditionJudged,
@@ -23,10 +25,12 @@ from antichain.core.signals import (
     GroupStopped,
     LimitResized,
     NodeEntered,
+    RunBegun,
     RunCancelled,
     SlotsLent,
     SlotsWanted,
     TimePassed,
+    handle,
 )
 from antichain.core.states import (
     BACKING_OFF,
@@ -40,6 +44,7 @@ from antichain.core.states import (
     OUTPUT,
     PAUSED,
     PENDING,
+    READY,
     RUN,
     SKIPPED,
     SUCCEEDED,
@@ -2872,6 +2877,88 @@ def test_stage_is_skipped_with_the_one_that_feeds_it_whatever_its_upstream_waits
     s.failed(0, 1, 2.0)
     assert (s.state[3], s.reason[3]) == (CANCELLED, PAUSED)
     assert (s.state[4], s.reason[4]) == (SKIPPED, UPSTREAM)
+
+
+def test_signals_say_what_the_methods_of_kept_runs_do() -> None:
+    """Settling, pausing and what is known of nodes from before, as signals."""
+    s = lawful([[], [], [0, 1]], flags={0: Flag.THREAD})
+    handle(s, RunBegun(past={1: Past(CHECKPOINT)}), 0.0)
+    assert (s.state[1], s.reason[1]) == (SUCCEEDED, CHECKPOINT)
+    assert s.take(0.0) == 0
+    assert not handle(s, AttemptSettled(0, 2), 1.0)
+    assert handle(s, AttemptSettled(0, 1, OUTPUT), 1.0)
+    assert s.has_settled(0)
+    assert handle(s, AttemptSucceeded(0, 1), 2.0)
+    assert s.take(2.0) == 2
+    group = s.open(2, 1, CONTINUE)
+    known = handle(s, NodeEntered(group, past=Past(CHECKPOINT)), 2.5)
+    assert isinstance(known, int)
+    assert (s.state[known], s.ended_at[known]) == (SUCCEEDED, 2.5)
+    assert not handle(s, AttemptPaused(2, 2), 3.0)
+    assert handle(s, AttemptPaused(2, 1), 3.0)
+    assert (s.state[2], s.reason[2], s.ended_at[2]) == (CANCELLED, PAUSED, 3.0)
+
+
+def test_fallback_settles_by_signal_with_its_reason() -> None:
+    """What a signal says of the reason counts: a fallback's value is no output of the node's own."""
+    s = lawful([[]], flags={0: Flag.FALLBACK})
+    s.start(0.0)
+    s.take(0.0)
+    assert s.failed(0, 1, 1.0) == FALLING_BACK
+    assert not handle(s, AttemptSettled(0, 1, OUTPUT), 2.0)
+    assert handle(s, AttemptSettled(0, 1, FALLBACK), 2.0)
+    assert s.ended(0, 1, 3.0, FALLBACK)
+
+
+@pytest.mark.parametrize("way", ["settles", "pauses"])
+def test_what_a_body_still_runs_ends_with_it(way: str) -> None:
+    """A body that has its value, or waits for an answer, needs nothing more of what it has brought."""
+    s = lawful([[], []])
+    s.start(0.0)
+    s.take(0.0)
+    assert s.take(0.0) == 1
+    group = s.open(1, 1, CONTINUE)
+    child = s.enter(group, Kind(), 1.0)
+    assert s.state[child] == READY
+    assert s.settle(1, 1, 2.0) if way == "settles" else s.paused(1, 1, 2.0)
+    assert (s.state[child], s.ended_at[child]) == (CANCELLED, 2.0)
+
+
+def test_question_inside_a_node_pauses_the_group_that_it_is_in() -> None:
+    """Whoever opened the group decides what that means for the run."""
+    s = lawful([[]])
+    s.start(0.0)
+    s.take(0.0)
+    group = s.open(0, 1, CONTINUE)
+    child = s.enter(group, Kind(), 1.0)
+    assert s.take(1.0) == child
+    assert s.paused(child, 1, 2.0)
+    assert group.paused
+    assert not s.root.paused
+
+
+def test_condition_of_a_node_that_has_run_is_not_asked_again() -> None:
+    """It held when its first attempt started, before the run went on."""
+    s = lawful([[]], flags={0: Flag.WHEN})
+    s.start(0.0, past={0: Past(attempts=1, at=0.0)})
+    assert s.next_to_judge() == NOTHING
+    assert s.take(0.0) == 0
+    assert s.attempts[0] == 2
+
+
+def test_new_node_waits_for_an_answer_only_if_its_own_upstream_does() -> None:
+    """Somebody else's question is none of its business; hope of another upstream node goes on."""
+    s = lawful([[], [], []])
+    s.start(0.0)
+    assert [s.take(0.0) for _ in range(3)] == [0, 1, 2]
+    assert s.paused(0, 1, 1.0)
+    group = s.open(2, 1, CONTINUE)
+    other = s.enter(group, Kind(), 1.0)
+    beside = s.enter(group, Kind(), 1.0, upstream=[other], join=int(Join.ALL_DONE))
+    hopeful = s.enter(group, Kind(), 1.0, upstream=[0, other], join=int(Join.ANY))
+    assert (s.state[beside], s.state[hopeful]) == (PENDING, PENDING)
+    behind = s.enter(group, Kind(), 1.0, upstream=[0], join=int(Join.ALL_DONE))
+    assert (s.state[behind], s.reason[behind]) == (CANCELLED, PAUSED)
 
 
 def test_late_body_does_not_settle_while_its_fallback_is_made() -> None:

@@ -145,6 +145,16 @@ def test_listener_that_raises_is_told_nothing_more_and_harms_nobody() -> None:
     assert len(names.told) == 2
 
 
+def test_events_tell_who_asks_what_and_that_it_is_answered() -> None:
+    names = Names()
+    names.facts.asks(0, 2, 2.0, "Delete 3 branches?", 4)
+    names.facts.answered(1, 3, 3.0, 5)
+    assert names.told == [
+        NodeAsks(1, 2.0, "run-1", "a", 2, "Delete 3 branches?", 4),
+        NodeAnswered(2, 3.0, "run-1", "b", 3, 5),
+    ]
+
+
 def test_listener_may_raise_unheard() -> None:
     def bad(event: Event) -> None:
         raise BROKEN
