@@ -24,6 +24,8 @@ RANK = {
     "printable": 1,
     "policies": 1,
     "limit": 2,
+    "rate": 3,
+    "adaptive": 3,
     "runnable": 2,
     "graph": 3,
     "shape": 4,

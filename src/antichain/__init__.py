@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from antichain.adaptive import Adaptive as Adaptive
     from antichain.agents.calls.messages import ToolCall as ToolCall
     from antichain.agents.calls.results import ToolMessages as ToolMessages
     from antichain.agents.calls.results import ToolResult as ToolResult
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from antichain.policies import Policies as Policies
     from antichain.policies import Retry as Retry
     from antichain.policies import Timeout as Timeout
+    from antichain.rate import Rate as Rate
     from antichain.record import NodeRecord as NodeRecord
     from antichain.record import RunResult as RunResult
     from antichain.simulation import Estimate as Estimate
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives; it is imported when it is first used.
 _HOMES = {
+    "adaptive": ("Adaptive",),
     "agents.calls.run_calls": ("run_tool_calls", "run_tool_calls_sync"),
     "agents.tools.faults": ("ArgumentsInvalid",),
     "agents.calls.messages": ("ToolCall",),
@@ -131,6 +134,7 @@ _HOMES = {
     "hedge": ("Hedge",),
     "limit": ("Limit",),
     "policies": ("Backoff", "Policies", "Retry", "Timeout"),
+    "rate": ("Rate",),
     "record": ("NodeRecord", "RunResult"),
     "simulation": ("Estimate",),
 }
@@ -138,6 +142,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
+    "Adaptive",
     "AntichainError",
     "ArgumentsInvalid",
     "Backoff",
@@ -175,6 +180,7 @@ __all__ = [
     "PlanStream",
     "Policies",
     "Question",
+    "Rate",
     "Retry",
     "RunEnded",
     "RunExists",

@@ -11,7 +11,44 @@ from threading import Lock
 
 from antichain.policies import as_size
 
-__all__ = ["Limit"]
+__all__ = ["Limit", "Watchers"]
+
+
+class Watchers:
+    """
+    Keep who wants to be told that a shared limit gives more, or less, than before; in any thread.
+    """
+
+    __slots__ = ("_lock", "_watchers")
+
+    def __init__(self) -> None:
+        # Guarded by _lock.
+        self._watchers: list[Callable[[], object]] = []
+        self._lock = Lock()
+
+    def add(self, callback: Callable[[], object]) -> None:
+        """
+        Call *callback* from now on.
+        """
+        with self._lock:
+            self._watchers.append(callback)
+
+    def remove(self, callback: Callable[[], object]) -> None:
+        """
+        Stop calling *callback*; one that is not watching is no error.
+        """
+        with self._lock:
+            if callback in self._watchers:
+                self._watchers.remove(callback)
+
+    def tell(self) -> None:
+        """
+        Call them all; never with the lock of the limit held, for they may look at it, or take of it, at once.
+        """
+        with self._lock:
+            watchers = tuple(self._watchers)
+        for watcher in watchers:
+            watcher()
 
 
 class Limit:
@@ -31,8 +68,7 @@ class Limit:
         self._size = as_size("Limit", size)
         # Slots given and not yet given back, over all runs that share this limit. Guarded by _lock.
         self._used = 0
-        # Called without the lock after slots came back or the size changed. Guarded by _lock.
-        self._watchers: list[Callable[[], object]] = []
+        self._watchers = Watchers()
         self._lock = Lock()
 
     @property
@@ -59,7 +95,7 @@ class Limit:
         checked = as_size("Limit", size)
         with self._lock:
             self._size = checked
-        self._tell()
+        self._watchers.tell()
 
     def acquire(self, weight: int = 1) -> bool:
         """
@@ -79,29 +115,19 @@ class Limit:
             if weight > self._used:
                 raise ValueError(f"{weight} slots given back to a limit of which {self._used} were taken")
             self._used -= weight
-        self._tell()
+        self._watchers.tell()
 
     def watch(self, callback: Callable[[], object]) -> None:
         """
         Have *callback* called, in whatever thread, each time slots came back or the size changed.
         """
-        with self._lock:
-            self._watchers.append(callback)
+        self._watchers.add(callback)
 
     def unwatch(self, callback: Callable[[], object]) -> None:
         """
         Stop calling *callback*; one that is not watching is no error.
         """
-        with self._lock:
-            if callback in self._watchers:
-                self._watchers.remove(callback)
-
-    def _tell(self) -> None:
-        # Outside the lock: a watcher may look at this limit, or take slots, at once.
-        with self._lock:
-            watchers = tuple(self._watchers)
-        for watcher in watchers:
-            watcher()
+        self._watchers.remove(callback)
 
     def __repr__(self) -> str:
         return f"Limit(size={self._size}, used={self._used})"

@@ -1,0 +1,150 @@
+"""
+Which errors say that too much was asked of the other side, recognised by shape: no HTTP library is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from antichain.policies.retry import retry_after
+
+__all__ = ["Overload", "OverloadKind", "overload_of"]
+
+OverloadKind = Literal["rate", "unavailable", "timeout"]
+
+STATUSES: Final[Mapping[int, OverloadKind]] = {
+    408: "timeout",
+    429: "rate",
+    503: "unavailable",
+    504: "timeout",
+    529: "unavailable",
+}
+# Names of classes that say it without a number, or where no number came back; of subclasses too.
+CLASSES: Final[Mapping[str, OverloadKind]] = {
+    "RateLimitError": "rate",
+    "TooManyRequests": "rate",
+    "ResourceExhausted": "rate",
+    "OverloadedError": "unavailable",
+    "ServiceUnavailableError": "unavailable",
+    "ServiceUnavailable": "unavailable",
+}
+TIMEOUT_ENDINGS: Final = ("Timeout", "TimeoutError", "TimeoutException")
+# Codes of services whose client raises one class for everything (botocore, gRPC).
+CODES: Final[Mapping[str, OverloadKind]] = {
+    "Throttling": "rate",
+    "ThrottlingException": "rate",
+    "ThrottledException": "rate",
+    "TooManyRequestsException": "rate",
+    "RequestLimitExceeded": "rate",
+    "ProvisionedThroughputExceededException": "rate",
+    "SlowDown": "rate",
+    "ServiceUnavailable": "unavailable",
+    "ServiceUnavailableException": "unavailable",
+    "ModelNotReadyException": "unavailable",
+    "ModelTimeoutException": "timeout",
+    "RequestTimeout": "timeout",
+    "RequestTimeoutException": "timeout",
+    "RESOURCE_EXHAUSTED": "rate",
+    "UNAVAILABLE": "unavailable",
+    "DEADLINE_EXCEEDED": "timeout",
+}
+# A 429 that no waiting mends: the account has nothing left.
+SPENT: Final = "insufficient_quota"
+# Errors behind an error that are looked at: `raise … from error`, and the members of a group.
+LOOKED_AT: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """
+    Say how the other side was overloaded, and how many seconds it asks to wait (None: it does not say).
+
+    *kind* is ``"rate"`` (429), ``"unavailable"`` (503, 529) or ``"timeout"`` (no answer in time, 408, 504).
+    """
+
+    kind: OverloadKind
+    retry_after: float | None = None
+
+
+def overload_of(error: BaseException, wall_now: float) -> Overload | None:
+    """
+    Read from *error* whether it says that too much was asked of the other side, else return None.
+
+    Recognised by shape: a status 429, 503 or 529 in ``status_code``, ``status``, ``code`` or the same of
+    ``error.response``; timeouts of any library; the classes and codes by which openai, anthropic, aiohttp, botocore
+    and gRPC name these. What an error was raised from, and the members of a group, are looked at too. A cancellation
+    is never an overload, nor is a 429 because an account is empty. *wall_now* is in seconds since the epoch.
+    """
+    for found in _behind(error):
+        kind = _kind_of(found)
+        if kind is not None:
+            return Overload(kind, _wait_of(found, wall_now))
+    return None
+
+
+def _behind(error: BaseException) -> Iterator[Exception]:
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting and len(seen) < LOOKED_AT:
+        found = waiting.pop(0)
+        # A CancelledError is no Exception, and what is behind it does not matter.
+        if id(found) in seen or not isinstance(found, Exception):
+            continue
+        seen.add(id(found))
+        yield found
+        if found.__cause__ is not None:
+            waiting.append(found.__cause__)
+        if isinstance(found, ExceptionGroup):
+            waiting.extend(found.exceptions)
+
+
+def _kind_of(error: Exception) -> OverloadKind | None:
+    if getattr(error, "code", None) == SPENT:
+        return None
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):
+        return _kind_in_botocore(response)
+    for holder in (error, response):
+        for name in ("status_code", "status", "code"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int) and status in STATUSES:
+                return STATUSES[status]
+    names = [kind.__name__ for kind in type(error).__mro__]
+    if isinstance(error, TimeoutError) or any(name.endswith(TIMEOUT_ENDINGS) for name in names):
+        return "timeout"
+    for name in names:
+        if name in CLASSES:
+            return CLASSES[name]
+    return _kind_in_grpc(error) if "RpcError" in names else None
+
+
+def _kind_in_botocore(response: Mapping[object, object]) -> OverloadKind | None:
+    named, about = response.get("Error"), response.get("ResponseMetadata")
+    code = named.get("Code") if isinstance(named, Mapping) else None
+    status = about.get("HTTPStatusCode") if isinstance(about, Mapping) else None
+    if isinstance(code, str) and code in CODES:
+        return CODES[code]
+    return STATUSES.get(status) if isinstance(status, int) else None
+
+
+def _kind_in_grpc(error: Exception) -> OverloadKind | None:
+    code = getattr(error, "code", None)
+    status = code() if callable(code) else code
+    return CODES.get(str(getattr(status, "name", "")))
+
+
+def _wait_of(error: Exception, wall_now: float) -> float | None:
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):
+        about = response.get("ResponseMetadata")
+        headers = about.get("HTTPHeaders") if isinstance(about, Mapping) else None
+        return retry_after(_Headed(headers), wall_now)
+    return retry_after(error, wall_now)
+
+
+class _Headed(Exception):  # noqa: N818  # carries headers to where they are read
+    def __init__(self, headers: object) -> None:
+        super().__init__()
+        self.headers = headers
