@@ -56,7 +56,7 @@ from antichain.limit import Limit
 from antichain.policies import Backoff, Retry, Timeout
 from antichain.policies.failure import Join
 from antichain.record import status_of
-from antichain.shape import INDEX_BITS, INDEX_MASK, SUCCESSOR_MAX, Flag, shape_of
+from antichain.shape import INDEX_BITS, INDEX_MASK, TIE_MAX, Flag, shape_of
 from tests.support.arranged import PLAIN, A, Arranged, B, C, D, E, again
 
 # -- order and capacity
@@ -2397,7 +2397,7 @@ def test_renewed_node_is_the_next_of_its_kind() -> None:
     s.core.renew(second, 3.0, order=3)
     s.core.renew(first, 3.0, order=2)
     assert [s.core.key[node] & INDEX_MASK for node in (first, second)] == [first, second]
-    places = [s.core.key[node] >> INDEX_BITS & SUCCESSOR_MAX for node in (first, second)]
+    places = [s.core.key[node] >> INDEX_BITS & TIE_MAX for node in (first, second)]
     assert places == [2, 3]
     assert s.state(first) == "ready"
     assert s.core.attempts[first] == 0

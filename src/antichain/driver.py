@@ -1291,9 +1291,9 @@ class Driver:
             grown.owner.child_succeeded(self, node, grown, value)
         return node
 
-    def renew(self, node: int, key: str, position: int) -> None:
+    def renew(self, node: int, key: str, order: int) -> None:
         """
-        Use the node of an instance that has ended for the next one.
+        Use the node of an instance that has ended for the next one; *order* is its tie among equally urgent nodes.
         """
         if self.facts is not None:
             grown = self.grown[node]
@@ -1302,7 +1302,7 @@ class Driver:
             self._tell_entry(node, core.group_of[node].owner, core.demand[node], (), now)
         if self.errors:
             self.errors.pop(node, None)
-        self.core.renew(node, self.clock(), position)
+        self.core.renew(node, self.clock(), order)
 
     def _tell_entry(self, node: int, owner: int, demand: int, upstream: tuple[str, ...], now: float) -> None:
         assert self.facts is not None

@@ -19,7 +19,7 @@ from antichain.plan import Plan, check_inputs, plan_inside
 from antichain.policies import UNSET
 from antichain.record import RunResult, instant
 from antichain.runnable import CallKind
-from antichain.shape import Flag, order, with_start_edges
+from antichain.shape import Flag, Place, after_of, order, with_start_edges
 
 if TYPE_CHECKING:
     import asyncio
@@ -103,6 +103,12 @@ class Owner:
     total: int | None = None
     # The output of one of them was not kept, and is not made again.
     has_lost = False
+
+    def place_of(self, grown: Grown) -> Place:
+        """
+        Return the place of a node of its own that is a container.
+        """
+        return Place()
 
     def name_of(self, grown: Grown) -> str:
         """
@@ -214,6 +220,11 @@ class NestedGraph(Container):
         self.nodes: list[int] = []
         # Where the run is kept.
         self._fingerprints: Sequence[str] = ()
+        self._place = Place()
+
+    def place_of(self, grown: Grown) -> Place:
+        place = self._place
+        return place._replace(after=after_of(self.plan.shape, grown.local) + place.after)
 
     def kept(self, keeping: Keeping, grown: Grown) -> Kept:
         plan, local = self.plan, grown.local
@@ -226,14 +237,15 @@ class NestedGraph(Container):
         if driver.keeping is not None:
             self._fingerprints = driver.keeping.inside(plan, node)
         prefix, now = driver.name_of(node), driver.clock()
-        after = remaining_after(driver, node)
+        place = self._place = place_of(driver, node)
         self.nodes = [-1] * shape.count
         for local in order(*with_start_edges(shape)):
+            remaining, tie = place.of(shape.remaining[local], local)
             kind = Kind(
                 demand=core.demand_number(shape.demands[shape.demand[local]]),
                 flags=shape.flags[local],
                 priority=max(shape.priority[local], core.priority[node]),
-                remaining=shape.remaining[local] + after,
+                remaining=remaining,
                 retry=shape.retry.get(local),
                 timeout=shape.timeout.get(local),
             )
@@ -252,7 +264,7 @@ class NestedGraph(Container):
                 upstream=[self.nodes[before] for before in shape.upstream[local]],
                 leaders=[self.nodes[leader] for leader in leaders],
                 join=shape.join[local],
-                order=local,
+                order=tie,
                 now=now,
             )
             self.nodes[local] = child
@@ -311,14 +323,12 @@ def _quick(plan: Plan, local: int, values: list[Any]) -> Callable[[], Coroutine[
     return inline
 
 
-def remaining_after(driver: Driver, node: int) -> float:
+def place_of(driver: Driver, node: int) -> Place:
     """
-    Return the seconds of path that follow a container; what it contains is at least as urgent.
+    Return how urgent is what the container *node* brings, or the body of *node*.
     """
-    if node < driver.core.planned:
-        shape = driver.plan.shape
-        return max((shape.remaining[after] for after in shape.downstream[node]), default=0.0)
-    return 0.0
+    grown = driver.grown.get(node)
+    return Place(after_of(driver.plan.shape, node)) if grown is None else grown.owner.place_of(grown)
 
 
 # ---------------------------------------------------------------------- what a body runs itself
@@ -346,13 +356,18 @@ class Inside(Owner):
         self._inputs: Mapping[str, Any] = {}
         # The node of the container.
         self._entered = node
+        self._place = place_of(driver, node)
+
+    def place_of(self, grown: Grown) -> Place:
+        # What the body runs is as urgent as the body.
+        return self._place
 
     def enter(self, driver: Driver, group: Group, inputs: Mapping[str, Any]) -> None:
         """
         Bring the graph, as a container, into the run.
         """
         core = driver.core
-        kind = Kind(flags=_CONTAINER, priority=core.priority[self._node], remaining=remaining_after(driver, self._node))
+        kind = Kind(flags=_CONTAINER, priority=core.priority[self._node], remaining=self._place.after)
         self._inputs = inputs
         grown = Grown(self, self._plan, 0, [])
         grown.opens = self._container = self.make_container(inputs)

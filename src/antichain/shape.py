@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 from itertools import pairwise
+from typing import NamedTuple
 
 from antichain.policies.failure import Join
 from antichain.policies.retry import Retry
@@ -18,12 +19,16 @@ from antichain.policies.timeout import Timeout
 __all__ = [
     "INDEX_MASK",
     "Flag",
+    "Place",
     "Shape",
+    "after_of",
     "critical_path_of",
     "depth_of",
+    "item_order",
     "levels_of",
     "order",
     "order_key",
+    "packed_key",
     "rank",
     "shape_of",
     "waiting_of",
@@ -32,13 +37,17 @@ __all__ = [
 ]
 
 INDEX_BITS = 32
-SUCCESSOR_BITS = 24
+TIE_BITS = 38
 REMAINING_BITS = 50
 INDEX_MASK = (1 << INDEX_BITS) - 1
-SUCCESSOR_MAX = (1 << SUCCESSOR_BITS) - 1
+TIE_MAX = (1 << TIE_BITS) - 1
+SUCCESSOR_MAX = (1 << 24) - 1
 REMAINING_MAX = (1 << REMAINING_BITS) - 1
-PRIORITY_SHIFT = REMAINING_BITS + SUCCESSOR_BITS + INDEX_BITS
-REMAINING_SHIFT = SUCCESSOR_BITS + INDEX_BITS
+PRIORITY_SHIFT = REMAINING_BITS + TIE_BITS + INDEX_BITS
+REMAINING_SHIFT = TIE_BITS + INDEX_BITS
+# Of the tie of what belongs to an item of a mapped stage: the low bits say how far along in its item it is.
+ITEM_BITS = 14
+ITEM_MAX = (1 << ITEM_BITS) - 1
 # What a node without cost= counts for: with no costs at all, the remaining path is the number of hops.
 DEFAULT_COST = 1.0
 
@@ -101,14 +110,59 @@ def order_key(priority: int, remaining: float, successors: int, index: int) -> i
 
     From high to low: priority, longest remaining path in microseconds, number of successors, definition order.
     """
+    return packed_key(priority, remaining, TIE_MAX - min(successors, SUCCESSOR_MAX), index)
+
+
+def packed_key(priority: int, remaining: float, tie: int, index: int) -> int:
+    """
+    Pack the same for a node that came while the run went on, whose *tie* (smaller first) is said by who brought it.
+
+    Nodes of a plan have the highest ties: what has begun goes on before something new begins.
+    """
     left = int(remaining * 1e6) if remaining < REMAINING_MAX / 1e6 else REMAINING_MAX
-    after = min(successors, SUCCESSOR_MAX)
     return (
         (-priority << PRIORITY_SHIFT)
         | ((REMAINING_MAX - left) << REMAINING_SHIFT)
-        | ((SUCCESSOR_MAX - after) << INDEX_BITS)
+        | ((tie if tie < TIE_MAX else TIE_MAX) << INDEX_BITS)
         | index
     )
+
+
+def item_order(position: int, remaining: float, line: float) -> int:
+    """
+    Return the tie of a node that belongs to the item at *position*: earlier items first, so that what has begun is
+    finished before something new begins; and in one item, what has the longer *remaining* path.
+
+    Args:
+        position: of the item in its stage.
+        remaining: seconds on the longest path from the start of the node.
+        line: seconds on the longest path of a whole item.
+    """
+    done = 0 if remaining >= line else int((1 - remaining / line) * ITEM_MAX)
+    return position << ITEM_BITS | done
+
+
+class Place(NamedTuple):
+    """
+    Say how urgent is what a container brings, beside what else there is to do.
+    """
+
+    # Seconds of path that follow the container.
+    after: float = 0.0
+    # Of what belongs to an item of a mapped stage: the path of a whole item, and where this one comes among the others.
+    line: float = 0.0
+    position: int = 0
+
+    def of(self, remaining: float, local: int) -> tuple[float, int]:
+        """
+        Return the remaining path of node *local*, behind whose start there are *remaining* seconds in the container,
+        and its tie.
+        """
+        remaining += self.after
+        if not self.line:
+            return remaining, local
+        # All nodes of all items are equally urgent, so that the item decides: an earlier one is finished first.
+        return self.line, item_order(self.position, remaining, self.line)
 
 
 def order(upstream: Sequence[Sequence[int]], downstream: Sequence[Sequence[int]]) -> Sequence[int]:
@@ -184,9 +238,9 @@ def _keys(
         (
             (
                 (-urgency << REMAINING_BITS | REMAINING_MAX - (int(left * 1e6) if left < most else REMAINING_MAX))
-                << SUCCESSOR_BITS
+                << TIE_BITS
             )
-            | (SUCCESSOR_MAX - len(after) if len(after) < SUCCESSOR_MAX else 0)
+            | (TIE_MAX - (len(after) if len(after) < SUCCESSOR_MAX else SUCCESSOR_MAX))
         )
         << INDEX_BITS
         | node
@@ -195,6 +249,14 @@ def _keys(
     for leader, nodes in followers.items():
         keys[leader] = order_key(priority[leader], remaining[leader], len(downstream[leader]) + len(nodes), leader)
     return keys
+
+
+def after_of(shape: Shape, node: int) -> float:
+    """
+    Return the seconds of path that follow a node: what it contains is at least as urgent.
+    """
+    following = [*shape.downstream[node], *shape.followers.get(node, ())]
+    return max((shape.remaining[after] for after in following), default=0.0)
 
 
 def waiting_of(join: int, upstream: int, leaders: int = 0) -> int:

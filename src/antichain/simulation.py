@@ -26,7 +26,7 @@ from antichain.policies import SharedLimit
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.retry import retry_after
 from antichain.record import RunResult, status_of
-from antichain.shape import DEFAULT_COST, Flag, order, with_start_edges
+from antichain.shape import DEFAULT_COST, Flag, Place, after_of, item_order, order, with_start_edges
 
 if TYPE_CHECKING:
     from antichain.plan import Plan
@@ -298,6 +298,8 @@ class ScriptedBodies:
         self._facts: FactStream | None = None
         # The one instance of each map, which a map over it follows.
         self._instances: dict[int, int] = {}
+        # How urgent is what each container has brought.
+        self._places: dict[int, Place] = {}
 
     def play(
         self, given: Mapping[str, Any], listeners: Sequence[Callable[[Any], object]], run_id: str | None
@@ -506,15 +508,16 @@ class ScriptedBodies:
 
     def _enter_graph(self, group: Group, owner: int, plan: Plan) -> None:
         scheduler, shape = self._scheduler, plan.shape
-        after = self._remaining_after(owner)
+        place = self._places[owner] = self._place_of(owner)
         leaders = leaders_of(shape.followers)
         nodes_of: dict[int, int] = {}
         for local in order(*with_start_edges(shape)):
+            remaining, tie = place.of(shape.remaining[local], local)
             kind = Kind(
                 demand=scheduler.demand_number(shape.demands[shape.demand[local]]),
                 flags=shape.flags[local],
                 priority=max(shape.priority[local], scheduler.priority[owner]),
-                remaining=shape.remaining[local] + after,
+                remaining=remaining,
                 retry=shape.retry.get(local),
                 timeout=shape.timeout.get(local),
             )
@@ -526,26 +529,37 @@ class ScriptedBodies:
                 upstream=[nodes_of[before] for before in shape.upstream[local]],
                 leaders=[nodes_of[leader] for leader in leaders.get(local, ())],
                 join=shape.join[local],
-                order=local,
+                order=tie,
             )
 
     def _enter_instance(self, group: Group, owner: int, part: _Part) -> None:
         scheduler, spec = self._scheduler, part.plan.arguments[part.local].map
         policies = spec.policies
-        cost = DEFAULT_COST if policies.cost is None else float(policies.cost)
+        leaders = [leader for leader, nodes in scheduler.followers.items() if owner in nodes]
+        place = self._place_of(owner)
+        path = spec.cost + place.after
+        # As of a real stage: those that feed each other are equally urgent.
+        line = next((self._places[leader].line for leader in leaders if leader in self._places), place.line or path)
+        self._places[owner] = place._replace(line=line)
         kind = Kind(
             demand=scheduler.demand_number(spec.demand),
             flags=int(spec.flags),
             priority=max(policies.priority, scheduler.priority[owner]),
-            remaining=cost + self._remaining_after(owner),
+            remaining=line,
             retry=policies.retry,
             timeout=policies.timeout,
         )
-        leaders = [leader for leader, nodes in scheduler.followers.items() if owner in nodes]
         fed_by = [self._instances[leader] for leader in leaders if leader in self._instances]
         name = f"{self._names[owner]}[0]"
         self._instances[owner] = self._enter(
-            group, kind, name, replace(part, is_instance=True), upstream=fed_by, leaders=(), join=0, order=0
+            group,
+            kind,
+            name,
+            replace(part, is_instance=True),
+            upstream=fed_by,
+            leaders=(),
+            join=0,
+            order=item_order(place.position, path, line),
         )
 
     def _enter(
@@ -575,10 +589,17 @@ class ScriptedBodies:
             group, kind, self._simulation.now, upstream=upstream, leaders=leaders, join=join, order=order
         )
 
-    def _remaining_after(self, node: int) -> float:
+    def _place_of(self, node: int) -> Place:
+        """
+        Return how urgent is what the container *node* brings; see `growth.place_of`.
+        """
         part = self._part(node)
-        shape = part.plan.shape
-        return max((shape.remaining[after] for after in shape.downstream[part.local]), default=0.0)
+        if node not in self._grown:
+            return Place(after_of(part.plan.shape, node))
+        outer = self._places[self._scheduler.group_of[node].owner]
+        if part.is_instance:
+            return outer
+        return outer._replace(after=after_of(part.plan.shape, part.local) + outer.after)
 
     def complete(self, group: Group) -> None:
         """

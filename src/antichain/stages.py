@@ -17,10 +17,10 @@ from antichain.core.groups import COLLECT
 from antichain.core.scheduler import Kind
 from antichain.core.states import REASON_NAMES, STATE_NAMES
 from antichain.errors import Fault, GraphError, RunnerError, shown
-from antichain.growth import Container, Grown, Kept, NestedGraph, Owner, remaining_after
+from antichain.growth import Container, Grown, Kept, NestedGraph, Owner, place_of
 from antichain.items import Items, Iterated, Queued
 from antichain.record import NodeRecord, instant
-from antichain.shape import DEFAULT_COST
+from antichain.shape import ITEM_BITS, ITEM_MAX, Place, item_order
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
@@ -104,6 +104,18 @@ class MappedStage(Container):
         self._leader: MappedStage | None = None
         self._records = InstanceRecords(self._name, self._keys)
         self._node = node
+        self._place = Place()
+        # The path of a whole item, through all stages that it goes through; and the tie of the first instance.
+        self._line = 0.0
+        self._first_tie = 0
+
+    def place_of(self, grown: Grown) -> Place:
+        return Place(self._place.after, self._line, self._tie_of(grown.position) >> ITEM_BITS)
+
+    def _tie_of(self, position: int) -> int:
+        if self._place.line:  # a stage in an item of another one: that one's order comes first
+            return self._first_tie + min(position, ITEM_MAX)
+        return self._first_tie + (position << ITEM_BITS)
 
     def kept(self, keeping: Keeping, grown: Grown) -> Kept:
         policies = self._spec.policies
@@ -120,13 +132,14 @@ class MappedStage(Container):
     def open(self, driver: Driver, node: int) -> None:
         core, spec = driver.core, self._spec
         policies = spec.policies
-        cost = DEFAULT_COST if policies.cost is None else policies.cost
         demand = self._records.uses = self._demand(driver)
+        self._find_leader(driver)
+        self._take_place(driver, node)
         self._kind = Kind(
             demand=core.demand_number(demand),
             flags=int(spec.flags),
             priority=max(policies.priority, core.priority[node]),
-            remaining=cost + remaining_after(driver, node),
+            remaining=self._line,
             retry=policies.retry,
             timeout=policies.timeout,
         )
@@ -151,15 +164,33 @@ class MappedStage(Container):
         driver.add_limits({own: spec.max_concurrent})
         return tuple(sorted((own if name == shared else name, weight) for name, weight in spec.demand))
 
-    def _source(self, driver: Driver) -> Items:
+    def _find_leader(self, driver: Driver) -> None:
         leader = self._spec.leader
         if leader is not None:
             siblings = self._siblings
             stage = driver.containers.get(siblings.nodes[leader] if isinstance(siblings, NestedGraph) else leader)
             if isinstance(stage, MappedStage):
                 self._leader, self._records.leader = stage, stage._records
-                self.total = stage.total
-                return stage.feed(self)
+
+    def _take_place(self, driver: Driver, node: int) -> None:
+        """
+        Find out how urgent the instances are. Those of stages that feed each other are equally urgent, by the path of
+        the first stage, and among them the earlier item comes first: an item is finished before a new one is begun.
+        """
+        place = self._place = place_of(driver, node)
+        path = self._spec.cost + place.after
+        if self._leader is not None:
+            self._line = self._leader._line
+        else:
+            self._line = place.line or path
+        tie = item_order(place.position, path, self._line)
+        # Inside an item, the low bits are the instance's.
+        self._first_tie = tie & ~ITEM_MAX if place.line else tie
+
+    def _source(self, driver: Driver) -> Items:
+        if self._leader is not None:
+            self.total = self._leader.total
+            return self._leader.feed(self)
         source = self._spec.over.get(self._values)
         if hasattr(source, "__aiter__"):
             queued = Queued()
@@ -253,7 +284,7 @@ class MappedStage(Container):
         node = driver.core.next_node
         self._live[node] = grown
         try:
-            driver.enter(self.group, self._kind, name, grown, order=position, now=driver.clock())
+            driver.enter(self.group, self._kind, name, grown, order=self._tie_of(position), now=driver.clock())
         except BaseException:
             # What is kept of that name is another one's: this one has not come into the run.
             self._live.pop(node, None)
@@ -280,7 +311,7 @@ class MappedStage(Container):
             return False
         grown.position, grown.item = taken
         grown.output = None
-        self._driver.renew(node, name, grown.position)
+        self._driver.renew(node, name, self._tie_of(grown.position))
         return True
 
     def _make_room(self, position: int, item: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from antichain.binding.sources import MISSING, DictSource, Prepared, SlotSource, Source
 from antichain.errors import Fault
 from antichain.policies import UNSET, Settled
-from antichain.shape import Flag
+from antichain.shape import DEFAULT_COST, Flag
 
 if TYPE_CHECKING:
     from antichain.plan import Plan
@@ -171,6 +171,16 @@ class MapSpec(NamedTuple):
     policies: Settled
     demand: tuple[tuple[str, int], ...]
     flags: Flag
+
+    @property
+    def cost(self) -> float:
+        """
+        The expected seconds of one instance.
+        """
+        inside = self.binding.subplan
+        if self.policies.cost is not None:
+            return float(self.policies.cost)
+        return DEFAULT_COST if inside is None else max(inside.shape.remaining, default=0.0)
 
 
 class Bound(NamedTuple):

@@ -57,7 +57,7 @@ from antichain.core.timers import (
 )
 from antichain.errors import InternalError
 from antichain.policies import Join, Retry, SharedLimit, Timeout
-from antichain.shape import INDEX_BITS, INDEX_MASK, PRIORITY_SHIFT, SUCCESSOR_MAX, Flag, Shape, order_key
+from antichain.shape import INDEX_BITS, INDEX_MASK, PRIORITY_SHIFT, TIE_MAX, Flag, Shape, packed_key
 
 NOTHING: Final = -1
 
@@ -1393,8 +1393,8 @@ class Scheduler:
         if self._judged:
             self._judged.discard(node)
         key = self.key[node]
-        position = key >> INDEX_BITS & SUCCESSOR_MAX
-        self.key[node] = key + ((min(order, SUCCESSOR_MAX) - position) << INDEX_BITS)
+        before = key >> INDEX_BITS & TIE_MAX
+        self.key[node] = key + ((min(order, TIE_MAX) - before) << INDEX_BITS)
         group.live[node] = None
         self.unfinished += 1
         self._become_ready(node, now)
@@ -1421,7 +1421,7 @@ class Scheduler:
     def _place(self, kind: "Kind", upstream: Sequence[int], join: int, order: int) -> int:
         node = self.vacant.pop() if self.vacant else len(self.state)
         self._use(self._demand_queues[kind.demand])
-        key = order_key(kind.priority, kind.remaining, SUCCESSOR_MAX - min(order, SUCCESSOR_MAX), node)
+        key = packed_key(kind.priority, kind.remaining, order, node)
         if node == len(self.state):
             self.state.append(PENDING)
             self.reason.append(NO_REASON)
