@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from antichain.policies import Policies as Policies
     from antichain.policies import Retry as Retry
     from antichain.policies import Timeout as Timeout
+    from antichain.policies.retryable import TRANSIENT as TRANSIENT
     from antichain.rate import Rate as Rate
     from antichain.record import NodeRecord as NodeRecord
     from antichain.record import RunResult as RunResult
@@ -134,6 +135,7 @@ _HOMES = {
     "hedge": ("Hedge",),
     "limit": ("Limit",),
     "policies": ("Backoff", "Policies", "Retry", "Timeout"),
+    "policies.retryable": ("TRANSIENT",),
     "rate": ("Rate",),
     "record": ("NodeRecord", "RunResult"),
     "simulation": ("Estimate",),
@@ -195,6 +197,7 @@ __all__ = [
     "Step",
     "StoreDamaged",
     "StoreError",
+    "TRANSIENT",
     "Timeout",
     "Tool",
     "ToolCall",

@@ -4,11 +4,12 @@ Which errors say that too much was asked of the other side, recognised by shape:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from antichain.policies.retry import retry_after
+from antichain.policies.shapes import behind, status_of
 
 __all__ = ["Overload", "OverloadKind", "overload_of"]
 
@@ -52,8 +53,6 @@ CODES: Final[Mapping[str, OverloadKind]] = {
 }
 # A 429 that no waiting mends: the account has nothing left.
 SPENT: Final = "insufficient_quota"
-# Errors behind an error that are looked at: `raise … from error`, and the members of a group.
-LOOKED_AT: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,40 +76,23 @@ def overload_of(error: BaseException, wall_now: float) -> Overload | None:
     and gRPC name these. What an error was raised from, and the members of a group, are looked at too. A cancellation
     is never an overload, nor is a 429 because an account is empty. *wall_now* is in seconds since the epoch.
     """
-    for found in _behind(error):
+    for found in behind(error):
         kind = _kind_of(found)
         if kind is not None:
             return Overload(kind, _wait_of(found, wall_now))
     return None
 
 
-def _behind(error: BaseException) -> Iterator[Exception]:
-    waiting: list[BaseException] = [error]
-    seen: set[int] = set()
-    while waiting and len(seen) < LOOKED_AT:
-        found = waiting.pop(0)
-        # A CancelledError is no Exception, and what is behind it does not matter.
-        if id(found) in seen or not isinstance(found, Exception):
-            continue
-        seen.add(id(found))
-        yield found
-        if found.__cause__ is not None:
-            waiting.append(found.__cause__)
-        if isinstance(found, ExceptionGroup):
-            waiting.extend(found.exceptions)
-
-
 def _kind_of(error: Exception) -> OverloadKind | None:
-    if getattr(error, "code", None) == SPENT:
+    # Only what it was given: aiohttp has a deprecated property of that name.
+    if vars(error).get("code") == SPENT:
         return None
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):
         return _kind_in_botocore(response)
-    for holder in (error, response):
-        for name in ("status_code", "status", "code"):
-            status = getattr(holder, name, None)
-            if isinstance(status, int) and status in STATUSES:
-                return STATUSES[status]
+    status = status_of(error)
+    if status in STATUSES:
+        return STATUSES[status]
     names = [kind.__name__ for kind in type(error).__mro__]
     if isinstance(error, TimeoutError) or any(name.endswith(TIMEOUT_ENDINGS) for name in names):
         return "timeout"

@@ -12,7 +12,7 @@ from typing import Any
 from antichain.errors import Fault, GraphError, NobodyAnswers, shown
 from antichain.policies.timeout import seconds
 
-__all__ = ["Backoff", "Retry", "as_retry", "retry_after"]
+__all__ = ["Backoff", "Retry", "RetryOn", "as_condition", "as_retry", "retry_after"]
 
 # What a second attempt cannot mend: the program itself is wrong.
 PROGRAMMING_ERRORS: tuple[type[BaseException], ...] = (
@@ -61,7 +61,7 @@ class Backoff:
 
 
 # What Retry(on=…) takes. Any: the argument of a predicate is whatever the node raised.
-RetryOn = type[BaseException] | tuple[type[BaseException], ...] | Callable[[Any], bool]
+RetryOn = type[BaseException] | Callable[[Any], bool] | tuple[type[BaseException] | Callable[[Any], bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,10 @@ class Retry:
     """
     Try a node up to *attempts* times in total, the first included, with a pause after each failure.
 
-    *on* says which errors are worth another attempt: an exception type, several, or a predicate. Without it,
-    everything is, except cancellation, programming errors (TypeError, NameError, …) and errors whose class is named
-    ``…ValidationError``.
+    *on* says which errors are worth another attempt: an exception type, a named set (``TRANSIENT``), several of these,
+    or a predicate. Without it, everything is, except cancellation, programming errors (TypeError, NameError, …), errors
+    whose class is named ``…ValidationError``, and what another attempt would be told again: an HTTP status 4xx but 408,
+    409, 425 and 429, an account that has nothing left, a certificate that is refused.
     """
 
     attempts: int = 3
@@ -85,36 +86,56 @@ class Retry:
         if not isinstance(self.backoff, Backoff):
             raise GraphError(Fault("bad-policy", f"Retry(backoff={shown(self.backoff)}): must be a Backoff."))
         if self.on is not None and not _is_condition(self.on):
-            why = "must be an exception type, a tuple of them, or a function error -> bool"
+            why = "must be an exception type, a set such as TRANSIENT, a tuple of these, or a function error -> bool"
             raise GraphError(Fault("bad-policy", f"Retry(on={shown(self.on)}): {why}."))
 
     def retryable(self, error: BaseException) -> bool:
         """
         Say whether *error* is worth another attempt.
         """
-        if self.on is None:
-            return retryable_by_default(error)
-        if isinstance(self.on, (type, tuple)):
-            return isinstance(error, self.on)
-        return bool(self.on(error))
+        return retryable_by_default(error) if self.on is None else _holds(self.on, error)
+
+
+def as_condition(on: object) -> Callable[[BaseException], bool]:
+    """
+    Return a predicate for what ``Retry(on=…)`` takes.
+
+    Raises:
+        GraphError: *on* is none of it.
+    """
+    if not _is_condition(on):
+        why = "use an exception type, a set such as TRANSIENT, a tuple of these, or a function error -> bool"
+        raise GraphError(Fault("bad-policy", f"{shown(on)} names no errors: {why}."))
+    return lambda error: _holds(on, error)
 
 
 def _is_condition(on: object) -> bool:
     if isinstance(on, tuple):
-        return bool(on) and all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in on)
+        return bool(on) and not any(isinstance(each, tuple) for each in on) and all(map(_is_condition, on))
     if isinstance(on, type):
         return issubclass(on, BaseException)
     return callable(on)
 
 
+def _holds(on: Any, error: BaseException) -> bool:  # Any: what `_is_condition` has let pass
+    if isinstance(on, tuple):
+        return any(_holds(each, error) for each in on)
+    return isinstance(error, on) if isinstance(on, type) else bool(on(error))
+
+
 def retryable_by_default(error: BaseException) -> bool:
     """
-    Say whether *error* may go away by itself: not a cancellation, a programming error or a validation error.
+    Say whether *error* may go away by itself: not a cancellation, a programming error, a validation error, or what
+    another attempt would be told again.
     """
     # CancelledError, SystemExit and KeyboardInterrupt are not Exceptions.
     if not isinstance(error, Exception) or isinstance(error, PROGRAMMING_ERRORS):
         return False
-    return not any(kind.__name__.endswith("ValidationError") for kind in type(error).__mro__)
+    if any(kind.__name__.endswith("ValidationError") for kind in type(error).__mro__):
+        return False
+    from antichain.policies.retryable import is_permanent  # not before something has failed
+
+    return not is_permanent(error)
 
 
 def as_retry(value: object) -> Retry | None:
