@@ -117,7 +117,7 @@ class Adaptive:
             if fits:
                 self._used += weight
                 if now is not None:
-                    self._rule.started(self._used, now)
+                    self._rule.started(self._used, now, weight)
             return fits
 
     def release(self, weight: int = 1) -> None:
@@ -155,8 +155,7 @@ class Adaptive:
         """
         with self._lock:
             other = Adaptive(self._initial, self._rule.minimum, self._rule.maximum)
-            if self._rule.size != self._initial:
-                other._rule.resize(self._rule.size)
+            other._rule = self._rule.fresh()
             return other
 
     def watch(self, callback: Callable[[], object]) -> None:

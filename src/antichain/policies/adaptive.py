@@ -1,5 +1,21 @@
 """
 How many calls may be under way at once where nobody has said it: the rule of an `Adaptive` limit.
+
+The rule is additive increase, multiplicative decrease (Chiu and Jain, "Analysis of the Increase and Decrease Algorithms
+for Congestion Avoidance in Computer Networks", 1989), begun by a fast start (Jacobson, "Congestion Avoidance and
+Control", 1988), with a memory of where the last overload was (as in BIC and CUBIC: Ha, Rhee and Xu, 2008):
+
+1. *Fast start.* Until the first overload, each success adds two slots: the size triples in the time of a call.
+2. *Decrease.* An overload takes a tenth of what was under way, a quarter if it ended a fast growth, half if the last
+   decrease did not help. It counts once: what began before a decrease says nothing of how things are after it.
+3. *Increase.* Each round (as many successes as there are slots) adds one slot, or half of what is missing to the
+   ceiling, the size that was too much.
+4. *Hold.* Just below the ceiling the size stays, for four rounds and for ten times as long as the overload cost; then
+   the ceiling is tried. Each time that it is still too much, the hold doubles; if all goes well there, the ceiling is
+   forgotten, and what a round adds doubles with each round.
+
+A limit that was not used up while a call was under way does not grow by it. A ``Retry-After`` pauses everyone once; then
+the slots open one by one, at twice the pace at which a full limit starts calls, so that no herd comes.
 """
 
 from __future__ import annotations
@@ -11,18 +27,63 @@ from antichain.errors import Fault, GraphError, shown
 
 __all__ = ["AdaptiveSize"]
 
-# What an overload leaves of the size.
-DECREASE: Final = 0.8
+# Slots that a success adds until the first overload.
+FAST_START: Final = 2.0
+# What an overload leaves of the slots that were in use: in general, after a fast growth, and if the last decrease did
+# not help.
+GENTLY: Final = 0.9
+AFTER_FAST_GROWTH: Final = 0.75
+ONCE_MORE: Final = 0.5
+# After a fast growth, calls are on their way that will be refused too: one in so many is not counted into the ceiling.
+ON_THE_WAY: Final = 16
+# Rounds just below the ceiling, before it is tried; and rounds at the ceiling, before it is forgotten.
+HOLD_ROUNDS: Final = 4
+TRY_ROUNDS: Final = 2
+# The hold is at least so many times as long as the overload cost: the pause, or the time until it was known.
+HOLD_PER_COST: Final = 10.0
+# How often the hold may double.
+DOUBLINGS: Final = 5
 # The part of the mean duration that the newest call makes up.
 NEWEST: Final = 0.2
+# A ramp takes this part of the mean duration of a call.
+RAMP: Final = 0.5
+# A clock that goes back by more seconds is another one; threads that look at one clock differ by less.
+ANOTHER_CLOCK: Final = 1.0
 
 
 class AdaptiveSize:
     """
-    Find the number of calls that may be under way at once: additive increase, multiplicative decrease, fast start.
+    Find the number of calls that may be under way at once; see above for the rule. Pure, without a lock; time is an
+    argument, and the calls under way are counted by whoever asks.
+
+    Raises:
+        GraphError: the three are not whole numbers from 1, in the order minimum, initial, maximum.
+
+    Example:
+        >>> rule = AdaptiveSize(initial=2, minimum=1, maximum=64)
+        >>> rule.started(2, now=0.0)
+        >>> rule.succeeded(started_at=0.0, now=0.5, in_flight=2), rule.size
+        (True, 4)
+        >>> rule.overloaded(started_at=0.5, now=0.6, in_flight=4, retry_after=1.0), rule.size, rule.paused_until
+        (True, 3, 1.6)
     """
 
-    __slots__ = ("_duration", "_epoch", "_exact", "_full_at", "_is_starting", "maximum", "minimum", "paused_until")
+    __slots__ = (
+        "_ceiling",
+        "_doublings",
+        "_duration",
+        "_epoch",
+        "_exact",
+        "_full_at",
+        "_gain",
+        "_held",
+        "_hold_until",
+        "_latest",
+        "_successes",
+        "maximum",
+        "minimum",
+        "paused_until",
+    )
 
     def __init__(self, initial: int, minimum: int, maximum: int) -> None:
         for name, value in (("initial", initial), ("minimum", minimum), ("maximum", maximum)):
@@ -36,14 +97,28 @@ class AdaptiveSize:
         self.maximum = maximum
         # Nobody starts before this instant.
         self.paused_until = -math.inf
+        # The size with its fraction. Invariant: minimum <= _exact <= maximum.
         self._exact = float(initial)
-        self._is_starting = True
+        # The slots in use at the last overload, which were too many; None if more may be all right. Invariant: above
+        # the size, except while it is tried, when the size is just that.
+        self._ceiling: int | None = None
+        # Slots that a round adds while no ceiling is known; None in the fast start.
+        self._gain: float | None = None
         # When the size was last decreased: what began before does not decrease it again.
         self._epoch = -math.inf
-        # When the limit was last full.
+        # Successes of calls that began since then.
+        self._successes = 0
+        # Successes at the present size, below or at the ceiling; the ceiling is not tried before the instant.
+        self._held = 0
+        self._hold_until = -math.inf
+        # How often in a row the ceiling was tried in vain.
+        self._doublings = 0
+        # When the limit was last used up.
         self._full_at = -math.inf
-        # The mean duration of calls that succeeded, weighted to the newest; None before the first.
-        self._duration: float | None = None
+        # The mean seconds of calls that succeeded, weighted to the newest; before the first, of the last pause.
+        self._duration = 0.0
+        # The latest instant that anybody gave.
+        self._latest = -math.inf
 
     @property
     def size(self) -> int:
@@ -54,10 +129,19 @@ class AdaptiveSize:
 
     def resize(self, size: int) -> None:
         """
-        Set the size now; it goes on adapting from there, without a fast start.
+        Set the size now, from *minimum* to *maximum*; it goes on adapting from there.
         """
         self._exact = float(min(self.maximum, max(self.minimum, size)))
-        self._is_starting = False
+        self._ceiling, self._gain, self._doublings, self._held = None, 1.0, 0, 0
+
+    def fresh(self) -> AdaptiveSize:
+        """
+        Return one that has learned what this one has, on another clock, without a pause.
+        """
+        other = AdaptiveSize(self.minimum, self.minimum, self.maximum)
+        other._exact, other._ceiling, other._gain = self._exact, self._ceiling, self._gain
+        other._doublings, other._duration = self._doublings, self._duration
+        return other
 
     def fits(self, weight: int, in_flight: int, now: float) -> bool:
         """
@@ -66,69 +150,138 @@ class AdaptiveSize:
         What is heavier than the size may go alone: else it could never go.
         """
         allowed = self.allowed(now)
-        return in_flight + weight <= allowed or (in_flight == 0 < allowed)
+        return in_flight + weight <= allowed or in_flight == 0 < allowed
 
     def allowed(self, now: float) -> int:
         """
         Return how many slots there are at *now*: none in a pause, and after it more and more up to the size.
         """
+        self._look_at(now)
+        size = self.size
         if now < self.paused_until:
             return 0
-        size = self.size
-        step = self._step()
-        if now >= self.paused_until + size * step:
+        if now >= self._opens(size):
             return size
-        allowed = min(size, 1 + int((now - self.paused_until) / step))
-        while allowed < size and self._opens(allowed + 1) <= now:
-            allowed += 1
-        while allowed > 1 and self._opens(allowed) > now:
-            allowed -= 1
-        return allowed
+        allowed = 1 + int((now - self.paused_until) / self._step())
+        # Rounding may have put it one off what `opens_at` says.
+        if now >= self._opens(allowed + 1):
+            return allowed + 1
+        return allowed if now >= self._opens(allowed) else allowed - 1
 
     def opens_at(self, in_flight: int, now: float, weight: int = 1) -> float:
         """
-        Return the earliest instant, from *now* on, at which pause and ramp let *weight* more start; whether slots are
-        free by then is another question.
+        Return the earliest instant, from *now* on, at which pause and ramp let *weight* more start while *in_flight*
+        are under way; whether slots are free by then is another question.
         """
-        wanted = 1 if in_flight == 0 else min(in_flight + weight, self.size)
+        self._look_at(now)
+        wanted = min(in_flight + weight, self.size) if in_flight else 1
         return max(now, self._opens(wanted))
+
+    def started(self, in_flight: int, now: float, weight: int = 1) -> None:
+        """
+        Take in that *weight* slots were taken, of which now *in_flight* are.
+        """
+        if in_flight + weight > self.size:
+            self._full_at = now
+
+    def succeeded(self, started_at: float, now: float, in_flight: int) -> bool:
+        """
+        Take in that a call begun at *started_at* has succeeded, whose slots still count as *in_flight*; return whether
+        the size is another one.
+        """
+        self._look_at(now)
+        took = max(0.0, now - started_at)
+        self._duration = self._duration + NEWEST * (took - self._duration) if self._duration else took
+        if started_at > self._epoch:
+            self._successes += 1
+        if self._full_at < started_at and in_flight < self.size:
+            return False
+        before = self.size
+        self._exact = min(float(self.maximum), self._grown(started_at, now))
+        return self.size != before
+
+    def overloaded(self, started_at: float, now: float, in_flight: int, retry_after: float | None) -> bool:
+        """
+        Take in that a call begun at *started_at* met an overload and was asked to come back *retry_after* seconds
+        later; its slots still count as *in_flight*. Return whether the size or the pause is another one.
+        """
+        self._look_at(now)
+        before = (self.size, self.paused_until)
+        if started_at > self._epoch:
+            self._decrease(started_at, now, in_flight, retry_after or 0.0)
+        else:
+            self._add_to_the_last(now, retry_after or 0.0)
+        return (self.size, self.paused_until) != before
+
+    def _decrease(self, started_at: float, now: float, in_flight: int, pause: float) -> None:
+        used = max(1, min(self.size, in_flight))
+        was_fast = self._ceiling is None and (self._gain is None or self._gain >= self._exact / 2)
+        if self._gain is not None and self._successes < self.size:
+            kept = ONCE_MORE
+        else:
+            kept = AFTER_FAST_GROWTH if was_fast else GENTLY
+        is_tried_in_vain = self._ceiling is not None and used >= self._ceiling
+        self._doublings = min(DOUBLINGS, self._doublings + 1) if is_tried_in_vain else 0
+        self._ceiling = max(self.minimum + 1, used - used // ON_THE_WAY if was_fast else used)
+        self._exact = max(float(self.minimum), min(self._exact, used) * kept)
+        self._gain = 1.0
+        self._epoch, self._successes, self._held = now, 0, 0
+        self._hold_until = now + HOLD_PER_COST * max(pause, now - started_at) * 2**self._doublings
+        if pause:
+            self.paused_until = max(self.paused_until, now + pause)
+            self._duration = self._duration or pause
+
+    def _add_to_the_last(self, now: float, pause: float) -> None:
+        """
+        Take in one more overload of those that were under way at the last decrease.
+        """
+        # It is the same pause, as long as that lasts: nothing begins in it, so that it cannot go on for ever.
+        if now < self.paused_until:
+            self.paused_until = max(self.paused_until, now + pause)
+        # So many had been let in as were under way less those refused.
+        if self._ceiling is not None:
+            self._ceiling = max(self.size + 1, self._ceiling - 1)
+
+    def _grown(self, started_at: float, now: float) -> float:
+        """
+        Return the size, with its fraction, after one more success of a full limit.
+        """
+        size = self._exact
+        if self._ceiling is None:
+            if self._gain is None:
+                return size + FAST_START
+            gain = min(1.0, self._gain / size)
+            # Twice as much after as many successes as there are slots.
+            self._gain = min(size, self._gain * 2 ** (1 / size))
+            return size + gain
+        highest = self._ceiling - 1
+        if size < highest:
+            self._held = 0
+            return min(float(highest), size + max(1.0, (highest - size) / 2) / size)
+        if started_at <= self._epoch:
+            return size
+        self._held += 1
+        if size < self._ceiling:
+            if self._held >= HOLD_ROUNDS * 2**self._doublings * size and now >= self._hold_until:
+                self._held = 0
+                return float(self._ceiling)
+        elif self._held >= TRY_ROUNDS * size:
+            self._ceiling, self._gain, self._doublings = None, 1.0, 0
+        return size
 
     def _opens(self, slots: int) -> float:
         return self.paused_until + (slots - 1) * self._step()
 
     def _step(self) -> float:
-        return (self._duration or 0.0) / self.size
+        return RAMP * self._duration / self.size
 
-    def started(self, in_flight: int, now: float) -> None:
+    def _look_at(self, now: float) -> None:
         """
-        Take in that *in_flight* slots are taken now: a limit that is not used up does not grow.
+        Forget all instants, which are those of another clock, if time went back.
         """
-        if in_flight >= self.size:
-            self._full_at = now
-
-    def succeeded(self, started_at: float, now: float, in_flight: int) -> bool:
-        """
-        Take in that a call begun at *started_at* has succeeded; return whether the size is another one.
-        """
-        took = now - started_at
-        self._duration = took if self._duration is None else self._duration + NEWEST * (took - self._duration)
-        if self._full_at < started_at and in_flight < self.size:
-            return False
-        before = self.size
-        self._exact = min(self.maximum, self._exact + (1.0 if self._is_starting else 1.0 / self._exact))
-        return self.size != before
-
-    def overloaded(self, started_at: float, now: float, in_flight: int, retry_after: float | None) -> bool:
-        """
-        Take in that a call begun at *started_at* met an overload; return whether the size is another one, or a pause
-        has begun.
-        """
-        if started_at < self._epoch:
-            return False
-        before = self.size
-        self._is_starting = False
-        self._epoch = now
-        self._exact = max(self.minimum, min(self._exact, in_flight) * DECREASE)
-        if retry_after:
-            self.paused_until = max(self.paused_until, now + retry_after)
-        return self.size != before or bool(retry_after)
+        if now < self._latest - ANOTHER_CLOCK:
+            self.paused_until = now + max(0.0, self.paused_until - self._latest)
+            self._epoch = self._full_at = self._hold_until = -math.inf
+            self._latest = now
+        elif now > self._latest:
+            self._latest = now
