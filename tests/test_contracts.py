@@ -110,8 +110,9 @@ LOOK_AHEAD = {
     ("keeping.py", "driver", "typing"),
     # The command says which version it is.
     ("cli/application.py", "__init__", "function"),
-    # The demo's graph is written as a user would write it.
+    # The demo's graph and strategies are written as a user would write them.
     ("demo/graph.py", "__init__", "module"),
+    ("demo/strategies.py", "__init__", "module"),
 }
 
 # core/ and policies/ decide; they have no clock, no thread, no file, no chance of their own.

@@ -428,6 +428,9 @@ def _demo(
     kill: Annotated[
         bool, typer.Option("--kill", help="Run it in a process that is killed half-way, and resume it.")
     ] = False,
+    capacity: Annotated[
+        bool, typer.Option("--capacity", help="Show calls to a provider whose limit nobody knows, made in five ways.")
+    ] = False,
     as_json: Annotated[bool, RESULT_AS_JSON] = False,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
@@ -440,6 +443,6 @@ def _demo(
     def work() -> int:
         from antichain.demo.command import demo
 
-        return demo(model, questions, seed, as_json, Path(trace) if trace is not None else None, kill)
+        return demo(model, questions, seed, as_json, Path(trace) if trace is not None else None, kill, capacity)
 
     raise typer.Exit(guarded(work, debug))

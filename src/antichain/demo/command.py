@@ -5,13 +5,11 @@ What `antichain demo` does: start a provider, run the graph against it, and tell
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from antichain.core.facts import Event, NodeEnded, NodeRetrying, NodeStarted
+from antichain.demo.saying import LABEL, complain, labelled, say, styled, wrapped
+from antichain.demo.saying import width as columns
 from antichain.errors import RunFailed
 from antichain.printable import printable
 from antichain.record import RunResult
@@ -42,10 +42,6 @@ LATENCY: Final = (0.4, 1.2)
 ALLOWED: Final = 8
 RETRY_AFTER: Final = 0.5
 PRETENDED: Final = "pretended"
-NARROWEST: Final = 40
-WIDEST: Final = 120
-# Columns of the names before figures.
-LABEL: Final = 8
 VERSION: Final = 1
 # Seconds between two looks at the journal of a run that is to be killed.
 LOOK_EVERY: Final = 0.05
@@ -60,25 +56,33 @@ def demo(
     as_json: bool,
     trace: Path | None,
     kill: bool = False,
+    capacity: bool = False,
 ) -> int:
     """
     Run the demo and return the exit code of the command; with *kill*, in a process that is killed half-way, so that
-    the rest is done by a resume.
+    the rest is done by a resume. With *capacity*, show instead what becomes of calls to a provider whose limit nobody
+    knows.
     """
     try:
         from antichain.demo.chat import Tally
     except ModuleNotFoundError as error:
         why = f"the demo talks HTTP with {error.name}, which is not installed"
-        return _complain(f"{why}. Install it: pip install 'antichain[demo]'", USAGE)
+        return complain(f"{why}. Install it: pip install 'antichain[demo]'", USAGE)
     fault = _url_fault(model) or _trace_fault(trace)
+    if capacity and (model or questions or trace or kill):
+        fault = "--capacity asks a provider of its own, in several ways: it goes with --seed and --json only."
     if fault:
-        return _complain(fault, USAGE)
+        return complain(fault, USAGE)
     try:
+        if capacity:
+            from antichain.demo.capacity import show_capacity
+
+            return show_capacity(seed, as_json)
         with _provider(model, seed, Tally()) as provider:
             wanted = Wanted(provider, questions or [], seed, as_json, trace)
             return _killed_and_resumed(wanted) if kill else _run(wanted)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing is left running.", CTRL_C)
+        return complain("interrupted; nothing is left running.", CTRL_C)
 
 
 def _url_fault(model: str | None) -> str:
@@ -240,7 +244,7 @@ def _run(wanted: Wanted, killed: "Killed | None" = None) -> int:
         if isinstance(error, KeyboardInterrupt) or ended is None:
             raise
         refusal = next((str(each) for each in error.exceptions if isinstance(each, Refused)), None)
-        return _complain(refusal or f"the demo failed:\n{failures_text(ended)}", FAILED)
+        return complain(refusal or f"the demo failed:\n{failures_text(ended)}", FAILED)
     seconds = time.monotonic() - began
     # What the threads have computed; the rest of this process is the engine and the provider.
     computed = (time.process_time() - worked) - (time.thread_time() - decided)
@@ -248,7 +252,7 @@ def _run(wanted: Wanted, killed: "Killed | None" = None) -> int:
     if killed is not None:
         report["killed"] = killed.figures(result)
     _write_trace(result, wanted.trace)
-    return _print(json.dumps(report, indent=2) if wanted.as_json else _text(report, provider, wanted.trace))
+    return say(json.dumps(report, indent=2) if wanted.as_json else _text(report, provider, wanted.trace))
 
 
 # -- killed
@@ -300,9 +304,9 @@ def _killed_and_resumed(wanted: Wanted) -> int:
         killed = _killed(wanted, Path(folder) / "runs.db")
         if isinstance(killed, int):
             why = "ask more questions" if killed == SUCCEEDED else "what it said is above"
-            return _complain(f"the run ended, with exit code {killed}, before it could be killed: {why}.", FAILED)
+            return complain(f"the run ended, with exit code {killed}, before it could be killed: {why}.", FAILED)
         told = f"killed by SIGKILL after {killed.seconds:.1f} s; {len(killed.stored)} nodes are stored. Resuming."
-        print(f"antichain: {told}", file=sys.stderr, flush=True)
+        complain(told, SUCCEEDED)
         return _run(wanted, killed)
 
 
@@ -397,35 +401,35 @@ def _answer(answer: "Answer") -> dict[str, Any]:  # Any: JSON
 
 
 def _text(report: dict[str, Any], provider: Provider, trace: Path | None) -> str:  # Any: JSON
-    width = max(NARROWEST, min(WIDEST, shutil.get_terminal_size((100, 24)).columns))
+    width = columns()
     whence = report["library"] if report["has_sources"] else "its modules, which came without sources"
     model = "a stand-in (--model URL asks a real model)"
     if provider.fake is None:
         model = f"{report['model']} at {provider.url}"
     head = f"Python {report['python']}: {report['docstrings']:,} docstrings of {whence}, read by {model}:"
     # On a terminal the progress is just above.
-    lines = [*([""] if sys.stdout.isatty() else []), *_wrapped(head, width), ""]
+    lines = [*([""] if sys.stdout.isatty() else []), *wrapped(head, width), ""]
     for answer in report["answers"]:
-        lines += [_styled("1", line) for line in _wrapped(answer["question"], width)]
+        lines += [styled("1", line) for line in wrapped(answer["question"], width)]
         lines += _answer_lines(answer, report["library"], width)
-    lines += ["", *_wrapped(report["digest"], width), "", *_figures(report, width)]
+    lines += ["", *wrapped(report["digest"], width), "", *_figures(report, width)]
     if trace is not None:
-        lines += _labelled("trace", [f"{printable(str(trace))}: open it in https://ui.perfetto.dev"])
+        lines += labelled("trace", [f"{printable(str(trace))}: open it in https://ui.perfetto.dev"])
     return "\n".join([*lines, *_next(trace, width, "killed" in report)])
 
 
 def _answer_lines(answer: dict[str, Any], library: str, width: int) -> list[str]:  # Any: JSON
     source = answer["source"]
     if source is None:
-        return _wrapped(answer["answer"], width, "  ")
+        return wrapped(answer["answer"], width, "  ")
     # Modules of the standard library are under its folder, which the first line names.
     place = source["place"].removeprefix(f"{library}{os.sep}")
     named = printable(source["name"] if place == "help" else f"{source['name']}, {place}", width - 2)
     doubt = "" if answer["supported"] else " (not found in its source when asked again)"
-    *lines, last = _wrapped(answer["answer"] + doubt, width, "  ", most=3) or [""]
+    *lines, last = wrapped(answer["answer"] + doubt, width, "  ", most=3) or [""]
     if len(last) + 2 + len(named) <= width:
-        return [*lines, f"{last}  {_styled('2', named)}"]
-    return [*lines, last, f"  {_styled('2', named)}"]
+        return [*lines, f"{last}  {styled('2', named)}"]
+    return [*lines, last, f"  {styled('2', named)}"]
 
 
 def _figures(report: dict[str, Any], width: int) -> list[str]:  # Any: JSON
@@ -450,24 +454,7 @@ def _figures(report: dict[str, Any], width: int) -> list[str]:  # Any: JSON
             f"by SIGKILL after {killed['seconds']:.1f} s; the rest took {took:.1f} s: {killed['reused']} reused, "
             f"{killed['run']} to run; {again} (the index, which only a process has, was filled anew)"
         )
-    return [line for name, text in rows.items() for line in _labelled(name, _wrapped(text, width - LABEL))]
-
-
-def _labelled(name: str, lines: Sequence[str]) -> list[str]:
-    label = _styled("1", f"{name:>{LABEL - 2}}") if name else " " * (LABEL - 2)
-    return [f"{' ' * (LABEL - 2) if number else label}  {line}" for number, line in enumerate(lines)]
-
-
-def _wrapped(text: str, width: int, indent: str = "", most: int | None = None) -> list[str]:
-    return textwrap.wrap(
-        printable(" ".join(text.split()), None),
-        width,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        max_lines=most,
-        placeholder=" …",
-        break_on_hyphens=False,
-    )
+    return [line for name, text in rows.items() for line in labelled(name, wrapped(text, width - LABEL))]
 
 
 def _next(trace: Path | None, width: int, killed: bool) -> list[str]:
@@ -486,33 +473,12 @@ def _next(trace: Path | None, width: int, killed: bool) -> list[str]:
         tries.append((f"{command} demo {shlex.quote('How do I parse a date?')}", "a question of yours"))
     if not killed:
         tries.append((f"{command} demo --kill", "killed half-way, and resumed"))
+    tries.append((f"{command} demo --capacity", "a provider whose limit nobody knows"))
     longest = max(len(line) for line, _ in tries)
     lines = []
     for line, what in tries:
         comment = f"   # {what}"
         # What is too long for a line is left out rather than broken.
         is_short = LABEL + longest + len(comment) <= width
-        lines.append(f"{line:{longest}}{_styled('2', comment)}" if is_short else line)
-    return _labelled("next", lines)
-
-
-def _styled(code: str, text: str) -> str:
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
-        return f"\x1b[{code}m{text}\x1b[0m"
-    return text
-
-
-def _print(text: str) -> int:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Whoever read it has gone. What is left in the buffer must not be written when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _complain("the output was closed before all of it was written.", FAILED)
-    return SUCCEEDED
-
-
-def _complain(text: str, code: int) -> int:
-    lines = [printable(line, None) for line in f"antichain: {text}".split("\n")]
-    print("\n".join(lines), file=sys.stderr, flush=True)
-    return code
+        lines.append(f"{line:{longest}}{styled('2', comment)}" if is_short else line)
+    return labelled("next", lines)
