@@ -9,13 +9,13 @@ Control", 1988), with a memory of where the last overload was (as in BIC and CUB
 2. *Decrease.* An overload takes a tenth of what was under way, a quarter if it ended a fast growth, half if the last
    decrease did not help. It counts once: what began before a decrease says nothing of how things are after it.
 3. *Increase.* Each round (as many successes as there are slots) adds one slot, or half of what is missing to the
-   ceiling, the size that was too much.
-4. *Hold.* Just below the ceiling the size stays, for four rounds and for ten times as long as the overload cost; then
-   the ceiling is tried. Each time that it is still too much, the hold doubles; if all goes well there, the ceiling is
+   ceiling: the size that was too much.
+4. *Hold.* Just below the ceiling the size stays for a round, and for ten times as long as the overload cost; then the
+   ceiling is tried. Each time that it is still too much, the hold doubles. If all goes well there, the ceiling is
    forgotten, and what a round adds doubles with each round.
 
-A limit that was not used up while a call was under way does not grow by it. A ``Retry-After`` pauses everyone once; then
-the slots open one by one, at twice the pace at which a full limit starts calls, so that no herd comes.
+A limit that was not used up while a call was under way does not grow by it. A ``Retry-After`` pauses everyone once;
+then the slots open one by one, at twice the pace at which a full limit starts calls, so that no herd comes.
 """
 
 from __future__ import annotations
@@ -34,15 +34,17 @@ FAST_START: Final = 2.0
 GENTLY: Final = 0.9
 AFTER_FAST_GROWTH: Final = 0.75
 ONCE_MORE: Final = 0.5
+# It did not help if, since then, fewer calls succeeded than there are slots, divided by this.
+NOT_HELPED: Final = 8
 # After a fast growth, calls are on their way that will be refused too: one in so many is not counted into the ceiling.
 ON_THE_WAY: Final = 16
-# Rounds just below the ceiling, before it is tried; and rounds at the ceiling, before it is forgotten.
-HOLD_ROUNDS: Final = 4
+# Rounds just below the ceiling before it is tried, and at the ceiling before it is forgotten.
+HOLD_ROUNDS: Final = 1
 TRY_ROUNDS: Final = 2
-# The hold is at least so many times as long as the overload cost: the pause, or the time until it was known.
+# The hold is at least so many times as long as the overload cost: the pause, or how much longer than a call it took.
 HOLD_PER_COST: Final = 10.0
 # How often the hold may double.
-DOUBLINGS: Final = 5
+DOUBLINGS: Final = 7
 # The part of the mean duration that the newest call makes up.
 NEWEST: Final = 0.2
 # A ramp takes this part of the mean duration of a call.
@@ -216,7 +218,7 @@ class AdaptiveSize:
     def _decrease(self, started_at: float, now: float, in_flight: int, pause: float) -> None:
         used = max(1, min(self.size, in_flight))
         was_fast = self._ceiling is None and (self._gain is None or self._gain >= self._exact / 2)
-        if self._gain is not None and self._successes < self.size:
+        if self._gain is not None and self._successes * NOT_HELPED < self.size:
             kept = ONCE_MORE
         else:
             kept = AFTER_FAST_GROWTH if was_fast else GENTLY
@@ -226,7 +228,7 @@ class AdaptiveSize:
         self._exact = max(float(self.minimum), min(self._exact, used) * kept)
         self._gain = 1.0
         self._epoch, self._successes, self._held = now, 0, 0
-        self._hold_until = now + HOLD_PER_COST * max(pause, now - started_at) * 2**self._doublings
+        self._hold_until = now + HOLD_PER_COST * max(pause, now - started_at - self._duration) * 2**self._doublings
         if pause:
             self.paused_until = max(self.paused_until, now + pause)
             self._duration = self._duration or pause
