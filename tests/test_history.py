@@ -107,7 +107,7 @@ def graph_with_all() -> Graph:
 
 
 def test_instances_count_for_their_map() -> None:
-    """By their mean; ids are not taken apart, so a node may look like an instance."""
+    """By their median; ids are not taken apart, so a node may look like an instance."""
     runs = Runs(graph_with_all().plan())
     runs.add(
         *(took(f"pages[{at}]", seconds) for at, seconds in enumerate((1.0, 2.0, 6.0))),
@@ -119,7 +119,7 @@ def test_instances_count_for_their_map() -> None:
         took("each[]/pages[0]", 5.0),
     )
     assert runs.durations() == {
-        "pages": 3.0,
+        "pages": 2.0,
         "odd[1]": 7.0,
         "outer/first": 8.0,
         "outer/pages[0]": 9.0,
@@ -249,10 +249,59 @@ def test_plan_itself_does_not_change() -> None:
     assert known.run().status == plan.run().status == "succeeded"
 
 
-def test_cost_of_the_author_holds() -> None:
-    """cost= is what the author knows better; what is missing counts 1, and unknown ids are passed over."""
-    plan = graph_of(EDGES, slow={"cost": 2.0}).plan().with_costs({"slow": 50.0, "long": 3.0, "gone": 9.0, "x/y": 1.0})
-    assert plan.shape.cost == [1.0, 2.0, 3.0, 1.0]
+def test_what_was_measured_comes_before_what_the_author_expects() -> None:
+    """Then cost=; unknown ids are passed over."""
+    plan = graph_of(EDGES, slow={"cost": 2.0}, quick={"cost": 4.0}, end={"cost": 0.5}).plan()
+    known = plan.with_costs({"slow": 50.0, "long": 3.0, "gone": 9.0, "x/y": 1.0})
+    assert known.shape.cost == [4.0, 50.0, 3.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("known", "filling"),
+    [({}, 1.0), ({"n0": 5.0}, 5.0), ({"n0": 5.0, "n1": 7.0}, 7.0), ({f"n{i}": i for i in range(20)}, 17.0)],
+)
+def test_what_is_unknown_counts_as_long_as_nine_in_ten_take_less(known: dict[str, float], filling: float) -> None:
+    """Rather too early than too late, but not by the one that hung. Where nothing is known, hops count."""
+    graph = Graph("etl")
+    for number in range(30):
+        graph.add(f"n{number}", one)
+    graph.add("given", one, cost=0.25)
+    plan = graph.plan().with_costs(known)
+    expected = [float(known.get(f"n{number}", filling)) for number in range(30)]
+    assert plan.shape.cost == [*expected, 0.25]
+
+
+def test_unknown_nodes_inside_graphs_and_maps_count_the_same() -> None:
+    """Also where a graph stands twice and nothing of it is known; a cost of its author holds inside too."""
+    inner = Graph("inner")
+    inner.add("a", take)
+    inner.add("b", take, inputs={"x": inner["a"]}, cost=2.0)
+    graph = Graph("etl")
+    graph.add("known", one)
+    graph.add("left", inner, inputs={"x": 1})
+    graph.add("right", inner, inputs={"x": 1})
+    graph.map("pages", take, [1, 2])
+    graph.map("each", inner, [1, 2])
+    known = graph.plan().with_costs({"known": 7.0})
+    assert known.shape.cost == [7.0, 9.0, 9.0, 7.0, 9.0]
+    assert known.arguments[1].subplan is known.arguments[2].subplan
+    assert known.arguments[3].map.cost == 7.0
+    assert known.arguments[4].map.cost == 9.0
+
+
+def test_a_graph_that_stands_in_many_places_is_filled_once() -> None:
+    """Two to the power of forty places."""
+    graph = Graph("0")
+    graph.add("leaf", one)
+    for depth in range(40):
+        outer = Graph(str(depth + 1))
+        outer.add("left", graph)
+        outer.add("right", graph, depends_on="left")
+        graph = outer
+    top = Graph("top")
+    top.add("known", one)
+    top.add("deep", graph)
+    assert top.plan().with_costs({"known": 0.5}).shape.cost == [0.5, 2.0**39]
 
 
 def test_nodes_of_graphs_inside() -> None:
@@ -266,12 +315,12 @@ def test_nodes_of_graphs_inside() -> None:
     graph.add("fixed", inner, cost=7.0)
     plan = graph.plan()
     known = plan.with_costs({"left/a": 3.0, "left/b": 4.0, "right/b": 9.0, "fixed/a": 3.0, "left": 99.0})
-    assert known.shape.cost == [7.0, 10.0, 7.0]
+    assert known.shape.cost == [7.0, 18.0, 12.0]
     assert plan.shape.cost == [2.0, 2.0, 7.0]
     inside = [known.arguments[node].subplan.shape.cost for node in range(3)]
-    assert inside == [[3.0, 4.0], [1.0, 9.0], [3.0, 1.0]]
+    assert inside == [[3.0, 4.0], [9.0, 9.0], [3.0, 9.0]]
     assert plan.arguments[0].subplan.shape.cost == [1.0, 1.0]
-    assert known.estimate().makespan == 10.0
+    assert known.estimate().makespan == 18.0
     assert known.run().status == "succeeded"
 
 
@@ -295,7 +344,7 @@ def test_targets_keep_the_costs() -> None:
     """A plan that is narrowed afterwards knows what it knew."""
     plan = graph_of(EDGES).plan().with_costs({"slow": 5.0, "long": 2.0})
     narrow = plan.pruned(["long"])
-    assert (narrow.ids, narrow.shape.cost) == (["quick", "long"], [1.0, 2.0])
+    assert (narrow.ids, narrow.shape.cost) == (["quick", "long"], [2.0, 2.0])
     assert plan.pruned(["long"]).pruned(None).shape.cost == plan.shape.cost
     with pytest.raises(GraphError, match="gone"):
         plan.pruned(["gone"])
@@ -331,4 +380,4 @@ def test_a_run_is_expected_as_the_last_ones_were() -> None:
     runs.add(took("a", 1.0), took("pages[0]", 2.0), took("outer/first", 4.0), took("each[1]/first", 8.0))
     plan = graph.plan().with_costs(runs.durations())
     cost = dict(zip(plan.ids, plan.shape.cost, strict=True))
-    assert cost == {"a": 1.0, "odd[1]": 1.0, "pages": 2.0, "outer": 5.0, "each": 9.0}
+    assert cost == {"a": 1.0, "odd[1]": 8.0, "pages": 2.0, "outer": 12.0, "each": 16.0}

@@ -228,8 +228,11 @@ class Plan:
 
     def with_costs(self, durations: Mapping[str, float]) -> Plan:
         """
-        Return the same plan with expected seconds for nodes that have no ``cost=``: what is on the longest path by them
-        starts first, and estimates count with them.
+        Return the same plan with expected seconds for its nodes: what is on the longest path by them starts first, and
+        estimates count with them.
+
+        What is not given comes from ``cost=``. What has neither counts as many seconds as nine in ten of the known
+        nodes stay below, since to start a node too late costs more than to start it too early; 1 if nothing is known.
 
         Args:
             durations: seconds by node id; nodes of a nested graph are ``outer/inner``, and what is given for a map

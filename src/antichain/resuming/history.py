@@ -5,6 +5,7 @@ How long nodes took in earlier runs of a graph: what a next run can expect.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final
 
 from antichain.errors import StoreDamaged, UnknownRun
@@ -26,8 +27,9 @@ def durations(store: Store, graph_name: str, *, runs: int = 3) -> dict[str, floa
     """
     Return how many seconds each node of a graph can be expected to take, by its path, for `Plan.with_costs`.
 
-    That is the median of what its successful attempts took in the last finished runs; in each, the mean for all
-    instances of a map, by the id of the map. A run that is damaged, or of more than 20,000 nodes, is passed over.
+    That is the median of what its successful attempts took in the last finished runs, so that one which was slow by
+    chance counts for nothing; in each, the median of all instances of a map, by the id of the map. A run that is
+    damaged, or of more than 20,000 nodes, is passed over.
 
     Args:
         store: where earlier runs are kept.
@@ -52,13 +54,17 @@ def durations(store: Store, graph_name: str, *, runs: int = 3) -> dict[str, floa
         if line.status not in _FINISHED or not 0 < line.succeeded <= MOST_NODES:
             continue
         try:
-            means = _means(store.read(line.run_id, payloads=False), graphs)
+            medians = _medians(store.read(line.run_id, payloads=False), graphs)
         except (StoreDamaged, UnknownRun):
             # Nothing depends on it but the order of what is ready; whoever resumes that run is told. Or it is gone.
             continue
         looked_at += 1
-        for path, seconds in means.items():
+        for path, seconds in medians.items():
             found.setdefault(path, []).append(seconds)
+    return _each_median(found)
+
+
+def _each_median(found: Mapping[str, list[float]]) -> dict[str, float]:
     if not found:
         return {}
     from statistics import median  # loads more than all of this file needs
@@ -66,7 +72,7 @@ def durations(store: Store, graph_name: str, *, runs: int = 3) -> dict[str, floa
     return {path: median(seconds) for path, seconds in found.items()}
 
 
-def _means(journal: Journal, graphs: dict[bytes, Level | None]) -> dict[str, float]:
+def _medians(journal: Journal, graphs: dict[bytes, Level | None]) -> dict[str, float]:
     """
     Return how many seconds the nodes of one run took; *graphs* keeps what has been read of their wiring.
     """
@@ -81,7 +87,7 @@ def _means(journal: Journal, graphs: dict[bytes, Level | None]) -> dict[str, flo
             path = _planned(level, fact.node)
             if path:
                 found.setdefault(path, []).append(fact.seconds)
-    return {path: math.fsum(seconds) / len(seconds) for path, seconds in found.items()}
+    return _each_median(found)
 
 
 def _planned(level: Level | None, path: str) -> str | None:
