@@ -6,7 +6,7 @@ for Congestion Avoidance in Computer Networks", 1989), begun by a fast start (Ja
 Control", 1988), with a memory of where the last overload was (as in BIC and CUBIC: Ha, Rhee and Xu, 2008):
 
 1. *Fast start.* Until the first overload, each success adds two slots: the size triples in the time of a call.
-2. *Decrease.* An overload takes a tenth of what was under way, a quarter if it ended a fast growth, half if the last
+2. *Decrease.* An overload takes a tenth of what was under way, a fifth if it ended a fast growth, half if the last
    decrease did not help. It counts once: what began before a decrease says nothing of how things are after it.
 3. *Increase.* Each round (as many successes as there are slots) adds one slot, or half of what is missing to the
    ceiling: the size that was too much.
@@ -32,7 +32,7 @@ FAST_START: Final = 2.0
 # What an overload leaves of the slots that were in use: in general, after a fast growth, and if the last decrease did
 # not help.
 GENTLY: Final = 0.9
-AFTER_FAST_GROWTH: Final = 0.75
+AFTER_FAST_GROWTH: Final = 0.8
 ONCE_MORE: Final = 0.5
 # It did not help if, since then, fewer calls succeeded than there are slots, divided by this.
 NOT_HELPED: Final = 8

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from antichain.policies.retry import retry_after
-from antichain.policies.shapes import behind, status_of
+from antichain.policies.shapes import attribute, behind, status_of
 
 __all__ = ["Overload", "OverloadKind", "overload_of"]
 
@@ -51,8 +51,8 @@ CODES: Final[Mapping[str, OverloadKind]] = {
     "UNAVAILABLE": "unavailable",
     "DEADLINE_EXCEEDED": "timeout",
 }
-# A 429 that no waiting mends: the account has nothing left.
-SPENT: Final = "insufficient_quota"
+# What a provider says in `code` or `type` of a 429 that no waiting mends: the account has nothing left.
+SPENT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "credit_balance_too_low"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,10 @@ def overload_of(error: BaseException, wall_now: float) -> Overload | None:
     Read from *error* whether it says that too much was asked of the other side, else return None.
 
     Recognised by shape: a status 429, 503 or 529 in ``status_code``, ``status``, ``code`` or the same of
-    ``error.response``; timeouts of any library; the classes and codes by which openai, anthropic, aiohttp, botocore
-    and gRPC name these. What an error was raised from, and the members of a group, are looked at too. A cancellation
-    is never an overload, nor is a 429 because an account is empty. *wall_now* is in seconds since the epoch.
+    ``error.response``; timeouts of any library, a node's own included; the classes and codes by which openai,
+    anthropic, aiohttp, botocore and gRPC name these. What an error was raised from, and the members of a group, are
+    looked at too. A cancellation is never an overload, nor is a 429 because an account is empty. *wall_now* is in
+    seconds since the epoch.
     """
     for found in behind(error):
         kind = _kind_of(found)
@@ -84,41 +85,43 @@ def overload_of(error: BaseException, wall_now: float) -> Overload | None:
 
 
 def _kind_of(error: Exception) -> OverloadKind | None:
-    # Only what it was given: aiohttp has a deprecated property of that name.
-    if vars(error).get("code") == SPENT:
+    # Only what the error was given: aiohttp has a deprecated property of the name `code`, which warns.
+    given = vars(error)
+    if not SPENT.isdisjoint((str(given.get("code")), str(given.get("type")))):
         return None
-    response = getattr(error, "response", None)
-    if isinstance(response, Mapping):
-        return _kind_in_botocore(response)
+    code = _code_of(error)
+    if code in CODES:
+        return CODES[code]
     status = status_of(error)
-    if status in STATUSES:
-        return STATUSES[status]
-    names = [kind.__name__ for kind in type(error).__mro__]
+    if status is not None:
+        # Another status is an answer: whatever the class is called, nothing was too much.
+        return STATUSES.get(status)
+    names = _names(error)
     if isinstance(error, TimeoutError) or any(name.endswith(TIMEOUT_ENDINGS) for name in names):
         return "timeout"
-    for name in names:
-        if name in CLASSES:
-            return CLASSES[name]
-    return _kind_in_grpc(error) if "RpcError" in names else None
+    return next((CLASSES[name] for name in names if name in CLASSES), None)
 
 
-def _kind_in_botocore(response: Mapping[object, object]) -> OverloadKind | None:
-    named, about = response.get("Error"), response.get("ResponseMetadata")
-    code = named.get("Code") if isinstance(named, Mapping) else None
-    status = about.get("HTTPStatusCode") if isinstance(about, Mapping) else None
-    if isinstance(code, str) and code in CODES:
-        return CODES[code]
-    return STATUSES.get(status) if isinstance(status, int) else None
+def _code_of(error: Exception) -> str:
+    """
+    Return the code by which botocore and gRPC tell what a class of theirs stands for, or nothing.
+    """
+    response = attribute(error, "response")
+    if isinstance(response, Mapping):
+        named = response.get("Error")
+        return str(named.get("Code")) if isinstance(named, Mapping) else ""
+    if "RpcError" in _names(error):
+        code = attribute(error, "code")
+        return str(attribute(code() if callable(code) else code, "name"))
+    return ""
 
 
-def _kind_in_grpc(error: Exception) -> OverloadKind | None:
-    code = getattr(error, "code", None)
-    status = code() if callable(code) else code
-    return CODES.get(str(getattr(status, "name", "")))
+def _names(error: Exception) -> list[str]:
+    return [kind.__name__ for kind in type(error).__mro__]
 
 
 def _wait_of(error: Exception, wall_now: float) -> float | None:
-    response = getattr(error, "response", None)
+    response = attribute(error, "response")
     if isinstance(response, Mapping):
         about = response.get("ResponseMetadata")
         headers = about.get("HTTPHeaders") if isinstance(about, Mapping) else None

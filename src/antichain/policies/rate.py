@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeGuard
 
 from antichain.errors import Fault, GraphError, shown, suggestion
 from antichain.policies.timeout import seconds
@@ -206,7 +206,7 @@ class Window:
         for name in amounts:
             self._known(name)
         wanted = [self._amount(name, amounts.get(name, 0)) for name in self.units]
-        if not self._leaves_room(wanted, ()):
+        if any(more > size for more, size in zip(wanted, self._sizes, strict=True)):
             raise self._above(amounts)
         return wanted
 
@@ -217,7 +217,7 @@ class Window:
 
     def _amount(self, name: str, amount: object) -> int:
         self._known(name)
-        if isinstance(amount, (int, float)) and not isinstance(amount, bool) and 0 <= amount < math.inf:
+        if _is_amount(amount):
             return _grains(amount)
         text = f"a rate is asked for {shown(amount)} {name}: an amount is a number, at least 0."
         raise GraphError(Fault("bad-limit", text))
@@ -234,9 +234,7 @@ class Window:
         ]
         return GraphError(faults)
 
-    def _leaves_room(self, used: list[int], wanted: tuple[int, ...] | list[int]) -> bool:
-        if not wanted:
-            return all(have <= size for have, size in zip(used, self._sizes, strict=True))
+    def _leaves_room(self, used: list[int], wanted: list[int]) -> bool:
         return all(have + more <= size for have, more, size in zip(used, wanted, self._sizes, strict=True))
 
     def _advance(self, now: float) -> float:
@@ -280,10 +278,14 @@ def _checked(units: Mapping[str, float]) -> dict[str, float]:
         text = "a rate counts something: use Rate(requests=…), Rate(tokens=…), or another unit by its name."
         raise GraphError(Fault("bad-limit", text))
     for name, size in units.items():
-        if isinstance(size, bool) or not isinstance(size, (int, float)) or not 0 < size < math.inf:
+        if not _is_amount(size) or size == 0:
             text = f"Rate({name}={shown(size)}): must be a finite number above zero."
             raise GraphError(Fault("bad-limit", text))
     return dict(units)
+
+
+def _is_amount(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _grains(amount: float) -> int:
