@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from threading import Lock
+from typing import Final
 
 from antichain.limit import Watchers
-from antichain.policies.rate import Window
+from antichain.policies.rate import Usage, Window
 
 __all__ = ["Rate"]
+
+# How many tickets that stand for several calls are remembered as such, for the means of what a call uses.
+HEAVY_REMEMBERED: Final = 1024
 
 
 class Rate:
@@ -37,7 +41,7 @@ class Rate:
         60.0
     """
 
-    __slots__ = ("_lock", "_taken", "_watchers", "_window")
+    __slots__ = ("_calls", "_lock", "_usage", "_watchers", "_window")
 
     def __init__(
         self, *, requests: float | None = None, tokens: float | None = None, per: float = 60.0, **units: float
@@ -45,6 +49,10 @@ class Rate:
         given = {"requests": requests, "tokens": tokens, **units}
         # Guarded by _lock.
         self._window = Window({name: size for name, size in given.items() if size is not None}, per)
+        # What calls have really used. Guarded by _lock.
+        self._usage = Usage()
+        # Ticket -> how many calls it stands for, of the newest that stand for more than one. Guarded by _lock.
+        self._calls: dict[int, int] = {}
         self._watchers = Watchers()
         self._lock = Lock()
 
@@ -106,7 +114,14 @@ class Rate:
         else None; never wait.
         """
         with self._lock:
-            return self._window.take(amounts, now) if self._window.fits(amounts, now) else None
+            if not self._window.fits(amounts, now):
+                return None
+            ticket = self._window.take(amounts, now)
+            if weight != 1:
+                self._calls[ticket] = weight
+                if len(self._calls) > HEAVY_REMEMBERED:
+                    del self._calls[next(iter(self._calls))]
+            return ticket
 
     def settle(self, ticket: int, used: Mapping[str, float], now: float) -> None:
         """
@@ -114,6 +129,7 @@ class Rate:
         """
         with self._lock:
             self._window.settle(ticket, used, now)
+            self._usage.note(ticket, self._calls.get(ticket, 1), used)
         self._watchers.tell()
 
     def pause(self, until: float) -> None:
@@ -126,15 +142,27 @@ class Rate:
 
     def plain(self, weight: int) -> dict[str, float]:
         """
-        Return what a node is expected to use that only says that it makes *weight* calls.
+        Return what a node is expected to use that only says that it makes *weight* calls: as many requests, and of
+        everything else what the last calls used in the mean, or nothing before the first has said what it used.
         """
-        return {"requests": weight} if "requests" in self._window.units else {}
+        with self._lock:
+            amounts: dict[str, float] = {}
+            for unit, size in self._window.units.items():
+                mean = self._usage.mean(unit)
+                if unit == "requests":
+                    amounts[unit] = weight
+                elif mean is not None:
+                    amounts[unit] = min(size, weight * mean)
+            return amounts
 
     def fresh(self) -> Rate:
         """
         Return one of the same rates that expects what this one expects, and through which nothing has passed.
         """
-        return Rate(per=self.per, **self.units)
+        with self._lock:
+            other = Rate(per=self._window.per, **self._window.units)
+            other._usage = self._usage.fresh()
+            return other
 
     def resize(self, **units: float) -> None:
         """

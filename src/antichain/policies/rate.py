@@ -1,5 +1,5 @@
 """
-How much may pass in a window of time: the exact ledger of a `Rate`.
+How much may pass in a window of time: the exact ledger of a `Rate`, and what calls turn out to use.
 
 A request passes at an instant *now* if, for each unit, what has passed in ``(now - per, now]`` and the request together
 are at most the rate. So no window of *per* seconds, wherever it begins, passes more than the rate. Nothing here is
@@ -16,10 +16,69 @@ from typing import Final, TypeGuard
 from antichain.errors import Fault, GraphError, shown, suggestion
 from antichain.policies.timeout import seconds
 
-__all__ = ["Window"]
+__all__ = ["Usage", "Window"]
 
 # Amounts are counted in whole numbers of this part of a unit: three times 0.1 is 0.3, and nothing drifts.
 GRAINS: Final = 10**9
+# How many of the newest calls the means of what calls use are taken over.
+REMEMBERED: Final = 256
+
+
+class Usage:
+    """
+    Remember what the last calls have really used: what one of which nothing is known is likely to use.
+
+    Example:
+        >>> usage = Usage()
+        >>> usage.note(ticket=1, calls=1, used={"tokens": 900})
+        >>> usage.note(ticket=2, calls=2, used={"tokens": 1500})
+        >>> usage.mean("tokens"), usage.mean("pages")
+        (800.0, None)
+    """
+
+    __slots__ = ("_calls", "_noted", "_sums")
+
+    def __init__(self) -> None:
+        # Ticket -> how many calls it stands for, and what they used; the newest last. Invariant: the sums below are
+        # over these, for each unit the calls of those that name it and what they used of it.
+        self._noted: dict[int, tuple[int, dict[str, float]]] = {}
+        self._calls: dict[str, int] = {}
+        self._sums: dict[str, float] = {}
+
+    def note(self, ticket: int, calls: int, used: Mapping[str, float]) -> None:
+        """
+        Take in what the *calls* of a ticket have *used* so far, in all.
+        """
+        before = self._noted.pop(ticket, None)
+        if before is not None:
+            self._count(*before, -1)
+            used = {**before[1], **used}
+        self._noted[ticket] = (calls, dict(used))
+        self._count(*self._noted[ticket], 1)
+        if len(self._noted) > REMEMBERED:
+            self._count(*self._noted.pop(next(iter(self._noted))), -1)
+
+    def mean(self, unit: str) -> float | None:
+        """
+        Return how much of *unit* one call uses in the mean, or None if that is not known.
+        """
+        calls = self._calls.get(unit, 0)
+        return max(0.0, self._sums[unit] / calls) if calls else None
+
+    def fresh(self) -> Usage:
+        """
+        Return one that expects the same, for tickets of another ledger.
+        """
+        other = Usage()
+        for number, (calls, used) in enumerate(self._noted.values()):
+            # No ledger gives out negative tickets.
+            other.note(number - REMEMBERED, calls, used)
+        return other
+
+    def _count(self, calls: int, used: Mapping[str, float], sign: int) -> None:
+        for unit, amount in used.items():
+            self._calls[unit] = self._calls.get(unit, 0) + sign * calls
+            self._sums[unit] = self._sums.get(unit, 0.0) + sign * amount
 
 
 class Window:
