@@ -2,8 +2,11 @@
 What a node may know of the run it is in: the object that a parameter annotated `Context` receives.
 """
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, overload
+
+from antichain.errors import Fault, GraphError, shown
+from antichain.policies.limits import is_amount
 
 T = TypeVar("T")
 
@@ -31,6 +34,11 @@ class Door(Protocol):
         Run more graph for the attempt.
         """
         raise NotImplementedError
+
+    def use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
+        """
+        Take in what the attempt has used.
+        """
 
     # Any: the type that an answer has to have, and an answer.
     def ask_inside(self, node: int, attempt: int, text: str, kind: Any) -> Awaitable[Any]:
@@ -89,6 +97,26 @@ class Context:
         Tell the run's listeners a part of the output; works from threads too.
         """
         self._door.emit(self._node, self.attempt, chunk)
+
+    def use(self, **amounts: float) -> None:
+        """
+        Say what this attempt has really used: `ctx.use(tokens=response.usage.total_tokens)`; works from threads too.
+
+        It takes the place of what was reserved of the rates that the node uses: what was too much is free for others
+        at once, and what was too little holds them back. Said more than once, amounts add up. Units that none of its
+        rates counts, and a node that uses no rate, are no error: so a function may say it wherever it is used.
+
+        A response that carries its usage (`.usage`, with `total_tokens`, or input and output tokens) says it by being
+        returned, unless this was called.
+
+        Raises:
+            GraphError: an amount is no finite number from zero up.
+        """
+        for unit, amount in amounts.items():
+            if not is_amount(amount):
+                text = f"ctx.use({unit}={shown(amount)}) in node {self.node_id!r}: must be a number from zero up."
+                raise GraphError(Fault("bad-usage", text, self.node_id))
+        self._door.use(self._node, self.attempt, amounts)
 
     # Any: the value of whatever is run.
     def run(self, runnable: object, /, **inputs: Any) -> Awaitable[Any]:

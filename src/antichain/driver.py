@@ -16,6 +16,7 @@ import functools
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import copy_context
@@ -26,18 +27,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from antichain.alarm import Alarm
 from antichain.binding import MISSING, Binding
 from antichain.context import Context
-from antichain.core.capacity import open_slots
 from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
 from antichain.durable import announce, close_journal, told
-from antichain.errors import InternalError, NodeFailed, NodeTimeout, RunnerError, note
+from antichain.errors import Fault, GraphError, InternalError, NodeFailed, NodeTimeout, RunnerError, note
 from antichain.growth import Container, Grown
 from antichain.items import Queued
 from antichain.lending import Lending
 from antichain.plan import Plan
-from antichain.policies import SharedLimit, retry_after
+from antichain.policies import LimitValue, SharedLimit, SharedRate, as_weight, retry_after
 from antichain.record import RunResult, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -84,7 +84,7 @@ class Settings:
 
     run_id: str
     max_concurrent: int | None = None
-    limits: Mapping[str, int | SharedLimit] | None = None
+    limits: Mapping[str, LimitValue] | None = None
     deadline: float | None = None
     on_error: str = "cancel"
     grace: float = 5.0
@@ -237,7 +237,10 @@ class Driver:
         self._asked: set[tuple[int, int]] = set()
         # How often each name was used inside a node.
         self._paths: dict[str, int] = {}
-        self._watched: list[SharedLimit] = []
+        # What bodies say that they have used, in all, by node and attempt; and what threads have said of it.
+        self._usage: dict[int, tuple[int, dict[str, float]]] = {}
+        self._said: deque[tuple[int, int, Mapping[str, float]]] = deque()
+        self._watched: list[SharedLimit | SharedRate] = []
         self._crash: BaseException | None = None
 
     # ------------------------------------------------------------------ the run
@@ -278,6 +281,9 @@ class Driver:
             grown_kind = item_kind = _KEPT
             if self.keeping.has_guards:
                 kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
+        if core.rates:
+            # What comes back may tell what was used.
+            kinds = bytes([_KEPT if core.uses_rate(node) else kind for node, kind in enumerate(kinds)])
         self._kit = (
             core,
             core.take,
@@ -674,7 +680,7 @@ class Driver:
         if self._standby and self._standby_seat.task.cancelling():
             # Somebody cancelled it before it began: it never will.
             self._standby = False
-        if not core.unfinished or core.wants_attention or (not self._standby and can_start()):
+        if not core.unfinished or core.wants_attention or core.timed or (not self._standby and can_start()):
             self._turn()
 
     def _turn(self) -> None:
@@ -717,7 +723,7 @@ class Driver:
 
     def _judge(self) -> None:
         """
-        Evaluate the conditions of the nodes whose join rule holds.
+        Evaluate the conditions of the nodes whose join rule holds, and what they take of rates by their inputs.
         """
         while (node := self.core.next_to_judge()) != NOTHING:
             try:
@@ -731,6 +737,15 @@ class Driver:
                     self.core.judged(node, verdict, self.clock())
                 else:
                     self.keeping.skip(node)
+        while (node := self.core.next_to_weigh()) != NOTHING:
+            try:
+                amounts = self._weights_of(node)
+            except BaseException as error:
+                self._note_error(node, 1, error)
+                self.core.weighed(node, None, self.clock())
+                self._child_failed(node)
+            else:
+                self.core.weighed(node, amounts, self.clock())
         if self.core.completed or self.core.interrupts:
             # A verdict may end a group, or stop one; the caller may be about to await a body.
             self._turn()
@@ -741,6 +756,29 @@ class Driver:
         assert condition is not None
         args, kwargs = condition.arguments(values)
         return self._apart(condition.function, *args, **kwargs)
+
+    def _weights_of(self, node: int) -> dict[str, Mapping[str, float]]:
+        """
+        Ask how much a node takes of rates.
+
+        Raises:
+            GraphError: it is no amount, or more than can ever pass. What the user's function raises comes as it is.
+        """
+        binding, values = self._binding_of(node)
+        if node >= self.core.planned and (grown := self.grown[node]).position >= 0:
+            values[grown.slot] = grown.item
+        amounts = dict(self.core.amounts.get(node, {}))
+        for name, question in (binding.weights or {}).items():
+            args, kwargs = question.arguments(values)
+            weight = self._apart(question.function, *args, **kwargs)
+            rate = self.core.rates[name].limit
+            amounts[name] = as_weight(name, weight, rate.units)
+            try:
+                rate.check(amounts[name])
+            except GraphError as error:
+                text = f"node {self.name_of(node)!r} uses the limit {name!r}: "
+                raise GraphError([Fault(each.code, text + each.message) for each in error.faults]) from None
+        return amounts
 
     def _apart(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """
@@ -889,6 +927,8 @@ class Driver:
     def _on_threads(self) -> None:
         self._note_suspension()
         assert self._threads is not None
+        if self._said:
+            self._take_usage()
         now = self.clock()
         for node, attempt, kind, value in self._threads.take_back():
             if kind == YIELDED:
@@ -966,6 +1006,8 @@ class Driver:
     # ------------------------------------------------------------------ endings
 
     def _succeeded(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
+        if self.core.rates and node < self.core.planned:
+            self._meter(node, attempt, value)
         if self.keeping is not None and self.keeping.has_to_keep(node, reason):
             self.keeping.keep(node, attempt, value, now, reason)
         else:
@@ -987,6 +1029,8 @@ class Driver:
 
     def _grown_ended(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
         grown = self.grown[node]
+        if self.core.rates:
+            self._meter(node, attempt, value)
         if self.facts is not None:
             grown.output = value
         ended = self.core.ended(node, attempt, now) if reason is None else self.core.ended(node, attempt, now, reason)
@@ -1083,6 +1127,8 @@ class Driver:
             self._pause(node, attempt)
             return
         error = self._note_error(node, attempt, error)
+        if core.timed and not is_fallback:
+            self._tell_overload(node, attempt, (error.__cause__ or error) if isinstance(error, NodeFailed) else error)
         retry = core.retry.get(node)
         retryable, after = False, None
         if retry is not None and not is_fallback:
@@ -1322,13 +1368,13 @@ class Driver:
         grown = self.grown[node]
         return grown.owner.name_of(grown) if grown.position >= 0 else name
 
-    def add_limits(self, limits: Mapping[str, int | SharedLimit]) -> None:
+    def add_limits(self, limits: Mapping[str, LimitValue]) -> None:
         """
         Define those limits of a graph that enters which the run does not define; of the others, the run's hold.
         """
         for name, size in limits.items():
-            if name not in self.core.limits:
-                self.core.limits.update(open_slots({name: size}))
+            if name not in self.core.limits and name not in self.core.rates:
+                self.core.add_limit(name, size)
                 if not isinstance(size, int):
                     size.watch(self._on_shared_limit)
                     self._watched.append(size)
@@ -1428,6 +1474,59 @@ class Driver:
                 "Write the node as `async def`, so that it runs on the loop."
             )
 
+    # ------------------------------------------------------------------ what is used
+
+    def use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
+        """
+        Hear what an attempt has used, besides what it has said before; in any thread.
+        """
+        if threading.get_ident() == self._thread_id:
+            self._count_use(node, attempt, used)
+            return
+        self._said.append((node, attempt, used))
+        self.call_soon(self._take_usage)
+
+    def _take_usage(self) -> None:
+        while self._said:
+            self._count_use(*self._said.popleft())
+
+    def _count_use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
+        core = self.core
+        if core.state[node] != RUNNING or core.attempts[node] != attempt:
+            # What is said after the end is nobody's business any more.
+            return
+        known = self._usage.get(node)
+        if known is None or known[0] != attempt:
+            known = self._usage[node] = (attempt, {})
+        for unit, amount in used.items():
+            known[1][unit] = known[1].get(unit, 0) + amount
+        if core.rates:
+            core.settle_usage(node, attempt, known[1], self.clock())
+
+    def _meter(self, node: int, attempt: int, value: object) -> None:
+        """
+        Read from what an attempt returns what it has used, if its body has not said so, and it uses a rate.
+        """
+        known = self._usage.pop(node, None)
+        if (known is not None and known[0] == attempt) or not self.core.uses_rate(node):
+            return
+        from antichain.policies.usage import usage_of  # only where there is a rate
+
+        used = usage_of(value)
+        if used is not None:
+            self._count_use(node, attempt, used)
+            self._usage.pop(node, None)
+
+    def _tell_overload(self, node: int, attempt: int, error: BaseException) -> None:
+        """
+        Tell the limits that an attempt holds if the other side has refused it because it has too much to do.
+        """
+        from antichain.policies.overload import overload_of  # only where a limit adapts
+
+        overload = overload_of(error, time.time())
+        if overload is not None:
+            self.core.overloaded(node, attempt, overload.retry_after, self.clock())
+
     # ------------------------------------------------------------------ what nodes see
 
     def context_of(self, node: int, attempt: int) -> Context:
@@ -1517,6 +1616,7 @@ class Driver:
 
     def _on_change(self) -> None:
         self._note_suspension()
+        self.core.reconsider()
         self._turn()
 
     def _guarded(self, callback: Callable[[], object]) -> None:

@@ -13,9 +13,8 @@ from antichain.driver import Driver
 from antichain.errors import Fault, GraphError, RunFailed, shown
 from antichain.feed import Feed
 from antichain.graph import Graph, Node
-from antichain.limit import Limit
 from antichain.plan import prepare
-from antichain.policies import UNSET, Backoff, NodePolicies, Policies, Retry, Timeout, merged
+from antichain.policies import UNSET, Backoff, LimitValue, NodePolicies, Policies, Retry, Timeout, merged
 from antichain.policies.options import check_options, split_options
 from antichain.record import RunResult
 from antichain.run import drive, run_driver, settle
@@ -28,7 +27,7 @@ class ExecutorOptions(TypedDict, total=False):
     What both executors take by name: options of every execution, which a call may override.
     """
 
-    limits: Mapping[str, int | Limit] | None
+    limits: Mapping[str, LimitValue] | None
     deadline: float | None
     on_error: Literal["cancel", "drain", "continue"]
     grace: float
@@ -124,7 +123,7 @@ class ParallelGraphExecutor:
 
     async def execute_with_dynamic_concurrency(
         self,
-        limits: Mapping[str, int | Limit],
+        limits: Mapping[str, LimitValue],
         **given: Any,  # Any: as for execute
     ) -> dict[str, Any]:
         """

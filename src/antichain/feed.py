@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from antichain.core.groups import Group
     from antichain.driver import Driver
     from antichain.keeping import Keeping
+    from antichain.policies import Weighing
 
 # The node that stands for the stream itself: it runs as long as there may be further steps.
 STREAM: Final = "(steps)"
@@ -265,7 +266,11 @@ class Feed(Container):
             flags |= Flag.THREAD
         if policies.when is not None:
             flags |= Flag.WHEN
-        faults = limit_faults(driver, uses)
+        weighing = policies.weighing
+        weighings: Sequence[tuple[str, Weighing]] = () if weighing is None else ((node.id, weighing),)
+        if binding.subplan is not None:
+            weighings = binding.subplan.weighings
+        faults = limit_faults(driver, uses, weighings)
         if faults:
             raise GraphError(faults, driver.plan.name)
         kind = Kind(
@@ -275,6 +280,8 @@ class Feed(Container):
             remaining=DEFAULT_COST if policies.cost is None else policies.cost,
             retry=policies.retry,
             timeout=policies.timeout,
+            amounts=weighing.amounts if weighing is not None and weighing.amounts else None,
+            is_weighed=bool(binding.weights),
         )
         grown = Grown(self, driver.plan, -1, names.values)
         grown.binding, grown.fallback = binding, binding.fallback

@@ -10,9 +10,8 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from antichain.driver import Driver
 from antichain.errors import RunFailed, RunTimeout, shown
 from antichain.graph import Graph
-from antichain.limit import Limit
 from antichain.plan import prepare
-from antichain.policies import NODE_POLICIES, NodePolicies
+from antichain.policies import NODE_POLICIES, LimitValue, NodePolicies
 from antichain.run import drive, run_driver, settle
 from antichain.stages import MappedStage, Outcome
 
@@ -32,7 +31,7 @@ class MapOptions(NodePolicies, total=False):
     key: Callable[[Any], object] | None
     window: int | None
     max_concurrent: int | None
-    limits: Mapping[str, int | Limit] | None
+    limits: Mapping[str, LimitValue] | None
     deadline: float | None
     on_error: Literal["cancel", "drain", "continue"]
     grace: float
@@ -129,7 +128,7 @@ async def gather(
     timeout: float | None = None,
     return_exceptions: bool = False,
     deadline: float | None = None,
-    limits: Mapping[str, int | Limit] | None = None,
+    limits: Mapping[str, LimitValue] | None = None,
     uses: str | Mapping[str, int] | None = None,
     grace: float = 5.0,
 ) -> list[Any]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
 from antichain.errors import Fault, GraphError, shown, suggestion
-from antichain.limit import Limit
 from antichain.policies import (
     GraphOptions,
+    LimitValue,
     NodePolicies,
     Policies,
     ResumeOptions,
@@ -171,7 +171,7 @@ class Graph:
         self,
         name: str = "graph",
         *,
-        limits: Mapping[str, int | Limit] | None = None,
+        limits: Mapping[str, LimitValue] | None = None,
         defaults: Policies | None = None,
         **options: Unpack[GraphOptions],
     ) -> None:
@@ -185,7 +185,7 @@ class Graph:
         if faults:
             raise GraphError(faults, name)
         self.name = name
-        self.limits: dict[str, int | Limit] = dict(limits or {})
+        self.limits: dict[str, LimitValue] = dict(limits or {})
         self.defaults = defaults or Policies()
         self.options: dict[str, Any] = {name: given for name, given in options.items() if given is not None}
         self.resources: dict[str, Callable[..., Any]] = {}  # Any: what a resource takes and gives is its own affair

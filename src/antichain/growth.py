@@ -5,18 +5,19 @@ Nodes that enter while a run goes on: who brings them, nested graphs, and what a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from antichain.binding import MISSING, Binding
-from antichain.core.capacity import SharedSlots
+from antichain.core.capacity import most_of
 from antichain.core.groups import Group
 from antichain.core.scheduler import Kind
 from antichain.core.states import FAILED, PAUSED
 from antichain.errors import Fault, GraphError, RunFailed, suggestion
 from antichain.graph import Graph
 from antichain.plan import Plan, check_inputs, plan_inside
-from antichain.policies import UNSET
+from antichain.plan.plan import demand_faults, weighing_faults
+from antichain.policies import UNSET, Weighing
 from antichain.record import RunResult, instant
 from antichain.runnable import CallKind
 from antichain.shape import Flag, Place, after_of, order, with_start_edges
@@ -248,6 +249,8 @@ class NestedGraph(Container):
                 remaining=remaining,
                 retry=shape.retry.get(local),
                 timeout=shape.timeout.get(local),
+                amounts=shape.amounts.get(local),
+                is_weighed=local in shape.weighed,
             )
             leaders = [leader for leader, nodes in shape.followers.items() if local in nodes]
             grown = Grown(self, plan, local, self.values)
@@ -476,22 +479,29 @@ def call_inside(driver: Driver, node: int, runnable: object, inputs: Mapping[str
         for option in plan.options
     ]
     driver.add_limits(plan.limits)
-    faults += limit_faults(driver, plan.uses)
+    faults += limit_faults(driver, plan.uses, plan.weighings)
     if faults:
         raise GraphError(faults, plan.name)
     return Inside(driver, node, name, plan, is_graph=is_graph)
 
 
-def limit_faults(driver: Driver, uses: Mapping[tuple[tuple[str, int], ...], Sequence[str]]) -> list[Fault]:
+def limit_faults(
+    driver: Driver,
+    uses: Mapping[tuple[tuple[str, int], ...], Sequence[str]],
+    weighings: Iterable[tuple[str, Weighing]] = (),
+) -> list[Fault]:
     """
     Say which limits nodes cannot use that enter a run which goes on: those it does not have, and those that are too
     small.
     """
-    faults = []
+    faults: list[Fault] = []
     for demand, names in uses.items():
         for limit, weight in demand:
+            if limit in driver.core.rates:
+                faults += demand_faults(limit, weight, names, {limit: driver.core.rates[limit].limit})
+                continue
             slots, who = driver.core.limits.get(limit), f"node {names[0]!r} uses"
-            size = slots.limit.size if isinstance(slots, SharedSlots) else 0 if slots is None else slots.size
+            size = most_of(slots)
             if slots is None:
                 hint = suggestion(limit, driver.core.limits) or f" Define it: limits={{{limit!r}: 4}}."
                 text = f"{who} the limit {limit!r}, which this run does not have.{hint}"
@@ -499,4 +509,7 @@ def limit_faults(driver: Driver, uses: Mapping[tuple[tuple[str, int], ...], Sequ
             elif size < weight:
                 text = f"{who} {weight} of the limit {limit!r}, which has {size}: lower one or raise the other."
                 faults.append(Fault("weight-above-limit", text, names[0], tuple(names)))
+    for node, weighing in weighings:
+        known = {name: driver.core.limit_of(name) for name in (*weighing.amounts, *weighing.weights)}
+        faults += weighing_faults(node, weighing, {name: limit for name, limit in known.items() if limit is not None})
     return faults

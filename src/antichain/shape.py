@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from antichain.policies.failure import Join
+from antichain.policies.limits import Amounts
 from antichain.policies.retry import Retry
 from antichain.policies.timeout import Timeout
 
@@ -100,6 +101,9 @@ class Shape:
     # Only the nodes that have one.
     retry: dict[int, Retry] = field(default_factory=dict)
     timeout: dict[int, Timeout] = field(default_factory=dict)
+    # What nodes take of rates, where that is more than a number of calls; and the nodes whose inputs tell.
+    amounts: dict[int, Amounts] = field(default_factory=dict)
+    weighed: frozenset[int] = frozenset()
     # Start edges: leader -> nodes that may start once it has started (a mapped stage over a mapped stage).
     followers: dict[int, list[int]] = field(default_factory=dict)
 
@@ -277,6 +281,8 @@ def shape_of(
     retry: dict[int, Retry] | None = None,
     timeout: dict[int, Timeout] | None = None,
     followers: dict[int, list[int]] | None = None,
+    amounts: dict[int, Amounts] | None = None,
+    weighed: frozenset[int] = frozenset(),
 ) -> Shape:
     """
     Make a complete shape from the neighbours and the policies of its nodes, for tests and simulations.
@@ -296,6 +302,8 @@ def shape_of(
         retry=dict(retry or {}),
         timeout=dict(timeout or {}),
         followers=dict(followers or {}),
+        amounts=dict(amounts or {}),
+        weighed=weighed,
     )
     for node, nodes in enumerate(shape.upstream):
         for before in nodes:
@@ -309,7 +317,7 @@ def shape_of(
         shape.waiting.append(waiting_of(shape.join[node], len(shape.upstream[node]), len(leaders.get(node, ()))))
     for node in shape.retry:
         shape.flags[node] |= Flag.RETRY
-    for node in shape.timeout:
+    for node, policy in shape.timeout.items():
         shape.flags[node] |= Flag.TIMED
     before_all, after_all = with_start_edges(shape)
     sequence = order(before_all, after_all)

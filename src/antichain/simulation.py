@@ -22,7 +22,7 @@ from antichain.core.laws import LawfulScheduler
 from antichain.core.scheduler import FALLING_BACK, NO_PAST, NOTHING, Kind, Past, Scheduler
 from antichain.core.states import FAILED, FALLBACK, OUTPUT, READY, RUNNING, SUCCEEDED
 from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, suggestion
-from antichain.policies import SharedLimit
+from antichain.policies import AdaptiveLimit, LimitValue, SharedRate
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.retry import retry_after
 from antichain.record import RunResult, status_of
@@ -227,7 +227,7 @@ def simulate(
     scheduler = make(
         plan.shape,
         max_concurrent=chosen.get("max_concurrent"),
-        limits=_limits(plan, chosen.get("limits") or {}),
+        limits=_played(_limits(plan, chosen.get("limits") or {})),
         on_error=chosen.get("on_error", "cancel"),
         deadline=chosen.get("deadline"),
         grace=chosen.get("grace", 5.0),
@@ -237,9 +237,17 @@ def simulate(
     return played.play(chosen.get("outputs") or {}, tuple(chosen.get("listeners") or ()), chosen.get("run_id"))
 
 
-def _limits(plan: Plan, given: Mapping[str, int | SharedLimit]) -> dict[str, int | SharedLimit]:
+def _limits(plan: Plan, given: Mapping[str, LimitValue]) -> dict[str, LimitValue]:
     # As a real run has them: threads are a limit like any other.
     return {"thread": min(32, (os.cpu_count() or 1) + 4), **plan.limits_with(given)}
+
+
+def _played(limits: Mapping[str, LimitValue]) -> dict[str, LimitValue]:
+    """
+    Replace what has a clock, and real runs may be using, by one of its kind that nobody has used.
+    """
+    kinds = (SharedRate, AdaptiveLimit)
+    return {name: limit.fresh() if isinstance(limit, kinds) else limit for name, limit in limits.items()}
 
 
 def _unknown(plan: Plan, names: Iterable[str]) -> list[Fault]:
@@ -520,6 +528,7 @@ class ScriptedBodies:
                 remaining=remaining,
                 retry=shape.retry.get(local),
                 timeout=shape.timeout.get(local),
+                amounts=shape.amounts.get(local),
             )
             nodes_of[local] = self._enter(
                 group,
@@ -548,6 +557,7 @@ class ScriptedBodies:
             remaining=line,
             retry=policies.retry,
             timeout=policies.timeout,
+            amounts=None if policies.weighing is None else policies.weighing.amounts,
         )
         fed_by = [self._instances[leader] for leader in leaders if leader in self._instances]
         name = f"{self._names[owner]}[0]"
@@ -650,7 +660,7 @@ def estimate(
     durations: Mapping[str, float] | None = None,
     *,
     max_concurrent: int | None = None,
-    limits: Mapping[str, int | SharedLimit] | None = None,
+    limits: Mapping[str, LimitValue] | None = None,
     improve: bool = False,
 ) -> Estimate:
     """
@@ -678,7 +688,7 @@ def estimates(
     slots: Iterable[int | None],
     durations: Mapping[str, float] | None = None,
     *,
-    limits: Mapping[str, int | SharedLimit] | None = None,
+    limits: Mapping[str, LimitValue] | None = None,
 ) -> list[Estimate]:
     """
     Ask the same for several numbers of attempts at once, where None is as many as the limits allow.
@@ -695,23 +705,33 @@ def estimates(
     if faults:
         raise GraphError(faults, plan.name)
     known = sizes_of_limits(plan, sizes)
-    enough = dict.fromkeys(known, UNLIMITED)
+    rates = {name: limit for name, limit in _limits(plan, sizes).items() if isinstance(limit, SharedRate)}
+    enough = dict.fromkeys((*known, *rates), UNLIMITED)
     longest_path = _play_well(plan, durations, None, enough)[0].makespan
-    return [_estimate(plan, durations, number, known, longest_path) for number in slots]
+    return [_estimate(plan, durations, number, known, rates, longest_path) for number in slots]
 
 
-def sizes_of_limits(plan: Plan, given: Mapping[str, int | SharedLimit]) -> dict[str, int]:
+def sizes_of_limits(plan: Plan, given: Mapping[str, LimitValue]) -> dict[str, int]:
     """
-    Return the size of every limit of a run of *plan* for which limits are *given*, threads included.
+    Return the size of every limit of a run of *plan* for which limits are *given*, threads included; rates have none.
     """
-    # A shared limit may be in use right now: what counts is its size.
-    return {name: size if isinstance(size, int) else size.size for name, size in _limits(plan, given).items()}
+    # A shared limit may be in use right now: what counts is its size; of one that adapts, as it is now.
+    return {
+        name: size if isinstance(size, int) else size.size
+        for name, size in _limits(plan, given).items()
+        if not isinstance(size, SharedRate)
+    }
 
 
 def _estimate(
-    plan: Plan, durations: Durations | None, slots: int | None, sizes: Mapping[str, int], longest_path: float
+    plan: Plan,
+    durations: Durations | None,
+    slots: int | None,
+    sizes: Mapping[str, int],
+    rates: Mapping[str, SharedRate],
+    longest_path: float,
 ) -> Estimate:
-    result, scheduler = _play_well(plan, durations, slots, sizes)
+    result, scheduler = _play_well(plan, durations, slots, {**sizes, **_played(rates)})
     bounds = [(longest_path, None), *_work_bounds(scheduler, slots, sizes)]
     bound = max(seconds for seconds, _ in bounds)
     # Sums of the same seconds in another order differ in the last digits.
@@ -722,7 +742,7 @@ def _estimate(
 
 
 def _play_well(
-    plan: Plan, durations: Durations | None, slots: int | None, sizes: Mapping[str, int]
+    plan: Plan, durations: Durations | None, slots: int | None, sizes: Mapping[str, LimitValue]
 ) -> tuple[RunResult, Scheduler]:
     """
     Play a run in which nothing fails and no time is ever up.
@@ -745,7 +765,9 @@ def _work_bounds(
         seconds = scheduler.ended_at[node] - started_at
         total += seconds
         for name, weight in scheduler.demand_of(scheduler.demand[node]):
-            by_limit[name] += weight * seconds
+            # A rate is held by nobody.
+            if name in by_limit:
+                by_limit[name] += weight * seconds
     if slots is not None:
         yield total / slots, "max_concurrent"
     for name, work in by_limit.items():

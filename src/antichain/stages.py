@@ -142,10 +142,12 @@ class MappedStage(Container):
             remaining=self._line,
             retry=policies.retry,
             timeout=policies.timeout,
+            amounts=None if policies.weighing is None else policies.weighing.amounts or None,
+            is_weighed=bool(spec.binding.weights),
         )
         if not driver.stages:  # what `map`, `gather` and `batch` ask for; others would only keep their values alive
             driver.stages.append(self)
-        self._is_simple = spec.takes_item_only and spec.binding.style == "coroutine"
+        self._is_simple = spec.takes_item_only and spec.binding.style == "coroutine" and not spec.binding.weights
         try:
             self._items = self._source(driver)
         except BaseException as error:
@@ -296,8 +298,8 @@ class MappedStage(Container):
         """
         if self._is_refilling or self._followers or self.group.stopping or self.group.closed:
             return False
-        if self._driver.keeping is not None:
-            # The next one may have its output already.
+        if self._driver.keeping is not None or self._kind.is_weighed:
+            # The next one may have its output already, or take more.
             return False
         if len(self._live) > self._window or node in self._driver.core.abandoned_nodes:
             return False

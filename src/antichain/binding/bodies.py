@@ -130,8 +130,8 @@ def _bind_graph(wiring: Wiring, graph: Graph, item_slot: int | None) -> Binding:
 
 def _check_graph(wiring: Wiring, graph: Graph) -> None:
     policies = wiring.node.policies
-    if wiring.node.mapped is None and (policies.uses or policies.runner):
-        what = "uses=" if policies.uses else "runner="
+    if wiring.node.mapped is None and (policies.uses or policies.weighing or policies.runner):
+        what = "runner=" if policies.runner and not policies.uses else "uses="
         why = "but a nested graph takes no slot and no thread itself"
         fix = "give it to the nodes inside, or to Graph(defaults=Policies(…))"
         wiring.fault("bad-policy", f"has {what}, {why}: {fix}.")

@@ -59,6 +59,7 @@ class Binding:
         "resources",
         "style",
         "subplan",
+        "weights",
         "when",
     )
 
@@ -77,6 +78,8 @@ class Binding:
         # Parameters that receive a resource, unless arguments() already found a run input of that name.
         self.resources: tuple[str, ...] = ()
         self.when: Binding | None = None
+        # What tells how much it takes of a rate, by the name of that.
+        self.weights: dict[str, Binding] | None = None
         # UNSET if there is none.
         self.fallback: Any = UNSET
         self.subplan: Plan | None = None
@@ -109,7 +112,7 @@ class Binding:
         """
         Return the slots of the arguments if a plain call with them is all there is to do, else None.
         """
-        if self.keywords or self.context or self.resources or self.when or self.fallback is not UNSET:
+        if self.keywords or self.context or self.resources or self.when or self.weights or self.fallback is not UNSET:
             return None
         found = []
         for source in self.positional:

@@ -45,11 +45,11 @@ class Filling:
         else:
             self._fill_all(None, -1)
 
-    def fill_item(self, item_slot: int) -> None:
+    def fill_item(self, item_slot: int, name: str | None = None) -> None:
         """
-        Fill all parameters of an instance of a map, one of them with the item.
+        Fill all parameters of an instance of a map, one of them with the item: *name*, or the first that is free.
         """
-        name = self._item_parameter()
+        name = name or self._item_parameter()
         if name is not None:
             self._fill_all(name, item_slot)
 

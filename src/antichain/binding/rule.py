@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from antichain.binding.bodies import bind_body
 from antichain.binding.bound import THREADED, Binding, Bound, MapSpec, demand_of, flags_of, private_limit
 from antichain.binding.filling import Filling
-from antichain.binding.sources import LiteralSource, Source
+from antichain.binding.sources import LiteralSource, SlotSource, Source
 from antichain.binding.wiring import Namespace, Wiring
 from antichain.errors import GraphError, named, shown
 from antichain.graph import Graph, Mapped, Node
+from antichain.policies import Weighing
 from antichain.runnable import describe
 from antichain.shape import Flag
 
@@ -34,7 +35,12 @@ def bind_node(node: Node[..., Any], names: Namespace) -> Bound:
         binding = bind_body(wiring)
         binding.fallback = policies.fallback
     if policies.when is not None:
-        binding.when = _bind_condition(wiring, policies.when)
+        binding.when = _bind_question(wiring, policies.when, "when")
+    if policies.weighing is not None and node.mapped is None:
+        if policies.weighing.choose is not None:
+            why = "a function of an item is for graph.map: here name the limit, or give a dict from names to weights"
+            wiring.fault("bad-policy", f"has uses={shown(policies.weighing.choose)}, but {why}.")
+        binding.weights = _bind_weights(wiring, policies.weighing)
     wiring.check_missing()
     return Bound(binding, tuple(wiring.upstream), wiring.leader, wiring.faults)
 
@@ -107,6 +113,8 @@ def _bind_map(wiring: Wiring, mapped: Mapped) -> Binding:
     item_slot = wiring.names.spare_slot()
     instance = bind_body(wiring, item_slot)
     instance.fallback = policies.fallback
+    if policies.weighing is not None:
+        instance.weights = _bind_weights(wiring, policies.weighing, instance, item_slot)
     binding.map = MapSpec(
         binding=instance,
         item_slot=item_slot,
@@ -140,7 +148,8 @@ def _check_map(wiring: Wiring, mapped: Any) -> None:  # Any: nobody has checked 
 def _instance_demand(wiring: Wiring, instance: Binding, max_concurrent: int | None) -> tuple[tuple[str, int], ...]:
     if instance.style == "graph":
         # Its nodes take slots, it does not: so nothing would hold back its instances but the window.
-        if max_concurrent is not None or wiring.node.policies.uses:
+        policies = wiring.node.policies
+        if max_concurrent is not None or policies.uses or policies.weighing is not None:
             what = "max_concurrent=" if max_concurrent is not None else "uses="
             wiring.fault("bad-map", f"maps a graph with {what}: limit the nodes inside, or use window=.")
         return ()
@@ -156,28 +165,61 @@ def _style_flags(instance: Binding) -> Flag:
     return Flag.THREAD if instance.style in THREADED else Flag(0)
 
 
-# -- conditions
+# -- conditions and weights
 
 
-def _bind_condition(wiring: Wiring, when: Callable[..., Any]) -> Binding:
-    binding = Binding("inline", when)
-    described = describe(when)
+def _bind_question(
+    wiring: Wiring, function: Callable[..., Any], policy: str, item: tuple[str | None, int] | None = None
+) -> Binding:
+    """
+    Bind a plain function that is asked before the node starts; *item* is the parameter, and the slot, of a map's item.
+    """
+    binding = Binding("inline", function)
+    fault, said = f"bad-{policy}", f"has {policy}={shown(function)}"
+    described = describe(function)
     if described is None or described.form != "function":
-        why = "a condition is a plain function, because nothing may wait between it and the start"
-        wiring.fault("bad-when", f"has when={shown(when)}: {why}. Make it a node, and use its output.")
+        what = "a condition" if policy == "when" else "what tells a weight"
+        why = f"{what} is a plain function, because nothing may wait between it and the start"
+        wiring.fault(fault, f"{said}: {why}. Make it a node, and use its output.")
         return binding
     if described.context is not None:
-        wiring.fault("bad-when", f"has when={shown(when)}, which takes a Context: there is none before the start.")
+        wiring.fault(fault, f"{said}, which takes a Context: there is none before the start.")
         return binding
     filling = Filling(wiring, binding, described)
-    # What the body takes and the condition does not is no fault; and a resource is not opened for a condition.
+    known = {parameter.name for parameter in described.parameters}
+    # What the body takes and this one does not is no fault; and a resource is not opened for it.
     if not described.takes_kwargs:
-        known = {parameter.name for parameter in described.parameters}
         filling.given = {name: source for name, source in wiring.given.items() if name in known}
     if not described.parameters and not described.takes_args:
         filling.single = None
-    filling.fill()
+    if item is None or not (described.parameters or described.takes_args):
+        filling.fill()
+    else:
+        name, slot = item
+        filling.fill_item(slot, name if name in known else None)
     if binding.resources:
         what = named(binding.resources)
-        wiring.fault("bad-when", f"has when={shown(when)}, which takes the resource {what}: use it in a node.")
+        wiring.fault(fault, f"{said}, which takes the resource {what}: use it in a node.")
     return binding
+
+
+def _bind_weights(
+    wiring: Wiring, weighing: Weighing, instance: Binding | None = None, item_slot: int = -1
+) -> dict[str, Binding] | None:
+    """
+    Bind the functions that tell how much a node, or the *instance* of a map, takes of rates.
+    """
+    if not weighing.weights:
+        return None
+    item = None if instance is None else (_parameter_of(instance, item_slot), item_slot)
+    return {name: _bind_question(wiring, function, "uses", item) for name, function in weighing.weights.items()}
+
+
+def _parameter_of(instance: Binding, slot: int) -> str | None:
+    """
+    Name the parameter that receives the value of *slot*.
+    """
+    for name, source in (*zip(instance.names, instance.positional, strict=True), *instance.keywords.items()):
+        if isinstance(source, SlotSource) and source.slot == slot:
+            return name
+    return None

@@ -14,7 +14,7 @@ from antichain.cli.given import Named, limits_of, open_named, sizes_of
 from antichain.errors import GraphError
 from antichain.loading import UsageError
 from antichain.plan import Plan, check_inputs, plan_inside, prepare
-from antichain.policies import SharedLimit, check_options
+from antichain.policies import LimitValue, check_options
 from antichain.shape import EXACT_WIDTH
 from antichain.simulation import estimates, sizes_of_limits
 from antichain.views.plan_text import Forecast, LimitUse, Outlook, outlook_text
@@ -92,7 +92,7 @@ def _checked(named: Named, limits: dict[str, int]) -> Plan:
     raise GraphError(faults, graph.name)
 
 
-def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, int | SharedLimit]) -> Outlook:
+def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitValue]) -> Outlook:
     shape = plan.shape
     parts = list(_parts(plan))
     users = Counter(name for part in parts for name, _ in part.demand)

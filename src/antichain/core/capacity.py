@@ -3,12 +3,17 @@ Named limits of one run and the queues of ready nodes that wait for them: who fi
 
 There is one queue for each *demand* (a distinct set of limits and weights), and the best head that fits is taken. A
 full limit therefore never blocks a node that does not use it, and nobody has to be woken or parked.
+
+A limit may also open by time: a rate, of which more may pass later, and an adaptive limit, which pauses. Who uses one
+waits in a `TimedQueue`, and of those that share a rate the first come passes first.
 """
 
+import math
 from collections.abc import Mapping
-from heapq import heappop
+from heapq import heappop, heappush
 
-from antichain.policies import SharedLimit
+from antichain.errors import GraphError
+from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedLimit, SharedRate
 
 UNLIMITED = 1 << 60
 
@@ -82,12 +87,90 @@ class SharedSlots(Slots):
         return held > 0 and held + weight > self.limit.size
 
 
+class AdaptiveSlots(SharedSlots):
+    """
+    The same for a limit that finds its size by itself, and pauses.
+    """
+
+    __slots__ = ("adaptive", "alarm_at", "number", "now", "sequence")
+
+    def __init__(self, name: str, limit: AdaptiveLimit, number: int) -> None:
+        super().__init__(name, limit)
+        self.adaptive = limit
+        # Under which the timer for its opening is known; and that timer, if there is one.
+        self.number = number
+        self.sequence = 0
+        self.alarm_at = 0.0
+        # The instant of the signal that is being taken in.
+        self.now = 0.0
+
+    def fits(self, weight: int) -> bool:
+        # What is heavier than it is now passes alone.
+        used = self.limit.used
+        return not used or used + weight <= self.limit.size
+
+    def take(self, weight: int) -> bool:
+        if not self.adaptive.acquire(weight, self.now):
+            return False
+        self.used += weight
+        return True
+
+
+class RateSlots:
+    """
+    What a run knows of a rate: nothing is held, but what an attempt has taken is settled once it is known.
+    """
+
+    __slots__ = ("alarm_at", "limit", "name", "number", "sequence")
+
+    def __init__(self, name: str, limit: SharedRate, number: int) -> None:
+        self.name = name
+        self.limit = limit
+        self.number = number
+        self.sequence = 0
+        self.alarm_at = 0.0
+
+    def amounts(self, weight: int, given: Amounts | None) -> Mapping[str, float]:
+        """
+        Return how much of each unit a call takes: what is *given*, else what *weight* calls are taken to need.
+        """
+        if given is not None and self.name in given:
+            return given[self.name]
+        return self.limit.plain(weight)
+
+    def opens_at(self, amounts: Mapping[str, float], now: float) -> float:
+        """
+        Return the instant at which *amounts* fit if nobody else passes, which is *now* if they do.
+        """
+        try:
+            return now if self.limit.fits(amounts, now) else max(now, self.limit.ready_at(amounts, now))
+        except GraphError:
+            # The rate has become smaller than that since it was checked.
+            return math.inf
+
+
+# What may let nodes start by the passing of time alone.
+TimedSlots = AdaptiveSlots | RateSlots
+
+
+class Ticket:
+    """
+    Remember what an attempt has taken of a rate.
+    """
+
+    __slots__ = ("number", "slots")
+
+    def __init__(self, slots: RateSlots, number: int) -> None:
+        self.slots = slots
+        self.number = number
+
+
 class Queue:
     """
     Ready nodes of one demand, best key first; an entry whose node is no longer ready under that key is stale.
     """
 
-    __slots__ = ("backlog", "charged", "demand", "heap", "needs", "slots", "weight")
+    __slots__ = ("backlog", "charged", "demand", "heap", "is_timed", "needs", "slots", "weight")
 
     def __init__(
         self, demand: tuple[tuple[str, int], ...], needs: tuple[tuple[Slots, int], ...], *, charged: bool
@@ -101,6 +184,7 @@ class Queue:
             self.slots, self.weight = needs[0]
         # Containers and judgements take no slot of `max_concurrent`.
         self.charged = charged
+        self.is_timed = False
         self.heap: list[int] = []
         # What was ready from the start, worst first: taking from a sorted list costs no sifting.
         self.backlog: list[int] = []
@@ -139,10 +223,80 @@ class Queue:
             slots.give_back(weight)
 
 
-def open_slots(limits: Mapping[str, int | SharedLimit]) -> dict[str, Slots]:
+# Of a node in a timed queue: when it came, where it has to wait its turn; and its key.
+Place = tuple[float, int]
+
+
+class TimedQueue(Queue):
     """
-    Make the ledgers of a run's named limits.
+    The same where a limit opens by time. Where that is a rate, the first come is the first: rates have no best node.
     """
-    return {
-        name: Slots(name, size) if isinstance(size, int) else SharedSlots(name, size) for name, size in limits.items()
-    }
+
+    __slots__ = ("adaptive", "line", "rates", "refused")
+
+    def __init__(
+        self,
+        demand: tuple[tuple[str, int], ...],
+        needs: tuple[tuple[Slots, int], ...],
+        rates: tuple[tuple[RateSlots, int], ...],
+    ) -> None:
+        super().__init__(demand, needs, charged=True)
+        # Counted in place nowhere.
+        self.slots = None
+        self.is_timed = True
+        self.rates = rates
+        self.adaptive = tuple([(slots, weight) for slots, weight in needs if isinstance(slots, AdaptiveSlots)])
+        # A heap.
+        self.line: list[Place] = []
+        # The head that could not start when it was last tried, for a reason that time takes away or another one did;
+        # and the round of the scheduler in which that was.
+        self.refused: tuple[int, Place] | None = None
+
+    def push(self, arrived: float, key: int) -> None:
+        """
+        Let a node wait under *key* that came at *arrived*.
+        """
+        heappush(self.line, (arrived if self.rates else 0.0, key))
+
+    def take_rates(self, given: Amounts | None, now: float) -> list[Ticket] | None:
+        """
+        Let an attempt pass all rates of the demand, or none.
+        """
+        tickets: list[Ticket] = []
+        for slots, weight in self.rates:
+            number = slots.limit.acquire(slots.amounts(weight, given), now, weight)
+            if number is None:
+                for ticket in tickets:
+                    ticket.slots.limit.settle(ticket.number, dict.fromkeys(ticket.slots.limit.units, 0.0), now)
+                return None
+            tickets.append(Ticket(slots, number))
+        return tickets
+
+
+def most_of(slots: Slots | None) -> int:
+    """
+    Return the most units that one attempt can have of a limit; none of one that there is not.
+    """
+    if slots is None:
+        return 0
+    if isinstance(slots, AdaptiveSlots):
+        return slots.adaptive.maximum
+    return slots.limit.size if isinstance(slots, SharedSlots) else slots.size
+
+
+def open_slots(limits: Mapping[str, LimitValue], first: int = 0) -> tuple[dict[str, Slots], dict[str, RateSlots]]:
+    """
+    Make the ledgers of a run's named limits, and of those that are rates. What opens by time is numbered from *first*.
+    """
+    counts: dict[str, Slots] = {}
+    rates: dict[str, RateSlots] = {}
+    for number, (name, size) in enumerate(limits.items(), first):
+        if isinstance(size, int):
+            counts[name] = Slots(name, size)
+        elif isinstance(size, SharedRate):
+            rates[name] = RateSlots(name, size, number)
+        elif isinstance(size, AdaptiveLimit):
+            counts[name] = AdaptiveSlots(name, size, number)
+        else:
+            counts[name] = SharedSlots(name, size)
+    return counts, rates

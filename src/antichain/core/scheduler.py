@@ -7,11 +7,14 @@ methods and never decide for themselves. And no value, exception, clock, task or
 
 The methods are the signals. Of attempts: `take` (which starts one), `arm`, `judged`, `settle`, `ended`, `failed`,
 `cancelled`, `paused`, `returned`, `lend`, `reclaim`. Of the run: `start`, `resize`, `stop`, `cancel`, `tick`. Of
-growth: `open`, `enter`, `close`, `renew`, `forget`. What the caller has to do afterwards is in five places, which it
-empties: `interrupts` (attempts to cancel), `failures` (nodes that failed by themselves), `completed` (groups that have
-ended), `next_to_judge()` (conditions to evaluate), and `next_at()` (when to call `tick`).
+growth: `open`, `enter`, `close`, `renew`, `forget`. Of limits that open by time: `weighed`, `settle_usage`,
+`overloaded`, `reconsider`. What the caller has to do afterwards is in six places, which it empties: `interrupts`
+(attempts to cancel), `failures` (nodes that failed by themselves), `completed` (groups that have ended),
+`next_to_judge()` (conditions to evaluate), `next_to_weigh()` (weights), and `next_at()` (when to call `tick`).
 """
 
+import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -19,7 +22,19 @@ from random import Random
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from antichain.core.capacity import UNLIMITED, Queue, Slots, open_slots
+from antichain.core.capacity import (
+    UNLIMITED,
+    AdaptiveSlots,
+    Place,
+    Queue,
+    RateSlots,
+    SharedSlots,
+    Slots,
+    Ticket,
+    TimedQueue,
+    TimedSlots,
+    open_slots,
+)
 from antichain.core.groups import CANCEL, CANCELLING, CONTINUE, DRAIN, DRAINING, NOT_STOPPING, Group
 from antichain.core.states import (
     BACKING_OFF,
@@ -51,12 +66,13 @@ from antichain.core.timers import (
     BACKOFF_ENDS,
     DEADLINE_PASSES,
     GRACE_ENDS,
+    LIMIT_OPENS,
     STARVATION_ENDS,
     Timer,
     Timers,
 )
 from antichain.errors import InternalError
-from antichain.policies import Join, Retry, SharedLimit, Timeout
+from antichain.policies import Amounts, Join, LimitValue, Retry, Timeout
 from antichain.shape import INDEX_BITS, INDEX_MASK, PRIORITY_SHIFT, TIE_MAX, Flag, Shape, packed_key
 
 NOTHING: Final = -1
@@ -83,6 +99,10 @@ LEADER: Final = 1 << 40
 # Flag bytes of nodes that wait in an ordinary queue; what `bytes.translate` leaves of them tells whether a plan has
 # others.
 _ORDINARY: Final = bytes(flags for flags in range(256) if not flags & (_WHEN | _CONTAINER))
+
+# How often a node is tried for which another run was faster, and the seconds until it is tried again then.
+TRIES: Final = 8
+RACE_PAUSE: Final = 0.01
 
 # Seconds that a body has to end once all that it ran itself has been given up.
 LAST_CHANCE: Final = 0.05
@@ -136,7 +156,7 @@ class Scheduler:
         shape: Shape,
         *,
         max_concurrent: int | None = None,
-        limits: Mapping[str, int | SharedLimit] | None = None,
+        limits: Mapping[str, LimitValue] | None = None,
         on_error: str = "cancel",
         deadline: float | None = None,
         grace: float = 5.0,
@@ -219,13 +239,31 @@ class Scheduler:
         # Attempts that may still start at once. Invariant: max_concurrent - attempts charged, abandoned ones included.
         self.max_concurrent = UNLIMITED if max_concurrent is None else max_concurrent
         self.free = self.max_concurrent
-        self.limits: dict[str, Slots] = open_slots(limits or {})
+        # The limits that are counted, and the rates.
+        self.limits, self.rates = open_slots(limits or {})
         # Nodes without a terminal state.
         self.unfinished = shape.count
         # Why the run as a whole stopped: the first of a failure (ERROR), a cancellation (RUN) and its DEADLINE.
         self.status_reason = NO_REASON
 
+        # Limits that open by time, by the numbers that their timers carry.
+        self._openers: dict[int, TimedSlots] = {}
+        self._know_openers(self.limits, self.rates)
+        # What nodes take of rates, where that is more than a number of calls. Nodes whose inputs tell, and have not
+        # yet; those of them that are ready, in the order in which they became so.
+        self.amounts: dict[int, Amounts] = dict(shape.amounts)
+        self._unweighed: set[int] = set(shape.weighed)
+        self._weighing: deque[int] = deque()
+        # Since when ready nodes wait that have to wait their turn.
+        self._arrived: dict[int, float] = {}
+        # What the current attempt of a node has taken of rates.
+        self._tickets: dict[int, tuple[int, list[Ticket]]] = {}
+        # Counts what may let a node start that was refused: see `TimedQueue.refused`.
+        self._round = 0
+
         self.queues: list[Queue] = []
+        # Where nodes wait that use limits which open by time.
+        self.timed: list[TimedQueue] = []
         self._demand_numbers: dict[tuple[tuple[str, int], ...], int] = {}
         self.containers = Queue((), (), charged=False)
         self.judging = Queue((), (), charged=False)
@@ -237,12 +275,14 @@ class Scheduler:
         for demand in shape.demands:
             self.demand_number(demand)
         used = set(shape.demand)
-        self.queues = [queue for number, queue in enumerate(self._demand_queues) if number in used]
-        self.sole = self.queues[0] if len(self.queues) == 1 else None
-        self.special = bool(shape.flags.translate(None, _ORDINARY))
+        in_use = [queue for number, queue in enumerate(self._demand_queues) if number in used]
+        self.timed = [queue for queue in in_use if isinstance(queue, TimedQueue)] if self._openers else []
+        self.queues = [queue for queue in in_use if not queue.is_timed] if self.timed else in_use
+        self.sole = self.queues[0] if len(self.queues) == 1 and not self.timed else None
+        self.special = bool(shape.flags.translate(None, _ORDINARY)) or bool(shape.weighed)
         # Only plain nodes, and nothing has happened to any of them but starts, endings, retries and failures: the hot
         # methods need not ask for anything else. Once false, it stays so.
-        self._plain = not self.special
+        self._plain = not self.special and not self.timed
 
         self.timers = Timers(self._is_alive)
         self.interrupts: list[tuple[int, int]] = []
@@ -352,18 +392,59 @@ class Scheduler:
         number = self._demand_numbers.get(demand)
         if number is None:
             number = self._demand_numbers[demand] = len(self._demand_queues)
-            needs = tuple((self.limits[name], weight) for name, weight in demand)
-            queue = Queue(demand, needs, charged=True)
-            self._demand_queues.append(queue)
+            self._demand_queues.append(self._queue_for(demand))
         return number
+
+    def _queue_for(self, demand: tuple[tuple[str, int], ...]) -> Queue:
+        limits, rates = self.limits, self.rates
+        if not rates:
+            needs = tuple([(limits[name], weight) for name, weight in demand])
+        else:
+            needs = tuple([(limits[name], weight) for name, weight in demand if name not in rates])
+        passed = tuple([(rates[name], weight) for name, weight in demand if name in rates])
+        if passed or any(isinstance(slots, AdaptiveSlots) for slots, _ in needs):
+            return TimedQueue(demand, needs, passed)
+        return Queue(demand, needs, charged=True)
 
     def _use(self, queue: Queue) -> None:
         """
         Let `take` look at a queue in which no planned node waits.
         """
-        if queue not in self.queues:
+        if isinstance(queue, TimedQueue):
+            if queue not in self.timed:
+                self.timed.append(queue)
+                self.sole = None
+                self._plain = False
+        elif queue not in self.queues:
             self.queues.append(queue)
-            self.sole = queue if len(self.queues) == 1 else None
+            self.sole = queue if len(self.queues) == 1 and not self.timed else None
+
+    def add_limit(self, name: str, size: LimitValue) -> None:
+        """
+        Define a limit that the run does not have.
+        """
+        limits, rates = open_slots({name: size}, len(self.limits) + len(self.rates))
+        self.limits.update(limits)
+        self.rates.update(rates)
+        self._know_openers(limits, rates)
+
+    def limit_of(self, name: str) -> LimitValue | None:
+        """
+        Return what stands behind the name of a limit; None if the run has none of that name.
+        """
+        if name in self.rates:
+            return self.rates[name].limit
+        slots = self.limits.get(name)
+        if slots is None:
+            return None
+        return slots.limit if isinstance(slots, SharedSlots) else slots.size
+
+    def _know_openers(self, limits: Mapping[str, Slots], rates: Mapping[str, RateSlots]) -> None:
+        for slots in limits.values():
+            if isinstance(slots, AdaptiveSlots):
+                self._openers[slots.number] = slots
+        for rate in rates.values():
+            self._openers[rate.number] = rate
 
     @property
     def next_node(self) -> int:
@@ -391,11 +472,11 @@ class Scheduler:
         """
         Tell whether `next_to_judge` may return a node.
         """
-        return bool(self.judging.heap or self.judging.backlog)
+        return bool(self.judging.heap or self.judging.backlog or self._weighing)
 
     def can_start(self) -> bool:
         """
-        Tell whether `take` would return a node.
+        Tell whether `take` would return a node; where limits open by time, whether it may.
         """
         if self.containers.heap or self.containers.backlog:
             return True
@@ -403,6 +484,13 @@ class Scheduler:
             return False
         for queue in self.queues:
             if (queue.heap or queue.backlog) and queue.fits():
+                return True
+        return bool(self.timed) and self._may_open()
+
+    def _may_open(self) -> bool:
+        for queue in self.timed:
+            head = self._head_of(queue)
+            if head is not None and queue.refused != (self._round, head) and queue.fits():
                 return True
         return False
 
@@ -463,6 +551,8 @@ class Scheduler:
         if self.facts is not None:
             for node in nodes:
                 self.facts.ready(node, self.attempts[node] + 1, now)
+        if self.timed:
+            nodes = [node for node in nodes if not self._arrive(node, now)]
         if self.sole is not None and not self.special:
             self.sole.backlog = sorted([key[node] for node in nodes], reverse=True)
             return
@@ -489,7 +579,8 @@ class Scheduler:
         self.state[node] = READY
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
-        heappush(self._waiting_room(node).heap, self.key[node])
+        if not self.timed or not self._arrive(node, now):
+            heappush(self._waiting_room(node).heap, self.key[node])
 
     def take(self, now: float) -> int:
         """
@@ -565,6 +656,8 @@ class Scheduler:
                         continue
                     if (chosen is None or head < best) and (not queue.needs or queue.fits()):
                         chosen, best = queue, head
+                if self.timed and (taken := self._take_timed(best if chosen is not None else None, now)) != NOTHING:
+                    return taken
             if chosen is None:
                 return NOTHING
             node = best & INDEX_MASK
@@ -598,6 +691,248 @@ class Scheduler:
             # A stale entry: the node was cancelled, or entered again under a better key.
             chosen.pop()
 
+    # -- limits that open by time
+
+    def _arrive(self, node: int, now: float) -> bool:
+        """
+        Let a node that is ready wait for limits which open by time; False if it waits for something else.
+        """
+        room = self._waiting_room(node)
+        if not isinstance(room, TimedQueue):
+            return False
+        self._arrived[node] = now
+        if node in self._unweighed:
+            self._weighing.append(node)
+        else:
+            room.push(now, self.key[node])
+        return True
+
+    def _wait_on(self, queue: Queue, node: int) -> None:
+        """
+        Let a node wait where it waited before, under a new key, or for its slots only.
+        """
+        if not isinstance(queue, TimedQueue):
+            heappush(queue.heap, self.key[node])
+        elif node not in self._unweighed:
+            queue.push(self._arrived.get(node, 0.0), self.key[node])
+
+    def _counts_only(self, node: int) -> Queue:
+        """
+        Return the queue in which the body of *node* waits for what it has lent: what it took of rates it has used.
+        """
+        queue = self.queue_of(node)
+        if isinstance(queue, TimedQueue) and queue.rates:
+            number = self.demand_number(tuple([(slots.name, weight) for slots, weight in queue.needs]))
+            queue = self._demand_queues[number]
+            self._use(queue)
+        return queue
+
+    def _head_of(self, queue: TimedQueue) -> Place | None:
+        line = queue.line
+        while line:
+            key = line[0][1]
+            node = key & INDEX_MASK
+            if self.key[node] == key and (self.state[node] == READY or node in self._returning):
+                return line[0]
+            heappop(line)
+        return None
+
+    def _best_timed(self, now: float) -> TimedQueue | None:
+        """
+        Find the queue whose head is the best that may start, and set a timer for each limit that keeps one waiting
+        until it opens.
+
+        Of the nodes whose count limits fit, the one that came first passes a rate first, however small the others are.
+        """
+        heads: list[tuple[Place, int, TimedQueue]] = []
+        for number, queue in enumerate(self.timed):
+            head = self._head_of(queue)
+            if head is not None and queue.fits() and self._is_open(queue, head, now):
+                heads.append((head, number, queue))
+        if len(heads) > 1:
+            heads.sort()
+        # Rates whose first in line has been looked at.
+        passed: set[int] = set()
+        best: TimedQueue | None = None
+        best_key = 0
+        for head, _, queue in heads:
+            key = head[1]
+            given = self.amounts.get(key & INDEX_MASK)
+            may_start = True
+            for slots, weight in queue.rates:
+                if slots.number in passed:
+                    may_start = False
+                    continue
+                passed.add(slots.number)
+                opens_at = slots.opens_at(slots.amounts(weight, given), now)
+                if opens_at > now:
+                    may_start = False
+                    self._look_at(slots, opens_at, now)
+            if not may_start:
+                queue.refused = (self._round, head)
+            elif best is None or key < best_key:
+                best, best_key = queue, key
+        return best
+
+    def _is_open(self, queue: TimedQueue, head: Place, now: float) -> bool:
+        """
+        Tell whether no adaptive limit of *queue* has paused.
+        """
+        is_open = True
+        for slots, _ in queue.adaptive:
+            slots.now = now
+            opens_at = slots.adaptive.opens_at(now)
+            if opens_at > now:
+                self._look_at(slots, opens_at, now)
+                queue.refused = (self._round, head)
+                is_open = False
+        return is_open
+
+    def _look_at(self, slots: TimedSlots, at: float, now: float) -> None:
+        """
+        Have a limit looked at again at that instant: each has one timer.
+        """
+        if at != math.inf and (not slots.sequence or slots.alarm_at != at):
+            slots.alarm_at = at
+            slots.sequence = self.timers.set(at, LIMIT_OPENS, slots.number, 0)
+
+    def _take_timed(self, rival: int | None, now: float) -> int:
+        """
+        Start the best node that waits for limits which open by time, unless the key *rival* of another is better.
+        """
+        for _ in range(TRIES):
+            queue = self._best_timed(now)
+            if queue is None:
+                return NOTHING
+            key = queue.line[0][1]
+            if rival is not None and rival < key and not self._is_stale(rival):
+                return NOTHING
+            node = key & INDEX_MASK
+            if not queue.charge():
+                # A run that shares the limit was faster.
+                continue
+            if node in self._returning:
+                heappop(queue.line)
+                self.free -= 1
+                self._returning.discard(node)
+                self._uncharged.discard(node)
+                return -2 - node
+            if queue.rates:
+                tickets = queue.take_rates(self.amounts.get(node), now)
+                if tickets is None:
+                    queue.release()
+                    continue
+                self._tickets[node] = (self.attempts[node] + 1, tickets)
+            heappop(queue.line)
+            self.free -= 1
+            self._begin(node, now)
+            return node
+        for slots in self._openers.values():
+            self._look_at(slots, now + RACE_PAUSE, now)
+        self._refuse_all()
+        return NOTHING
+
+    def _refuse_all(self) -> None:
+        for queue in self.timed:
+            if (head := self._head_of(queue)) is not None:
+                queue.refused = (self._round, head)
+
+    def _is_stale(self, key: int) -> bool:
+        node = key & INDEX_MASK
+        return self.key[node] != key or (self.state[node] != READY and node not in self._returning)
+
+    def _begin(self, node: int, now: float) -> None:
+        self.state[node] = RUNNING
+        attempt = self.attempts[node] + 1
+        self.attempts[node] = attempt
+        if attempt == 1:
+            self.started_at[node] = now
+        else:
+            self._start_again(node, now)
+        if self.facts is not None:
+            self.facts.started(node, attempt, now)
+
+    def uses_rate(self, node: int) -> bool:
+        """
+        Tell whether attempts of *node* pass a rate.
+        """
+        queue = self.queue_of(node)
+        return isinstance(queue, TimedQueue) and bool(queue.rates)
+
+    def next_to_weigh(self) -> int:
+        """
+        Return a ready node whose inputs tell how much it takes of rates, or `NOTHING`; `weighed` takes the answer.
+        """
+        while self._weighing:
+            node = self._weighing.popleft()
+            if self.state[node] == READY and node in self._unweighed:
+                return node
+        return NOTHING
+
+    def weighed(self, node: int, amounts: Amounts | None, now: float) -> None:
+        """
+        Take what a node takes of rates, None if that could not be found out: then it has failed.
+        """
+        if node not in self._unweighed or self.state[node] != READY or node not in self._arrived:
+            return
+        if amounts is None:
+            self._finish(node, FAILED, ERROR, now)
+            self._after_failure(node, now)
+            return
+        self._unweighed.discard(node)
+        self.amounts[node] = amounts
+        self._wait_on(self.queue_of(node), node)
+
+    def settle_usage(self, node: int, attempt: int, used: Mapping[str, float], now: float) -> bool:
+        """
+        Put what an attempt has really *used*, in all so far, in place of what was reserved of its rates; False if it
+        has none. Units that a rate does not count are passed over.
+        """
+        held = self._tickets.get(node)
+        if held is None or held[0] != attempt:
+            return False
+        for ticket in held[1]:
+            limit = ticket.slots.limit
+            counted = {unit: amount for unit, amount in used.items() if unit in limit.units}
+            if counted:
+                limit.settle(ticket.number, counted, now)
+        self._round += 1
+        return True
+
+    def overloaded(self, node: int, attempt: int, retry_after: float | None, now: float) -> None:
+        """
+        Tell the limits that an attempt holds, which is about to fail, that the other side has too much to do. For
+        *retry_after* seconds, if it says so, nobody on them starts.
+        """
+        if not self.timed or self.state[node] != RUNNING or self.attempts[node] != attempt:
+            return
+        queue = self.queue_of(node)
+        if not isinstance(queue, TimedQueue) or node in self._uncharged:
+            return
+        started_at = self.attempt_started_at(node)
+        for slots, _ in queue.adaptive:
+            slots.adaptive.overloaded(started_at, now, retry_after)
+        if retry_after is not None:
+            for rate, _ in queue.rates:
+                rate.limit.pause(now + retry_after)
+        self._round += 1
+
+    def _went_well(self, node: int, now: float) -> None:
+        """
+        Tell the adaptive limits that an attempt holds that it has ended well.
+        """
+        queue = self.queue_of(node)
+        if isinstance(queue, TimedQueue):
+            started_at = self.attempt_started_at(node)
+            for slots, _ in queue.adaptive:
+                slots.adaptive.succeeded(started_at, now)
+
+    def reconsider(self) -> None:
+        """
+        Take in that a limit which others share may have opened: nodes that were refused are tried again.
+        """
+        self._round += 1
+
     def _lead(self, node: int, now: float) -> None:
         """
         A mapped stage has started: the stages that are fed by its items may start too.
@@ -612,8 +947,10 @@ class Scheduler:
         Set the timer of a running attempt that has a timeout. Called once its body has suspended: one that does not
         needs none.
         """
+        if self.state[node] != RUNNING or self.attempts[node] != attempt:
+            return
         limit = self.attempt_limit(node)
-        if limit is not None and self.state[node] == RUNNING and self.attempts[node] == attempt:
+        if limit is not None:
             self.timers.set(self.attempt_started_at(node) + limit, ATTEMPT_EXPIRES, node, attempt)
 
     def next_to_judge(self) -> int:
@@ -645,7 +982,8 @@ class Scheduler:
             self._after_failure(node, now)
         elif verdict:
             self._judged.add(node)
-            heappush(self.queue_of(node).heap, self.key[node])
+            if not self.timed or not self._arrive(node, now):
+                heappush(self.queue_of(node).heap, self.key[node])
         else:
             self._finish(node, SKIPPED, CONDITION, now)
             self._spread(node, now)
@@ -721,10 +1059,14 @@ class Scheduler:
         elif self._uncharged and node in self._uncharged:
             self._forget_charge(node)
         else:
+            if self.timed and reason == OUTPUT:
+                self._went_well(node, now)
             self.free += 1
             demand = self.demand[node]
             if demand:
                 self._demand_queues[demand].release()
+        if self._tickets:
+            self._tickets.pop(node, None)
         if self.groups:
             self._end_groups(node, now)
         self.state[node] = SUCCEEDED
@@ -866,6 +1208,10 @@ class Scheduler:
             )
         if self.state[node] == READY:
             self._littering.add(node)
+            # It may have been the first in line.
+            self._round += 1
+        if self._tickets:
+            self._tickets.pop(node, None)
         self.state[node] = state
         self.reason[node] = reason
         self.ended_at[node] = now
@@ -1148,7 +1494,7 @@ class Scheduler:
         if (node, attempt) in self.abandoned:
             return False
         self._returning.add(node)
-        heappush(self.queue_of(node).heap, self.key[node])
+        self._wait_on(self._counts_only(node) if self.timed else self.queue_of(node), node)
         return True
 
     def resize(self, name: str | None, size: int) -> None:
@@ -1175,6 +1521,8 @@ class Scheduler:
             return self.unfinished > 0
         if kind == STARVATION_ENDS:
             return self._starvation == sequence and self.unfinished > 0
+        if kind == LIMIT_OPENS:
+            return self._openers[node].sequence == sequence and self.unfinished > 0
         if self.attempts[node] != attempt:
             return False
         state = self.state[node]
@@ -1207,6 +1555,9 @@ class Scheduler:
                 self._give_up(node, attempt, given_up)
             elif kind == DEADLINE_PASSES:
                 self.cancel(now, DEADLINE)
+            elif kind == LIMIT_OPENS:
+                self._openers[node].sequence = 0
+                self._round += 1
             else:
                 self._starve(now)
         return given_up
@@ -1217,7 +1568,8 @@ class Scheduler:
             self.ready_at[node] = now
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
-        heappush(self.queue_of(node).heap, self.key[node])
+        if not self.timed or not self._arrive(node, now):
+            heappush(self.queue_of(node).heap, self.key[node])
 
     def _expire(self, node: int, attempt: int, now: float, given_up: list[tuple[int, int]]) -> None:
         """
@@ -1454,6 +1806,11 @@ class Scheduler:
             self.retry[node] = kind.retry
         if kind.timeout is not None:
             self.timeout[node] = kind.timeout
+        if kind.amounts is not None:
+            self.amounts[node] = kind.amounts
+        if kind.is_weighed:
+            self._unweighed.add(node)
+            self.special = True
         return node
 
     def _wait_for(self, node: int, upstream: Sequence[int], leaders: Sequence[int], now: float) -> None:
@@ -1511,11 +1868,11 @@ class Scheduler:
             self._littering.add(node)
             if self.state[node] == READY:
                 if self._is_judged(node):
-                    heappush(self.queue_of(node).heap, key)
+                    self._wait_on(self.queue_of(node), node)
                 elif node not in self._before_judge:
                     heappush(self.judging.heap, key)
             elif node in self._returning:
-                heappush(self.queue_of(node).heap, key)
+                self._wait_on(self._counts_only(node) if self.timed else self.queue_of(node), node)
             reached.extend(self.upstream[node])
 
     def forget(self, node: int) -> None:
@@ -1538,6 +1895,9 @@ class Scheduler:
         self.timeout.pop(node, None)
         self._judged.discard(node)
         self._delayed.pop(node, None)
+        self.amounts.pop(node, None)
+        self._unweighed.discard(node)
+        self._arrived.pop(node, None)
         self._own_downstream.discard(node)
         self.downstream[node] = []
         self.followers.pop(node, None)
@@ -1569,3 +1929,6 @@ class Kind:
     remaining: float = 1.0
     retry: Retry | None = None
     timeout: Timeout | None = None
+    # What each takes of rates, where that is more than a number of calls; and whether its inputs tell.
+    amounts: Amounts | None = None
+    is_weighed: bool = False

@@ -12,6 +12,8 @@ ATTEMPT_EXPIRES: Final = 1
 GRACE_ENDS: Final = 2
 DEADLINE_PASSES: Final = 3
 STARVATION_ENDS: Final = 4
+# Its node is the number of a limit.
+LIMIT_OPENS: Final = 5
 
 # Fewer timers than this are never worth a purge.
 FEW: Final = 64

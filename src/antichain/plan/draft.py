@@ -16,7 +16,7 @@ from antichain.plan.blueprint import Blueprint
 from antichain.plan.checks import cycle_faults, graph_faults
 from antichain.plan.plan import Plan
 from antichain.plan.slots import Slots
-from antichain.policies import UNSET, Join, Settled, SharedLimit
+from antichain.policies import UNSET, Join, LimitValue, Settled, Weighing
 from antichain.runnable import ASYNC_GENERATOR, COROUTINE, GENERATOR, VARIADIC, CallKind, is_context
 from antichain.shape import DEFAULT_COST, Flag, Shape, order, rank, waiting_of, with_start_edges
 
@@ -73,7 +73,10 @@ class Draft:
         self.upstream = self.shape.upstream
         self.demands: dict[tuple[tuple[str, int], ...], int] = {(): 0}
         self.uses: dict[tuple[tuple[str, int], ...], list[str]] = {}
-        self.limits: dict[str, int | SharedLimit] = {}
+        self.limits: dict[str, LimitValue] = {}
+        # What nodes say of limits beyond whole numbers, by identity, with a node that says it.
+        self.weighings: dict[int, tuple[str, Weighing]] = {}
+        self.weighed: set[int] = set()
         # Terms by the identity of policies and how the node is called. Nodes keep the policies alive.
         self.terms: dict[tuple[int, Style], _Terms] = {}
 
@@ -235,7 +238,8 @@ class Draft:
             flags |= Flag.THREAD
         if policies.when is not None:
             flags |= Flag.WHEN
-        is_plain = policies.when is None and policies.fallback is UNSET and policies.join == Join.ALL
+        asks = policies.when is not None or (policies.weighing is not None and not policies.weighing.amounts)
+        is_plain = not asks and policies.fallback is UNSET and policies.join == Join.ALL
         users = self.uses.setdefault(demand, []) if demand else []
         terms = _Terms(self.demands.setdefault(demand, len(self.demands)), users, int(flags), is_plain)
         self.terms[id(policies), style] = terms
@@ -247,6 +251,12 @@ class Draft:
             self.shape.demand[position] = terms.demand
             if len(terms.users) < SHOWN_FAULTS:
                 terms.users.append(node.id)
+        if (weighing := node.policies.weighing) is not None:
+            self.weighings.setdefault(id(weighing), (node.id, weighing))
+            if weighing.weights:
+                self.weighed.add(position)
+            if weighing.amounts:
+                self.shape.amounts[position] = weighing.amounts
         self._note_order(position, node.policies)
         self._note_attempts(position, node.policies)
 
@@ -269,6 +279,8 @@ class Draft:
         assert spec is not None
         self.shape.flags[position] = Flag.CONTAINER | (Flag.WHEN if policies.when is not None else 0)
         self._note_order(position, policies)
+        if policies.weighing is not None:
+            self.weighings.setdefault(id(policies.weighing), (node.id, policies.weighing))
         if spec.demand:
             self.uses.setdefault(spec.demand, []).append(node.id)
         if type(spec.max_concurrent) is int and spec.max_concurrent > 0:
@@ -299,12 +311,15 @@ class Draft:
         for demand, nodes in subplan.uses.items():
             known = self.uses.setdefault(demand, [])
             known.extend([f"{node.id}/{name}" for name in nodes][: SHOWN_FAULTS - len(known)])
+        for name, weighing in subplan.weighings:
+            self.weighings.setdefault(id(weighing), (f"{node.id}/{name}", weighing))
 
     # -- the whole
 
     def _finish_shape(self) -> None:
         shape = self.shape
         shape.demands = list(self.demands)
+        shape.weighed = frozenset(self.weighed)
         shape.waiting = [len(nodes) for nodes in self.upstream]
         for position, join in enumerate(shape.join) if any(shape.join) else ():
             shape.waiting[position] = waiting_of(join, len(self.upstream[position]))
@@ -333,4 +348,5 @@ class Draft:
         plan.options = {name: value for name, value in blueprint.options.items() if name != "targets"}
         plan.limits = {**self.limits, **blueprint.limits}
         plan.uses = {demand: tuple(nodes) for demand, nodes in self.uses.items() if nodes}
+        plan.weighings = tuple(self.weighings.values())
         return plan

@@ -11,7 +11,7 @@ from antichain.binding import Binding
 from antichain.errors import Fault, GraphError, suggestion
 from antichain.graph import Node
 from antichain.plan.inputs import prepare_plan, prepare_plan_resume
-from antichain.policies import UNSET, ResumeOptions, SharedLimit
+from antichain.policies import UNSET, AdaptiveLimit, LimitValue, ResumeOptions, SharedLimit, SharedRate, Weighing
 from antichain.shape import Shape, critical_path_of, depth_of, width_of
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Plan:
         "shape",
         "targets",
         "uses",
+        "weighings",
     )
 
     # Written by the planner, and by nobody afterwards. Lists by node are in definition order.
@@ -81,7 +82,7 @@ class Plan:
     targets: tuple[str, ...] | None
     options: dict[str, Any]  # Any: values of run options
     # Declared by the graph, by graphs inside it, and the private ones of maps.
-    limits: dict[str, int | SharedLimit]
+    limits: dict[str, LimitValue]
     # Where run inputs go, by name; and the slot of the dict of all of them.
     _input_slots_of: dict[str, list[int]]
     _whole_slot: int | None
@@ -91,6 +92,8 @@ class Plan:
     _wired: list[str] | None
     # Each distinct demand of this plan and of the graphs inside it, with some nodes that have it.
     uses: dict[tuple[tuple[str, int], ...], tuple[str, ...]]
+    # What nodes say of limits beyond that, each with a node that says it.
+    weighings: tuple[tuple[str, Weighing], ...]
 
     # -- what a run asks
 
@@ -128,21 +131,23 @@ class Plan:
         argument = self.arguments[node]
         return argument.fallback if type(argument) is Binding else UNSET
 
-    def limits_with(self, limits: Mapping[str, int | SharedLimit]) -> dict[str, int | SharedLimit]:
+    def limits_with(self, limits: Mapping[str, LimitValue]) -> dict[str, LimitValue]:
         """
         Return the limits of a run for which *limits* were given.
         """
         return {**self.limits, **limits}
 
-    def check_limits(self, limits: Mapping[str, int | SharedLimit]) -> list[Fault]:
+    def check_limits(self, limits: Mapping[str, LimitValue]) -> list[Fault]:
         """
         Say what is wrong with the limits of a run for which *limits* were given: unknown ones, and weights above them.
         """
         faults = []
         known = self.limits_with(limits)
         used = {name for demand in self.uses for name, _ in demand}
+        # By a function of an item, which may name any.
+        chooses = any(weighing.choose is not None for _, weighing in self.weighings)
         for name in limits:
-            if name not in self.limits and name not in used and name not in IMPLICIT_LIMITS:
+            if name not in self.limits and name not in used and name not in IMPLICIT_LIMITS and not chooses:
                 hint = suggestion(str(name), [*used, *self.limits]) or " Remove it, or give it to a node by uses=."
                 text = f"limits= names {name!r}, which no node of graph {self.name!r} uses.{hint}"
                 faults.append(Fault("unknown-limit", text))
@@ -151,7 +156,9 @@ class Plan:
             for name, weight in demand:
                 if (name, weight) not in seen:
                     seen.add((name, weight))
-                    faults.extend(_demand_faults(name, weight, nodes, known))
+                    faults.extend(demand_faults(name, weight, nodes, known))
+        for node, weighing in self.weighings:
+            faults.extend(weighing_faults(node, weighing, known))
         return faults
 
     def pruned(self, targets: Iterable[str | Node[..., Any]] | None, outputs: Collection[str] = ()) -> Plan:
@@ -283,9 +290,7 @@ class Plan:
         return f"Plan({self.name!r}, {self.shape.count} nodes)"
 
 
-def _demand_faults(
-    name: str, weight: int, nodes: Sequence[str], known: Mapping[str, int | SharedLimit]
-) -> Iterator[Fault]:
+def demand_faults(name: str, weight: int, nodes: Sequence[str], known: Mapping[str, LimitValue]) -> Iterator[Fault]:
     who = f"node {nodes[0]!r} uses"
     if name not in known:
         if name not in IMPLICIT_LIMITS:
@@ -294,8 +299,38 @@ def _demand_faults(
                 "unknown-limit", f"{who} the limit {name!r}, which nobody defines.{hint}", nodes[0], tuple(nodes)
             )
         return
-    size = known[name]
-    size = size.size if isinstance(size, SharedLimit) else size
+    limit = known[name]
+    if isinstance(limit, SharedRate):
+        yield from _amount_faults(nodes[0], name, limit, limit.plain(weight))
+        return
+    size: object = limit
+    if isinstance(limit, SharedLimit):
+        size = limit.maximum if isinstance(limit, AdaptiveLimit) else limit.size
     if type(size) is int and size < weight:
         text = f"{who} {weight} of the limit {name!r}, which has {size}: lower one or raise the other."
         yield Fault("weight-above-limit", text, nodes[0], tuple(nodes))
+
+
+def weighing_faults(node: str, weighing: Weighing, known: Mapping[str, LimitValue]) -> Iterator[Fault]:
+    """
+    Say what of the *weighing* of a node does not fit the limits that are *known*.
+    """
+    for name in (*weighing.amounts, *weighing.weights):
+        limit = known.get(name)
+        if limit is None:
+            # Said already, as of any limit that nobody defines.
+            continue
+        if not isinstance(limit, SharedRate):
+            what = "names units of" if name in weighing.amounts else "has a function for its weight on"
+            text = f"node {node!r} {what} the limit {name!r}, which is no Rate: there a weight is a whole number."
+            yield Fault("bad-policy", text, node)
+        elif name in weighing.amounts:
+            yield from _amount_faults(node, name, limit, weighing.amounts[name])
+
+
+def _amount_faults(node: str, name: str, rate: SharedRate, amounts: Mapping[str, float]) -> Iterator[Fault]:
+    try:
+        rate.check(amounts)
+    except GraphError as error:
+        for fault in error.faults:
+            yield Fault("weight-above-limit", f"node {node!r} uses the limit {name!r}: {fault.message}", node)

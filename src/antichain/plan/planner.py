@@ -14,7 +14,7 @@ from antichain.plan.blueprint import Blueprint
 from antichain.plan.draft import Draft
 from antichain.plan.inputs import check_inputs, read_call, read_resume
 from antichain.plan.plan import Plan
-from antichain.policies import SharedLimit, check_options, check_storing, split_options
+from antichain.policies import LimitValue, check_options, check_storing, split_options
 from antichain.shape import with_start_edges
 
 __all__ = ["plan_graph", "plan_inside", "prepare", "prepare_batch", "prepare_resume"]
@@ -122,7 +122,7 @@ def _plan_all(
     graph: Graph,
     targets: Iterable[str | Node[..., Any]] | None,
     outputs: Collection[str],
-    limits: Mapping[str, int | SharedLimit] | None,
+    limits: Mapping[str, LimitValue] | None,
 ) -> tuple[Plan, list[Fault]]:
     """
     Plan *graph* and the graphs inside it, innermost first; the plan is of use only if there are no faults. Without

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypedDict, TypeVar
 
 from antichain.errors import Fault, GraphError, shown, suggestion
 from antichain.policies.failure import Join, as_join
-from antichain.policies.limits import as_uses
+from antichain.policies.limits import Weighing, as_uses, as_weighing
 from antichain.policies.retry import Retry, as_retry
 from antichain.policies.timeout import Timeout, as_timeout, seconds
 
@@ -29,7 +29,9 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 
-Uses = str | Mapping[str, int]
+# Any: the node's inputs, of which a function makes a weight; or an item of a map, for which one chooses the limits.
+Weight = int | Mapping[str, float] | Callable[..., Any]
+Uses = str | Mapping[str, int] | Mapping[str, Weight] | Callable[[Any], Any]
 JoinName = Literal["all", "any", "all_done"]
 RunnerName = Literal["loop", "thread"]
 Repeat = Literal["safe", "never"]
@@ -95,6 +97,8 @@ class Settled:
     """
 
     uses: tuple[tuple[str, int], ...] = ()
+    # What it takes of limits beyond that.
+    weighing: Weighing | None = None
     priority: int = 0
     cost: float | None = None
     retry: Retry | None = None
@@ -164,6 +168,7 @@ def settled(written: Policies) -> Settled:
 
     result = Settled(
         uses=read("uses", as_uses, ()),
+        weighing=None if faults else read("uses", as_weighing, None),
         priority=read("priority", _as_priority, 0),
         cost=read("cost", _as_cost, None),
         retry=read("retry", as_retry, None),

@@ -13,8 +13,7 @@ from antichain.agents.calls.sanitize import Sanitize
 from antichain.agents.tools.tool import Tools
 from antichain.context import Context
 from antichain.errors import Fault, GraphError, shown, suggestion
-from antichain.limit import Limit
-from antichain.policies import Timeout
+from antichain.policies import LimitValue, Timeout
 from antichain.runnable import describe
 
 __all__ = ["NAME", "Approve", "CallOptions", "Rules", "refused", "settled"]
@@ -33,7 +32,7 @@ class CallOptions(TypedDict, total=False):
 
     context: Context | None
     max_concurrent: int
-    limits: Mapping[str, int | Limit] | None
+    limits: Mapping[str, LimitValue] | None
     timeout: float | Timeout | None
     sanitize: Sanitize | None
     single_flight: bool
@@ -63,7 +62,7 @@ class Rules:
 
     context: Context | None = None
     max_concurrent: int = 16
-    limits: Mapping[str, int | Limit] | None = None
+    limits: Mapping[str, LimitValue] | None = None
     timeout: float | Timeout | None = None
     sanitize: Sanitize | None = None
     single_flight: bool = False
