@@ -16,7 +16,7 @@ from typing import Any, Final
 from antichain import Adaptive, Backoff, Retry
 from antichain.demo.chat import open_chat
 from antichain.demo.plot import ASCII, UNICODE, Signs, Timeline, averages, chart, counts, strip
-from antichain.demo.saying import say, styled, width, wrapped
+from antichain.demo.saying import SUCCEEDED, say, styled, width, wrapped
 from antichain.demo.strategies import Answers, Call, adaptive, fixed, unbounded
 from antichain.testing import FakeProvider, Request
 from antichain.views.called import called
@@ -32,10 +32,10 @@ LATENCY: Final = 0.03
 SPREAD: Final = 0.5
 # Eight attempts; the first pause is a little longer than a call takes.
 RETRY: Final = Retry(attempts=8, backoff=Backoff(initial=1.25 * LATENCY))
-# Rows of the plot of the limit, columns of names and figures.
+# Rows of the plot of the limit; columns of names, and of figures with the room around them.
 ROWS: Final = 9
 NAME: Final = 19
-FIGURES: Final = 28
+FIGURES: Final = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +146,14 @@ def show_capacity(seed: int, as_json: bool) -> int:
     """
     trials: list[Trial] = []
     columns = width()
-    code = 0 if as_json else say("\n".join(_head(columns)))
+    code = SUCCEEDED if as_json else say("\n".join(_head(columns)))
     for way in ways(seed):
-        trial = tried(way, seed)
-        trials.append(trial)
-        if not as_json and code == 0:
-            # As they end: all of them take a while.
-            code = say(_row(trial, trials[0]))
-        if code:
+        if code != SUCCEEDED:
             return code
+        trials.append(tried(way, seed))
+        if not as_json:
+            # As they end: all of them take a while.
+            code = say(_row(trials[-1], trials[0], columns))
     return say(json.dumps(_report(trials), indent=2) if as_json else "\n".join(_plots(trials, columns)))
 
 
@@ -177,11 +176,13 @@ def _head(columns: int) -> list[str]:
     return [*wrapped(text, columns), "", styled("2", titles.rstrip())]
 
 
-def _row(trial: Trial, best: Trial) -> str:
+def _row(trial: Trial, best: Trial, columns: int) -> str:
     seen = trial.seen
     ratio = f"{seen.seconds / best.seen.seconds:.2f}x"
     figures = f"{seen.seconds:>4.1f} s  {ratio:>5}  {len(seen.refused):>5,}  {trial.lost:>4}"
-    return f"{styled('1', f'{trial.way.name:{NAME}}')}   {figures}  {styled('2', trial.way.remark)}"
+    row = f"{styled('1', f'{trial.way.name:{NAME}}')}   {figures}"
+    has_room = NAME + FIGURES + len(trial.way.remark) <= columns
+    return f"{row}  {styled('2', trial.way.remark)}" if has_room else row
 
 
 def _plots(trials: Sequence[Trial], columns: int) -> list[str]:

@@ -13,6 +13,10 @@ __all__ = ["ASCII", "UNICODE", "Signs", "Steps", "Timeline", "chart", "strip"]
 Steps: TypeAlias = Sequence[tuple[float, int]]
 
 
+# What sums of fractions of seconds differ by from what they should be.
+NOTHING: Final = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Signs:
     """
@@ -69,10 +73,10 @@ def counts(times: Sequence[float], column: float, columns: int) -> list[int]:
 
 def strip(values: Sequence[float], most: float, signs: Signs) -> str:
     """
-    Draw values as one line; *most* is full height, and what is not nothing is seen.
+    Draw values as one line; *most* is full height, and what is not nothing, as far as numbers go, is seen.
     """
     top = len(signs.levels) - 1
-    heights = [min(top, max(math.ceil(value / most * top - 0.5), int(value > 0))) for value in values]
+    heights = [min(top, max(math.ceil(value / most * top - 0.5), int(value > NOTHING))) for value in values]
     return "".join(signs.levels[height] for height in heights).rstrip()
 
 
@@ -84,7 +88,7 @@ def chart(timeline: Timeline, allowed: int, columns: int, rows: int, signs: Sign
     columns -= margin
     column = timeline.seconds / columns
     served = averages(timeline.in_flight, column, columns)
-    sizes = averages(timeline.sizes, column, columns)
+    sizes = [round(size) for size in averages(timeline.sizes, column, columns)]
     # Whole numbers a row, so that a row is a size.
     each = max(1, math.ceil(max(*sizes, allowed) / rows))
     lines = []

@@ -11,7 +11,7 @@ from typing import Final
 
 from antichain.printable import printable
 
-__all__ = ["LABEL", "complain", "labelled", "say", "styled", "width", "wrapped"]
+__all__ = ["LABEL", "SUCCEEDED", "complain", "labelled", "say", "styled", "width", "wrapped"]
 
 SUCCEEDED, FAILED = 0, 1
 NARROWEST: Final = 40
