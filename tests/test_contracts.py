@@ -36,6 +36,7 @@ RANK = {
     "core": 7,
     "record": 8,
     "context": 9,
+    "clocks": 8,
     "simulation": 9,
     "stores": 9,
     "resuming": 10,

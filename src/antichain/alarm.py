@@ -29,7 +29,7 @@ class Alarm:
         self._handle: asyncio.TimerHandle | None = None
         # When it rings, or rang last.
         self.at = 0.0
-        # The fewest seconds after its start in which any attempt can expire.
+        # The fewest seconds after its start in which any attempt can expire; or a node that became ready then.
         self._shortest = _shortest(timeouts)
         # A body with a timeout that starts before this instant could expire before the alarm rings: `cover` it.
         self.covered_from = -math.inf if self._shortest is None else math.inf
@@ -79,5 +79,7 @@ class Alarm:
 
 
 def _shortest(timeouts: Iterable[Timeout]) -> float | None:
-    limits = [limit for timeout in set(timeouts) for limit in (timeout.attempt, timeout.total) if limit is not None]
-    return min(limits, default=None)
+    # Most nodes of a graph share one, and an identity is quicker to hash.
+    known = {id(timeout): timeout for timeout in timeouts}.values()
+    clocks = [(timeout.attempt, timeout.total, timeout.queue, timeout.idle) for timeout in known]
+    return min([limit for limits in clocks for limit in limits if limit is not None], default=None)

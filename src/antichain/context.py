@@ -29,6 +29,11 @@ class Door(Protocol):
         Tell the run's listeners a chunk.
         """
 
+    def heartbeat(self, node: int, attempt: int) -> None:
+        """
+        Take a sign of life.
+        """
+
     def run_inside(self, node: int, attempt: int, runnable: object, inputs: dict[str, Any]) -> Awaitable[Any]:
         """
         Run more graph for the attempt.
@@ -117,6 +122,12 @@ class Context:
                 text = f"ctx.use({unit}={shown(amount)}) in node {self.node_id!r}: must be a number from zero up."
                 raise GraphError(Fault("bad-usage", text, self.node_id))
         self._door.use(self._node, self.attempt, amounts)
+
+    def heartbeat(self) -> None:
+        """
+        Say that this attempt is alive, which its ``Timeout(idle=…)`` wants to hear; works from threads too.
+        """
+        self._door.heartbeat(self._node, self.attempt)
 
     # Any: the value of whatever is run.
     def run(self, runnable: object, /, **inputs: Any) -> Awaitable[Any]:

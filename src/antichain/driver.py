@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from antichain.alarm import Alarm
 from antichain.binding import MISSING, Binding
+from antichain.clocks import timeout_of
 from antichain.context import Context
 from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import Group
@@ -336,6 +337,9 @@ class Driver:
         outline = Outline(self.plan.ids, self.plan.shape, core.limits, core.max_concurrent)
         self.facts.run_started(self.plan.name, self.plan.shape.count, now, outline)
         core.facts = self.facts
+        if self.plan.shape.limits_waits:
+            # As for nodes that starve: their errors are made when somebody asks.
+            self.facts.error_of = self._error_of
 
     def _on_broken_listener(self, listener: Listener, error: BaseException) -> None:
         if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
@@ -693,6 +697,9 @@ class Driver:
                 self._interrupt()
             elif core.failures:
                 self._failed_alone(core.failures.pop(0))
+            elif core.overdue:
+                late = core.overdue.pop(0)
+                self._fall_back(late, core.attempts[late], self._overdue(late))
             elif core.completed:
                 self._container_ended(core.completed.pop(0))
             elif core.has_judgements:
@@ -932,6 +939,7 @@ class Driver:
         now = self.clock()
         for node, attempt, kind, value in self._threads.take_back():
             if kind == YIELDED:
+                self.core.beat(node, attempt, now)
                 self._tell_chunk(node, attempt, value)
             elif self.core.abandoned_nodes.get(node) == attempt:
                 if isinstance(value, CoroutineType):
@@ -1177,6 +1185,8 @@ class Driver:
 
     def _error_of(self, node: int) -> BaseException | None:
         error = self.errors.get(node)
+        if node in self.core.overdue_since and not _tells_of_waiting(error):
+            return self._overdue(node)
         if error is None and self.core.reason[node] == STARVED:
             held = ", ".join(sorted({repr(self.name_of(holder)) for holder, _ in self.core.abandoned}))
             error = self.errors[node] = RunnerError(
@@ -1187,13 +1197,23 @@ class Driver:
             )
         return error
 
+    def _overdue(self, node: int) -> BaseException:
+        """
+        Make the error of a node that has waited for its slots for too long.
+        """
+        name = self.name_of(node)
+        error = timeout_of(self.core, node, name, self.clock())
+        note(error, f"node {name!r}, attempt {error.attempt}")
+        self.errors[node] = error
+        return error
+
     def _note_error(self, node: int, attempt: int, error: BaseException) -> BaseException:
         """
         Keep the error under its node, in the form in which users see it.
         """
         core, name = self.core, self.name_of(node)
         if core.has_expired(node, attempt):
-            error = self._timeout_of(node, attempt, error)
+            error = self._timeout_of(node, error)
         elif not isinstance(error, Exception):
             error = NodeFailed(name, attempt, error)
         if isinstance(error, NodeTimeout) or not core.flags[node] & _CONTAINER:
@@ -1202,19 +1222,8 @@ class Driver:
         self.errors[node] = error
         return error
 
-    def _timeout_of(self, node: int, attempt: int, error: BaseException) -> NodeTimeout:
-        core = self.core
-        limit = core.attempt_limit(node) or 0.0
-        policy = core.timeout[node]
-        # The attempt's own limit, unless less than that was left of the total.
-        is_own = policy.attempt is not None and policy.attempt <= limit
-        timeout = NodeTimeout(
-            node=self.name_of(node),
-            attempt=attempt,
-            clock="attempt" if is_own else "total",
-            limit=(policy.attempt if is_own else policy.total) or 0.0,
-            elapsed=self.clock() - core.attempt_started_at(node),
-        )
+    def _timeout_of(self, node: int, error: BaseException) -> NodeTimeout:
+        timeout = timeout_of(self.core, node, self.name_of(node), self.clock())
         if not isinstance(error, asyncio.CancelledError) and type(error) is not TimeoutError:
             timeout.__cause__ = error
         return timeout
@@ -1319,6 +1328,8 @@ class Driver:
             past, value = self.keeping.past_of(node, self.name_of(node), grown.owner.kept(self.keeping, grown))
         if kind.timeout is not None:
             self._alarm.shorten(kind.timeout)
+            if kind.timeout.queue is not None and self.facts is not None:
+                self.facts.error_of = self._error_of
         if grown.position < 0:
             self.grown_index[name] = node
             if group.owner >= 0:
@@ -1536,7 +1547,12 @@ class Driver:
     def is_cancelled(self, node: int, attempt: int) -> bool:
         return (node, attempt) in self._asked
 
+    def heartbeat(self, node: int, attempt: int) -> None:
+        self.core.beat(node, attempt, self.clock())
+
     def emit(self, node: int, attempt: int, chunk: object) -> None:
+        if self.core.flags[node] & _TIMED:
+            self.core.beat(node, attempt, self.clock())
         if self.facts is None:
             return
         if threading.get_ident() == self._thread_id:
@@ -1640,6 +1656,10 @@ class Driver:
         if self._crash is None:
             self._crash = error
         self._end()
+
+
+def _tells_of_waiting(error: BaseException | None) -> bool:
+    return isinstance(error, NodeTimeout) and error.clock == "queue"
 
 
 def _scheduler_type(debug: bool) -> type[Scheduler]:

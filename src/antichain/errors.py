@@ -109,28 +109,57 @@ class NodeFailed(AntichainError):  # noqa: N818  # public name
 
 class NodeTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
     """
-    Say that an attempt, or all attempts of a node together, took longer than its timeout allows.
+    Say which clock of a node's timeout was over: ``.clock`` is "attempt", "total", "queue" or "idle", ``.limit`` its
+    seconds, and ``.elapsed`` those that it counted; ``.attempt`` is the attempt's number, of "queue" that of the one
+    that could not start.
     """
 
     def __init__(
-        self, node: str, attempt: int, clock: Literal["attempt", "total"], limit: float, elapsed: float
+        self,
+        node: str,
+        attempt: int,
+        clock: Literal["attempt", "total", "queue", "idle"],
+        limit: float,
+        elapsed: float,
+        last_sign: float | None = None,
+        uses: Sequence[str] = (),
     ) -> None:
         self.node = node
         self.attempt = attempt
         self.clock = clock
         self.limit = limit
         self.elapsed = elapsed
+        # Of "idle": seconds from the start of the attempt to its last sign of life. Of "queue": the limits it needs.
+        self.last_sign = last_sign
+        self.uses = tuple(uses)
         super().__init__(self._text())
 
     def _text(self) -> str:
-        if self.clock == "attempt":
-            what = f"attempt {self.attempt} of node {self.node!r} was stopped after {self.elapsed:.3g} s"
-            return f"{what}: its timeout is {self.limit:g} s per attempt. Raise Timeout(attempt=…), or make it faster."
-        what = f"node {self.node!r} was stopped in attempt {self.attempt} after {self.elapsed:.3g} s"
-        return f"{what}: its timeout is {self.limit:g} s for all attempts and pauses. Raise Timeout(total=…)."
+        attempt, name, limit, elapsed = self.attempt, self.node, f"{self.limit:g} s", f"{self.elapsed:.3g} s"
+        match self.clock:
+            case "attempt":
+                what = f"attempt {attempt} of node {name!r} was stopped after {elapsed}"
+                return f"{what}: its timeout is {limit} per attempt. Raise Timeout(attempt=…), or make it faster."
+            case "idle":
+                since = "since it started" if not self.last_sign else f"since {self.last_sign:.3g} s after its start"
+                return (
+                    f"attempt {attempt} of node {name!r} was stopped after {elapsed} without a sign of life: its idle"
+                    f" timeout is {limit}, and {since} it has given no chunk and called neither ctx.emit nor"
+                    " ctx.heartbeat. Raise Timeout(idle=…), or let it call ctx.heartbeat() while it works."
+                )
+            case "queue":
+                where = f"limit {named(self.uses)}" if self.uses else "max_concurrent="
+                return (
+                    f"node {name!r} waited {elapsed} and could not start attempt {attempt}: its queue timeout is"
+                    f" {limit}. Raise Timeout(queue=…), or give {where} more room."
+                )
+            case "total":
+                what = f"node {name!r} was stopped in attempt {attempt}, {elapsed} after its first one began"
+                return f"{what}: its timeout is {limit} for all attempts and pauses. Raise Timeout(total=…)."
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
-        return type(self), (self.node, self.attempt, self.clock, self.limit, self.elapsed), self.__dict__
+        given = (self.node, self.attempt, self.clock, self.limit, self.elapsed, self.last_sign, self.uses)
+        return type(self), given, self.__dict__
 
 
 class RunFailed(ExceptionGroup[Exception]):

@@ -101,6 +101,8 @@ class Shape:
     # Only the nodes that have one.
     retry: dict[int, Retry] = field(default_factory=dict)
     timeout: dict[int, Timeout] = field(default_factory=dict)
+    # Whether one of those limits how long a node waits for its slots.
+    limits_waits: bool = False
     # What nodes take of rates, where that is more than a number of calls; and the nodes whose inputs tell.
     amounts: dict[int, Amounts] = field(default_factory=dict)
     weighed: frozenset[int] = frozenset()
@@ -319,6 +321,7 @@ def shape_of(
         shape.flags[node] |= Flag.RETRY
     for node, policy in shape.timeout.items():
         shape.flags[node] |= Flag.TIMED
+        shape.limits_waits = shape.limits_waits or policy.queue is not None
     before_all, after_all = with_start_edges(shape)
     sequence = order(before_all, after_all)
     if len(sequence) < count:

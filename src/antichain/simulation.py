@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
+from antichain.clocks import timeout_of
 from antichain.core.capacity import UNLIMITED
 from antichain.core.facts import Entry, FactStream, Outline, leaders_of
 from antichain.core.groups import COLLECT, Group
@@ -81,6 +82,11 @@ class Bodies(Protocol):
     def give_up(self, node: int, attempt: int) -> None:
         """
         An attempt was abandoned: its node goes on without it.
+        """
+
+    def fall_back_late(self, node: int) -> None:
+        """
+        A node has waited for its slots for too long: make its fallback.
         """
 
     def judge(self, node: int) -> bool | None:
@@ -164,6 +170,8 @@ class Simulation:
                 bodies.interrupt(node, attempt)
             elif scheduler.completed:
                 bodies.complete(scheduler.completed.pop(0))
+            elif scheduler.overdue:
+                bodies.fall_back_late(scheduler.overdue.pop(0))
             elif (judged := scheduler.next_to_judge()) != NOTHING:
                 scheduler.judged(judged, bodies.judge(judged), now)
             elif (taken := scheduler.take(now)) >= 0:
@@ -327,7 +335,7 @@ class ScriptedBodies:
                 listeners,
                 self._names,
                 columns,
-                self._errors.get,
+                self._error_of,
                 self._value,
                 scheduler.abandoned_nodes,
                 lambda _, error: complaints.append(error),
@@ -379,7 +387,7 @@ class ScriptedBodies:
 
     def _explain_starved(self) -> None:
         for node, state in enumerate(self._scheduler.state):
-            if state == FAILED and node not in self._errors:
+            if state == FAILED and self._error_of(node) is None:
                 self._errors[node] = RunnerError(
                     f"node {self._names[node]!r} could not start: abandoned attempts hold the slots it needs."
                 )
@@ -446,9 +454,16 @@ class ScriptedBodies:
         if scheduler.state[node] != RUNNING or scheduler.attempts[node] != attempt:
             return
         if scheduler.has_expired(node, attempt):
-            self._fail(node, attempt, self._timeout_error(node, attempt))
+            self._fail(node, attempt, self._timeout_error(node))
         else:
             scheduler.cancelled(node, attempt, now)
+
+    def fall_back_late(self, node: int) -> None:
+        """
+        A fallback takes no time.
+        """
+        self._errors[node] = self._timeout_error(node)
+        self._succeed(node, self._scheduler.attempts[node], self._fallback_value(node), FALLBACK)
 
     def judge(self, node: int) -> bool | None:
         """
@@ -482,22 +497,26 @@ class ScriptedBodies:
         after = retry_after(error, 0.0) if retryable else None
         verdict = scheduler.failed(node, attempt, self._simulation.now, retryable=retryable, after=after)
         if verdict == FALLING_BACK:
-            fallback = self._fallback(node)
-            self._succeed(node, attempt, None if callable(fallback) else fallback, FALLBACK)
+            self._succeed(node, attempt, self._fallback_value(node), FALLBACK)
 
-    def _fallback(self, node: int) -> Any:  # Any: the user's value
+    def _fallback_value(self, node: int) -> Any:  # Any: the user's value
         part = self._part(node)
         if part.is_instance:
-            return part.plan.arguments[part.local].map.policies.fallback
-        return part.plan.fallback(part.local)
+            fallback = part.plan.arguments[part.local].map.policies.fallback
+        else:
+            fallback = part.plan.fallback(part.local)
+        return None if callable(fallback) else fallback
 
-    def _timeout_error(self, node: int, attempt: int) -> NodeTimeout:
-        scheduler = self._scheduler
-        limit, own = scheduler.attempt_limit(node) or 0.0, scheduler.timeout[node]
-        elapsed = self._simulation.now - scheduler.attempt_started_at(node)
-        if own.attempt is not None and own.attempt <= limit:
-            return NodeTimeout(self._names[node], attempt, "attempt", own.attempt, elapsed)
-        return NodeTimeout(self._names[node], attempt, "total", own.total or limit, elapsed)
+    def _error_of(self, node: int) -> BaseException | None:
+        if self._scheduler.waits_too_long(node) and self._scheduler.state[node] == FAILED:
+            # Nobody has said so: the scheduler itself ended it.
+            error = self._errors.get(node)
+            if not (isinstance(error, NodeTimeout) and error.clock == "queue"):
+                self._errors[node] = self._timeout_error(node)
+        return self._errors.get(node)
+
+    def _timeout_error(self, node: int) -> NodeTimeout:
+        return timeout_of(self._scheduler, node, self._names[node], self._simulation.now)
 
     # -- growth
 
@@ -621,7 +640,7 @@ class ScriptedBodies:
         if scheduler.was_interrupted(node, attempt):
             scheduler.cancelled(node, attempt, self._simulation.now)
         elif scheduler.has_expired(node, attempt):
-            self._fail(node, attempt, self._timeout_error(node, attempt))
+            self._fail(node, attempt, self._timeout_error(node))
         elif group.failed and group.mode != COLLECT:
             self._fail(node, attempt, self._first_error(group))
         elif group.cancelled and group.mode != COLLECT:

@@ -54,6 +54,8 @@ MORE = (
     "settle",
     "pause",
     "past",
+    "queue",
+    "idle",
 )
 
 
@@ -130,6 +132,8 @@ class World:
         self.out: set[tuple[int, int]] = set()
         # The same for fallbacks.
         self.falling: set[tuple[int, int]] = set()
+        # When each attempt last said that it is alive.
+        self.signs: dict[tuple[int, int], float] = {}
         self.swallows: set[tuple[int, int]] = set()
         # Attempts that have completed, and whose end is still to be said.
         self.settling: set[tuple[int, int]] = set()
@@ -185,7 +189,9 @@ class World:
         rng = self.rng
         attempt = rng.choice((None, 0.5, 1.0, 3.0))
         total = rng.choice((None, 2.0, 6.0)) if attempt is not None else rng.choice((2.0, 6.0))
-        return Timeout(attempt=attempt, total=total)
+        queue = rng.choice((0.5, 2.0, 6.0)) if self.chance("queue") else None
+        idle = rng.choice((0.25, 1.0, 4.0)) if self.chance("idle") else None
+        return Timeout(attempt=attempt, total=total, queue=queue, idle=idle)
 
     def _priority(self) -> int:
         return self.rng.randint(-3, 5) if self.chance("priority") else 0
@@ -312,7 +318,18 @@ class World:
             return
         if self.chance("swallow"):
             self.swallows.add((node, attempt))
-        self.simulation.at(self.now + self._seconds(), self.end, node, attempt)
+        seconds = self._seconds()
+        self.simulation.at(self.now + seconds, self.end, node, attempt)
+        timeout = scheduler.timeout.get(node)
+        if timeout is not None and timeout.idle is not None:
+            for _ in range(self.rng.randint(0, 4)):
+                self.simulation.at(self.now + self.rng.random() * seconds, self.beat, node, attempt)
+
+    def beat(self, node: int, attempt: int) -> None:
+        """A body, which may have ended long ago, says that it is alive."""
+        if self.is_current(node, attempt) and not self._is_ending(node, attempt):
+            self.signs[node, attempt] = self.now
+        self.scheduler.beat(node, attempt, self.now)
 
     def _note_start(self, node: int) -> None:
         scheduler = self.scheduler
@@ -386,6 +403,11 @@ class World:
         after = 3.0 if self.rng.random() < 0.1 else None
         if self.scheduler.has_expired(node, attempt):
             self.features.add("timeout")
+            if self.scheduler.is_silent(node):
+                self.features.add("idle")
+                policy = self.scheduler.timeout[node]
+                sign = self.signs.get((node, attempt), self.scheduler.attempt_started_at(node))
+                assert self.now >= sign + (policy.idle or 0.0)
         verdict = self.scheduler.failed(node, attempt, self.now, retryable=retryable, after=after, final=final)
         self.log("fail", self.now, node, attempt, verdict)
         if verdict == RETRYING:
@@ -469,6 +491,16 @@ class World:
             self.fail(node, attempt)
         else:
             self.scheduler.cancelled(node, attempt, self.now)
+
+    def fall_back_late(self, node: int) -> None:
+        """It waited for too long."""
+        self.log("late", self.now, node)
+        attempt = self.scheduler.attempts[node]
+        self.falling.add((node, attempt))
+        if self.rng.random() < 0.5:
+            self.fall_back(node, attempt)
+        else:
+            self.simulation.at(self.now + self._seconds(), self.fall_back, node, attempt)
 
     def judge(self, node: int) -> bool | None:
         self.features.add("when")
@@ -728,6 +760,8 @@ class World:
             features.add("skip")
         if "starved" in reasons:
             features.add("starved")
+        if scheduler.overdue_since:
+            features.add("queue")
         if "deadline" in reasons:
             features.add("deadline")
             features.add("cancel")
@@ -758,6 +792,8 @@ TROUBLE = {
     "failure": 0.2,
     "retry": 0.6,
     "timeout": 0.4,
+    "queue": 0.5,
+    "idle": 0.5,
     "when": 0.4,
     "fallback": 0.5,
     "thread": 0.4,

@@ -8,7 +8,7 @@ The laws, by number:
 
 1. A node becomes live only when its join rule holds; where every join is `all`, the live nodes form an antichain.
 2. The slots charged are those of the attempts that run, abandoned ones included, and no limit is passed.
-3. No ready node that fits is left waiting.
+3. No ready node that fits is left waiting; rates are first come first served.
 4. An ending belongs to the current attempt; any other changes nothing, and what completed is not lost.
 5. Every node ends in one terminal state, with a reason, and that never changes; what waits is waiting for something.
    Instants are those of the signals.
@@ -19,8 +19,9 @@ The laws, by number:
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from antichain.core.capacity import SharedSlots
+from antichain.core.capacity import AdaptiveSlots, SharedSlots
 from antichain.core.groups import CANCELLING, NOT_STOPPING, Group
+from antichain.core.line_laws import Line
 from antichain.core.scheduler import FALLING_BACK, LATE, NO_PAST, NOTHING, Kind, Past, Scheduler
 from antichain.core.states import (
     BACKING_OFF,
@@ -43,9 +44,9 @@ from antichain.core.states import (
     TRANSITIONS,
     UPSTREAM,
 )
-from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, STARVATION_ENDS
+from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, QUEUE_EXPIRES, STARVATION_ENDS
 from antichain.errors import InternalError
-from antichain.policies import Join
+from antichain.policies import Amounts, Join
 from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, Flag, Shape
 
 # The whole state is looked at after so many signals, and after each of those that reach far: what else may change
@@ -219,6 +220,7 @@ def _check_stopped(scheduler: Scheduler, group: Group, node: int) -> None:
 
 def _check_timers(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
     backing_off, ending = scheduler.timers_of(BACKOFF_ENDS), scheduler.timers_of(GRACE_ENDS)
+    _check_waits(scheduler, unfinished)
     for node in unfinished:
         where = scheduler.state[node]
         if where == BACKING_OFF and node not in backing_off:
@@ -230,6 +232,15 @@ def _check_timers(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
                 continue
             if scheduler.was_interrupted(node, attempt) or scheduler.has_expired(node, attempt):
                 broken(scheduler, 5, f"node {node} was asked to end, but nobody watches whether it does")
+
+
+def _check_waits(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
+    watched = scheduler.timers_of(QUEUE_EXPIRES)
+    for node in unfinished:
+        timeout = scheduler.timeout.get(node)
+        is_limited = timeout is not None and timeout.queue is not None and not scheduler.flags[node] & _CONTAINER
+        if is_limited and scheduler.state[node] == READY and node not in watched:
+            broken(scheduler, 5, f"node {node} may wait for its slots for so long only, and nobody watches it")
 
 
 class LawfulScheduler(Scheduler):
@@ -259,6 +270,9 @@ class LawfulScheduler(Scheduler):
         self._condition_held: set[int] = set()
         # Indices that were given back.
         self._vacated: set[int] = set()
+        # Who waits for limits that open by time.
+        self._line = Line(self)
+        self._line.unweighed.update(shape.weighed)
         # All nodes before each, as bits. Only while every join is `all` and no output was given.
         self._before: list[int] | None = None
         self._live = 0
@@ -279,7 +293,7 @@ class LawfulScheduler(Scheduler):
         self._leave_signal("start")
 
     def take(self, now: float) -> int:
-        expected = self._best()
+        expected = self._best(now)
         self._enter_signal("take", now)
         taken = super().take(now)
         node = taken if taken >= NOTHING else -2 - taken
@@ -291,6 +305,8 @@ class LawfulScheduler(Scheduler):
             broken(self, law, f"{what} was taken, although node {expected} is ready, fits and comes first")
         if node != NOTHING:
             self._hold(node, resumes=taken < NOTHING)
+        elif self.timed:
+            self._judge_waiting(now)
         self._leave_signal("take")
         return taken
 
@@ -307,7 +323,26 @@ class LawfulScheduler(Scheduler):
         super().judged(node, verdict, now)
         if counts and verdict:
             self._condition_held.add(node)
+            self._line.since[node] = now
         self._leave_signal("judged")
+
+    def weighed(self, node: int, amounts: Amounts | None, now: float) -> None:
+        self._enter_signal("weighed", now, node, amounts)
+        super().weighed(node, amounts, now)
+        if amounts is not None and self.state[node] == READY:
+            self._line.unweighed.discard(node)
+        self._leave_signal("weighed")
+
+    def settle_usage(self, node: int, attempt: int, used: Mapping[str, float], now: float) -> bool:
+        self._enter_signal("settle_usage", now, node, attempt, used)
+        counted = super().settle_usage(node, attempt, used, now)
+        self._leave_signal("settle_usage")
+        return counted
+
+    def overloaded(self, node: int, attempt: int, retry_after: float | None, now: float) -> None:
+        self._enter_signal("overloaded", now, node, attempt, retry_after)
+        super().overloaded(node, attempt, retry_after, now)
+        self._leave_signal("overloaded")
 
     def _has_run(self, node: int) -> bool:
         # Attempts of containers begin anew.
@@ -427,6 +462,8 @@ class LawfulScheduler(Scheduler):
         self._enter_signal("tick", now)
         given_up = super().tick(now)
         self.story[-1] += (given_up,)
+        # They take their fallback without having begun.
+        self._running.update({node: self.attempts[node] for node in self.overdue})
         for node, attempt in self._settled.items():
             if self.has_expired(node, attempt) or (node, attempt) in given_up:
                 broken(self, 4, f"attempt {attempt} of node {node} had completed, and its time was up afterwards")
@@ -475,6 +512,10 @@ class LawfulScheduler(Scheduler):
         if node < len(self._seen) and node not in self._vacated:
             broken(self, 7, f"node {node} entered where another node is {STATE_NAMES[self._seen[node]]}")
         self._vacated.discard(node)
+        if kind.is_weighed:
+            self._line.unweighed.add(node)
+        else:
+            self._line.unweighed.discard(node)
         self._seen = _replaced(self._seen, node, PENDING)
         self._seen_reason = _replaced(self._seen_reason, node, NO_REASON)
         self._know_ancestors(node, upstream, join)
@@ -549,33 +590,78 @@ class LawfulScheduler(Scheduler):
 
     def _count(self, demand: int, sign: int) -> None:
         for name, weight in self.demand_of(demand):
-            self._units[name] = self._units.get(name, 0) + sign * weight
+            if name in self.limits:
+                self._units[name] = self._units.get(name, 0) + sign * weight
 
-    def _best(self) -> int:
+    def _best(self, now: float) -> int:
         """
         Find the node that has to be taken next, by looking at every node that could be.
         """
         best, found = None, NOTHING
+        nodes = self._fitting(now)
+        first = self._first_in_line(nodes)
+        for node in nodes:
+            # Containers cost no slot, and come before all that does.
+            rank = (not self.flags[node] & _CONTAINER, self.key[node])
+            if (best is None or rank < best) and (
+                not self.rates or self._passes_by(node) or self._line.may_pass(node, first, now)
+            ):
+                best, found = rank, node
+        return found
+
+    def _fitting(self, now: float) -> list[int]:
+        """
+        List the nodes that could be taken as far as slots go.
+        """
+        nodes = []
         fitting: dict[int, bool] = {}
         for node in self._candidates():
             if self.flags[node] & _CONTAINER:
-                fits = True
-            else:
-                demand = self.demand[node]
-                if demand not in fitting:
-                    fitting[demand] = self._fits(demand)
-                fits = fitting[demand]
-            # Containers cost no slot, and come before all that does.
-            rank = (not self.flags[node] & _CONTAINER, self.key[node])
-            if fits and (best is None or rank < best):
-                best, found = rank, node
-        return found
+                nodes.append(node)
+                continue
+            demand = self.demand[node]
+            if demand not in fitting:
+                fitting[demand] = self._fits(demand) and all(
+                    self._line.is_open(name, now) for name, _ in self.demand_of(demand) if name in self.limits
+                )
+            if fitting[demand]:
+                nodes.append(node)
+        return nodes
+
+    def _passes_by(self, node: int) -> bool:
+        # A body that goes on has passed its rates before.
+        return bool(self.flags[node] & _CONTAINER) or node in self._going_on
+
+    def _first_in_line(self, nodes: Iterable[int]) -> dict[str, int]:
+        if not self.rates:
+            return {}
+        return self._line.first([node for node in nodes if not self._passes_by(node)])
+
+    def _judge_waiting(self, now: float) -> None:
+        """
+        Nothing can start now: what will, by time alone, is watched; and nobody tries again before.
+        """
+        if self.free > 0 and self.can_start():
+            broken(self, 5, "nothing could be taken, but something is said to be able to start")
+        first = self._first_in_line(self._fitting(now))
+        waiting = {name for node in self._candidates() for name, _ in self.demand_of(self.demand[node])}
+        paused = []
+        for name in waiting & self.limits.keys() if self.free > 0 else ():
+            slots = self.limits[name]
+            if not self._line.is_open(name, now) and isinstance(slots, AdaptiveSlots):
+                # Not if all who wait for it wait for another limit too.
+                users = [node for node in self._candidates() if name in dict(self.demand_of(self.demand[node]))]
+                if any(self._fits(self.demand[node]) for node in users if not self.flags[node] & _CONTAINER):
+                    paused.append(name)
+        unwatched = self._line.unwatched(first, paused, now)
+        if unwatched is not None:
+            broken(self, 5, f"nodes wait for limit {unwatched!r} to open, and nobody watches it")
 
     def _candidates(self) -> Iterator[int]:
         state = self.state
         node = state.find(READY)
         while node >= 0:
-            if not self.flags[node] & _WHEN or node in self._condition_held:
+            if (not self.flags[node] & _WHEN or node in self._condition_held) and node not in self._line.unweighed:
                 yield node
             node = state.find(READY, node + 1)
         yield from self._going_on
@@ -584,11 +670,13 @@ class LawfulScheduler(Scheduler):
         if len(self._holding) + len(self._left_behind) >= self.max_concurrent:
             return False
         for name, weight in self.demand_of(demand):
+            if name in self.rates:
+                continue
             slots = self.limits[name]
             used, size = self._units.get(name, 0), slots.size
             if isinstance(slots, SharedSlots):
                 used, size = slots.limit.used, slots.limit.size
-            if used + weight > size:
+            if used + weight > size and (used or not isinstance(slots, AdaptiveSlots)):
                 return False
         return True
 
@@ -601,7 +689,9 @@ class LawfulScheduler(Scheduler):
         if len(self._left_behind) >= self.max_concurrent:
             return True
         for name, weight in self.demand_of(self.demand[node]):
-            slots = self.limits[name]
+            slots = self.limits.get(name)
+            if slots is None:
+                continue
             if not isinstance(slots, SharedSlots) and 0 < self._units.get(name, 0) > slots.size - weight:
                 return True
         return False
@@ -630,6 +720,8 @@ class LawfulScheduler(Scheduler):
                 changed.append(node)
                 changes &= ~(255 << (node << 3))
             for node in changed:
+                if state[node] == READY and (not self.flags[node] & _WHEN or node in self._condition_held):
+                    self._line.since[node] = now
                 self._judge_change(signal, node, seen[node], state[node])
                 self._judge_instant(node, seen[node], now)
             self._judge_antichain(changed)
@@ -646,7 +738,8 @@ class LawfulScheduler(Scheduler):
             yield from self.followers.get(node, ())
 
     def _judge_change(self, signal: str, node: int, before: int, after: int) -> None:
-        if not is_allowed(signal, before, after):
+        falls_back = signal == "tick" and after == RUNNING and self.is_falling_back(node)
+        if not is_allowed(signal, before, after) and not falls_back:
             what = f"node {node} went from {STATE_NAMES[before]} to {STATE_NAMES[after]} by {signal!r}"
             broken(self, 5, what)
         if after >= FIRST_TERMINAL and self.reason[node] not in REASONS[after]:

@@ -66,7 +66,9 @@ from antichain.core.timers import (
     BACKOFF_ENDS,
     DEADLINE_PASSES,
     GRACE_ENDS,
+    IDLE_EXPIRES,
     LIMIT_OPENS,
+    QUEUE_EXPIRES,
     STARVATION_ENDS,
     Timer,
     Timers,
@@ -205,6 +207,17 @@ class Scheduler:
         self._spent: dict[int, float] = {}
         # The attempt whose time is up while its body has not ended yet.
         self._expired: dict[int, int] = {}
+        # Of those, the nodes whose attempt was silent for too long.
+        self._silent: set[int] = set()
+        # The last sign of life of attempts that must give some, and the timer that watches for it. Threads write the
+        # first.
+        self._signs: dict[int, float] = {}
+        self._idle_alarm: dict[int, int] = {}
+        # Whether some node may wait for its slots for so long only, and since when those nodes do.
+        self._limits_waits = shape.limits_waits
+        self._queued_at: dict[int, float] = {}
+        # Since when the nodes had waited that did so for too long.
+        self.overdue_since: dict[int, float] = {}
         # Attempts asked to end, until they do or their grace passes.
         self._interrupted: dict[int, int] = {}
         # Running nodes whose fallback is being made: there is no way on from there but an end.
@@ -284,12 +297,16 @@ class Scheduler:
         # methods need not ask for anything else. Once false, it stays so.
         self._plain = not self.special and not self.timed
 
+        # The hot methods set no timer.
+        self._plain = self._plain and not self._limits_waits
         self.timers = Timers(self._is_alive)
         self.interrupts: list[tuple[int, int]] = []
         self.completed: list[Group] = []
         # Nodes that failed without a word from the caller, who empties this: they starve, or were backing off when what
         # they belong to began to drain.
         self.failures: list[int] = []
+        # Nodes that have waited for too long, and whose fallback the caller has to make.
+        self.overdue: list[int] = []
         self.root = Group(NOTHING, 0, ON_ERROR[on_error])
         self.root.closed = True
         # Groups by owner, and the group of each node that was not planned.
@@ -376,6 +393,31 @@ class Scheduler:
             return timeout.attempt
         left = max(0.0, timeout.total - self._spent.get(node, 0.0))
         return left if timeout.attempt is None else min(timeout.attempt, left)
+
+    def waits_too_long(self, node: int) -> bool:
+        """
+        Tell whether *node* ended because it waited for its slots for too long.
+        """
+        return node in self.overdue_since and node not in self._expired
+
+    def is_silent(self, node: int) -> bool:
+        """
+        Tell whether the attempt of *node* whose time is up was silent for too long.
+        """
+        return node in self._silent
+
+    def last_sign(self, node: int) -> float:
+        """
+        Return the instant at which the current attempt of *node* has given its last sign of life, its start included.
+        """
+        started_at = self.attempt_started_at(node)
+        return max(started_at, self._signs.get(node, started_at))
+
+    def spent(self, node: int, now: float) -> float:
+        """
+        Return the seconds of all attempts of *node* and of the pauses between them, if its total is limited.
+        """
+        return self._spent.get(node, 0.0) + now - self.attempt_started_at(node)
 
     def queue_of(self, node: int) -> Queue:
         """
@@ -465,7 +507,15 @@ class Scheduler:
         Tell whether the caller may have something to do besides taking nodes: see `interrupts`, `completed`,
         `failures`, `next_to_judge`, and `look_for_starvation`.
         """
-        return bool(self.special or self.interrupts or self.completed or self.failures or self.abandoned)
+        return bool(
+            self.special
+            or self.interrupts
+            or self.completed
+            or self.failures
+            or self.abandoned
+            # Their timers are set as they become ready.
+            or self._limits_waits
+        )
 
     @property
     def has_judgements(self) -> bool:
@@ -548,6 +598,9 @@ class Scheduler:
         for node in nodes:
             state[node] = READY
             ready_at[node] = now
+        if self._limits_waits:
+            for node in nodes:
+                self._limit_wait(node, now)
         if self.facts is not None:
             for node in nodes:
                 self.facts.ready(node, self.attempts[node] + 1, now)
@@ -560,6 +613,15 @@ class Scheduler:
             self._waiting_room(node).backlog.append(key[node])
         for queue in (*self.queues, self.containers, self.judging):
             queue.backlog.sort(reverse=True)
+
+    def _limit_wait(self, node: int, now: float) -> None:
+        """
+        Set the timer of a node that has just become ready and may wait for its slots for so long only.
+        """
+        timeout = self.timeout.get(node)
+        if timeout is not None and timeout.queue is not None and not self.flags[node] & _CONTAINER:
+            self._queued_at[node] = now
+            self._set_alarm(now + timeout.queue, QUEUE_EXPIRES, node, self.attempts[node])
 
     def _waiting_room(self, node: int) -> Queue:
         if self.special:
@@ -577,6 +639,8 @@ class Scheduler:
             return
         self.ready_at[node] = now
         self.state[node] = READY
+        if self._limits_waits:
+            self._limit_wait(node, now)
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
         if not self.timed or not self._arrive(node, now):
@@ -687,6 +751,8 @@ class Scheduler:
                 self.free -= 1
                 self._returning.discard(node)
                 self._uncharged.discard(node)
+                # While it waited for others, it could give no sign of life.
+                self.beat(node, self.attempts[node], now)
                 return -2 - node
             # A stale entry: the node was cancelled, or entered again under a better key.
             chosen.pop()
@@ -816,6 +882,8 @@ class Scheduler:
                 self.free -= 1
                 self._returning.discard(node)
                 self._uncharged.discard(node)
+                # While it waited for others, it could give no sign of life.
+                self.beat(node, self.attempts[node], now)
                 return -2 - node
             if queue.rates:
                 tickets = queue.take_rates(self.amounts.get(node), now)
@@ -952,6 +1020,29 @@ class Scheduler:
         limit = self.attempt_limit(node)
         if limit is not None:
             self.timers.set(self.attempt_started_at(node) + limit, ATTEMPT_EXPIRES, node, attempt)
+        idle = self._idle_limit(node)
+        if idle is not None:
+            self._idle_alarm[node] = self.timers.set(self.last_sign(node) + idle, IDLE_EXPIRES, node, attempt)
+
+    def _idle_limit(self, node: int) -> float | None:
+        """
+        Return how many seconds the current attempt may be silent; a fallback, and a container, may for ever.
+        """
+        timeout = self.timeout.get(node)
+        if timeout is None or timeout.idle is None or self.flags[node] & _CONTAINER or node in self._falling:
+            return None
+        return timeout.idle
+
+    def beat(self, node: int, attempt: int, now: float) -> None:
+        """
+        Take a sign of life of an attempt. Called in any thread: nothing is decided here.
+        """
+        timeout = self.timeout.get(node)
+        if timeout is None or timeout.idle is None or self.attempts[node] != attempt:
+            return
+        # What it says while it ends does not count.
+        if self._expired.get(node) != attempt:
+            self._signs[node] = now
 
     def next_to_judge(self) -> int:
         """
@@ -1528,10 +1619,15 @@ class Scheduler:
         state = self.state[node]
         if kind == BACKOFF_ENDS:
             return state == BACKING_OFF and self._alarm.get(node) == sequence
+        if kind == QUEUE_EXPIRES:
+            return state == READY and self._alarm.get(node) == sequence
         if state != RUNNING or node in self._settling:
             return False
         if kind == ATTEMPT_EXPIRES:
             return self._expired.get(node) != attempt and self._interrupted.get(node) != attempt
+        if kind == IDLE_EXPIRES:
+            is_ending = self._expired.get(node) == attempt or self._interrupted.get(node) == attempt
+            return not is_ending and node not in self._falling and self._idle_alarm.get(node) == sequence
         # The grace of an attempt whose fallback is being made instead is over.
         is_ending = self._expired.get(node) == attempt or self._interrupted.get(node) == attempt
         return is_ending and self._alarm.get(node) == sequence
@@ -1548,6 +1644,10 @@ class Scheduler:
                 self._enter_again(node, now)
             elif kind == ATTEMPT_EXPIRES:
                 self._expire(node, attempt, now, given_up)
+            elif kind == QUEUE_EXPIRES:
+                self._wait_too_long(node, now)
+            elif kind == IDLE_EXPIRES:
+                self._look_for_signs(node, attempt, now, given_up)
             elif kind == GRACE_ENDS and node in self.groups:
                 # What it runs itself is given up at this very instant, and so it gets the chance to end.
                 self._set_alarm(now + LAST_CHANCE, GRACE_ENDS, node, attempt)
@@ -1566,6 +1666,8 @@ class Scheduler:
         self.state[node] = READY
         if self.ready_at[node] != self.ready_at[node]:
             self.ready_at[node] = now
+        if self._limits_waits:
+            self._limit_wait(node, now)
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
         if not self.timed or not self._arrive(node, now):
@@ -1579,6 +1681,10 @@ class Scheduler:
         if expires_at is None or expires_at > now:
             # The clock was started anew for its fallback.
             return
+        self._silent.discard(node)
+        self._end_in_time(node, attempt, now, given_up)
+
+    def _end_in_time(self, node: int, attempt: int, now: float, given_up: list[tuple[int, int]]) -> None:
         self._plain = False
         self._expired[node] = attempt
         if self.has_body(node):
@@ -1588,6 +1694,44 @@ class Scheduler:
             else:
                 self._set_alarm(now + self.grace, GRACE_ENDS, node, attempt)
         self._end_groups(node, now, TIMEOUT)
+
+    def _look_for_signs(self, node: int, attempt: int, now: float, given_up: list[tuple[int, int]]) -> None:
+        """
+        An attempt may have been silent for too long: look again later if it was not, else ask it to end.
+        """
+        if node in self._lent or node in self._returning:
+            # It waits for what it runs itself, or for its slots.
+            self._signs[node] = now
+        silent_until = self.last_sign(node) + (self._idle_limit(node) or 0.0)
+        if silent_until > now:
+            self._idle_alarm[node] = self.timers.set(silent_until, IDLE_EXPIRES, node, attempt)
+            return
+        self._silent.add(node)
+        self._end_in_time(node, attempt, now, given_up)
+
+    def _wait_too_long(self, node: int, now: float) -> None:
+        """
+        A ready node has waited for its slots for as long as it may: it takes its fallback, or has failed.
+        """
+        self._plain = False
+        self.overdue_since[node] = self._queued_at[node]
+        if not self.flags[node] & _HAS_FALLBACK:
+            self.failures.append(node)
+            self._finish(node, FAILED, TIMEOUT, now)
+            self._after_failure(node, now)
+            return
+        # As after a last failure, but no attempt has begun and no slot is held.
+        self._littering.add(node)
+        self._round += 1
+        self.state[node] = RUNNING
+        self._before_judge.discard(node)
+        self._uncharged.add(node)
+        self._falling.add(node)
+        self._restarted_at[node] = now
+        if self.started_at[node] != self.started_at[node]:
+            self.started_at[node] = now
+        self.overdue.append(node)
+        self.arm(node, self.attempts[node])
 
     def _give_up(self, node: int, attempt: int, given_up: list[tuple[int, int]]) -> None:
         """
@@ -1742,6 +1886,8 @@ class Scheduler:
             self._restarted_at.pop(node, None)
         if self._spent:
             self._spent.pop(node, None)
+        if self.overdue_since:
+            self.overdue_since.pop(node, None)
         if self._judged:
             self._judged.discard(node)
         key = self.key[node]
@@ -1806,6 +1952,7 @@ class Scheduler:
             self.retry[node] = kind.retry
         if kind.timeout is not None:
             self.timeout[node] = kind.timeout
+            self._limits_waits = self._limits_waits or kind.timeout.queue is not None
         if kind.amounts is not None:
             self.amounts[node] = kind.amounts
         if kind.is_weighed:
@@ -1889,6 +2036,10 @@ class Scheduler:
         del self.group_of[node]
         self._alarm.pop(node, None)
         self._restarted_at.pop(node, None)
+        self._signs.pop(node, None)
+        self._idle_alarm.pop(node, None)
+        self._queued_at.pop(node, None)
+        self.overdue_since.pop(node, None)
         self._spent.pop(node, None)
         self._hope.pop(node, None)
         self.retry.pop(node, None)

@@ -15,6 +15,10 @@ STARVATION_ENDS: Final = 4
 # Its node is the number of a limit.
 LIMIT_OPENS: Final = 5
 
+# A ready node has waited long enough for its slots; a running one has been silent for long enough.
+QUEUE_EXPIRES: Final = 6
+IDLE_EXPIRES: Final = 7
+
 # Fewer timers than this are never worth a purge.
 FEW: Final = 64
 

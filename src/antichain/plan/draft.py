@@ -270,6 +270,7 @@ class Draft:
             self.shape.retry[position] = policies.retry
         if policies.timeout is not None:
             self.shape.timeout[position] = policies.timeout
+            self.shape.limits_waits = self.shape.limits_waits or policies.timeout.queue is not None
 
     # -- containers
 

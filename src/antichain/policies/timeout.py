@@ -1,4 +1,4 @@
-"""How long an attempt, and a node with all its attempts, may take."""
+"""How long a node may wait for its slots, be silent, and take: an attempt, and all of its attempts together."""
 
 from __future__ import annotations
 
@@ -13,19 +13,33 @@ __all__ = ["Timeout", "as_timeout", "seconds"]
 @dataclass(frozen=True, slots=True)
 class Timeout:
     """
-    Limit the seconds of one attempt, and of all attempts and the pauses between them.
+    Limit seconds by up to four clocks.
 
-    The clock of an attempt starts when the attempt starts: waiting for a slot does not count.
+    Args:
+        attempt: of one attempt, from its start; waiting for slots does not count.
+        total: of all attempts and the pauses between them; waiting for slots does not count.
+        queue: from the moment a node could start until it does: what it waits for slots and rates. Anew for each
+            attempt.
+        idle: of one attempt without a sign of life: ``ctx.emit(…)``, ``ctx.heartbeat()``, a chunk of an
+            async-generator node. Time in which it waits for what it runs itself (``ctx.run``, ``ctx.ask``) does not
+            count.
+
+    An attempt whose ``attempt`` or ``idle`` is over has failed, and may be tried again; ``total`` and ``queue`` end
+    the node: it takes its fallback, or has failed.
     """
 
     attempt: float | None = None
     total: float | None = None
+    queue: float | None = None
+    idle: float | None = None
 
     def __post_init__(self) -> None:
         if self.attempt is not None:
             seconds("timeout", self.attempt)
-        if self.total is not None:
-            seconds("Timeout(total=…)", self.total)
+        for name in ("total", "queue", "idle"):
+            value = getattr(self, name)
+            if value is not None:
+                seconds(f"Timeout({name}=…)", value)
 
 
 def seconds(name: str, value: object, *, zero: bool = False) -> float:
