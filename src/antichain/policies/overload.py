@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from antichain.errors import NodeTimeout
 from antichain.policies.retry import retry_after
 from antichain.policies.shapes import attribute, behind, status_of
 
@@ -31,6 +32,8 @@ CLASSES: Final[Mapping[str, OverloadKind]] = {
     "ServiceUnavailableError": "unavailable",
     "ServiceUnavailable": "unavailable",
 }
+# Clocks of a node that say nothing of its last call.
+IN_ALL: Final[frozenset[str]] = frozenset({"total", "queue"})
 TIMEOUT_ENDINGS: Final = ("Timeout", "TimeoutError", "TimeoutException")
 # Codes of services whose client raises one class for everything (botocore, gRPC).
 CODES: Final[Mapping[str, OverloadKind]] = {
@@ -72,7 +75,7 @@ def overload_of(error: BaseException, wall_now: float) -> Overload | None:
     Read from *error* whether it says that too much was asked of the other side, else return None.
 
     Recognised by shape: a status 429, 503 or 529 in ``status_code``, ``status``, ``code`` or the same of
-    ``error.response``; timeouts of any library, a node's own included; the classes and codes by which openai,
+    ``error.response``; timeouts of any library, that of a node's attempt included; the classes and codes by which openai,
     anthropic, aiohttp, botocore and gRPC name these. What an error was raised from, and the members of a group, are
     looked at too. A cancellation is never an overload, nor is a 429 because an account is empty. *wall_now* is in
     seconds since the epoch.
@@ -96,6 +99,8 @@ def _kind_of(error: Exception) -> OverloadKind | None:
     if status is not None:
         # Another status is an answer: whatever the class is called, nothing was too much.
         return STATUSES.get(status)
+    if isinstance(error, NodeTimeout) and error.clock in IN_ALL:
+        return None
     names = _names(error)
     if isinstance(error, TimeoutError) or any(name.endswith(TIMEOUT_ENDINGS) for name in names):
         return "timeout"

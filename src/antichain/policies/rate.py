@@ -20,6 +20,8 @@ __all__ = ["Usage", "Window"]
 
 # Amounts are counted in whole numbers of this part of a unit: three times 0.1 is 0.3, and nothing drifts.
 GRAINS: Final = 10**9
+# A clock that goes back by more seconds is another one; threads that look at one clock differ by less.
+ANOTHER_CLOCK: Final = 1.0
 # How many of the newest calls the means of what calls use are taken over.
 REMEMBERED: Final = 256
 
@@ -86,7 +88,7 @@ class Window:
     Count what passes in each window of *per* seconds, in several *units* at once; a pure ledger without a lock.
 
     Time is an argument. An instant earlier than one that was given before is taken for that one (two threads read one
-    clock and then wait for a lock); if it is earlier by more than *per*, it is of another clock, on which what was
+    clock and then wait for a lock); if it is earlier by more than a second, it is of another clock, on which what was
     counted has just passed.
 
     Cost: O(1) amortised for each call, as long as one request waits at a time; memory for what passed in one window.
@@ -301,7 +303,7 @@ class Window:
         Forget what has left the window at *now*, and return the instant that it is taken for.
         """
         if now < self._last:
-            if self._last - now <= self.per:
+            if self._last - now <= ANOTHER_CLOCK:
                 return self._last
             self._change_clock(now)
         self._last = now
