@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bench.capacity import capacity_lines, http_lines
 from bench.imports import import_lines
 from bench.report import Line
 from bench.rounds import Case, Samples, interleave, run_python, value_of
@@ -335,6 +336,18 @@ def growth_lines(few: dict[str, float], many: dict[str, float]) -> list[Line]:
     ]
 
 
+def capacity_suite(size: Size, say: Say) -> list[Line]:
+    """
+    400 calls to providers that allow 3, 8 and 50 in flight and do not say so, with and without a Retry-After, 20 seeds
+    each, in virtual time: `Adaptive` beside a semaphore of the size that is allowed, and what people write by hand;
+    then the same over HTTP.
+    """
+    say("in virtual time")
+    lines = capacity_lines()
+    say("over HTTP")
+    return [*lines, *http_lines()]
+
+
 SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
     "nodes": nodes_suite,
     "full": full_suite,
@@ -346,4 +359,5 @@ SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
     "1m": million_suite,
     "tracing": tracing_suite,
     "durable": durable_suite,
+    "capacity": capacity_suite,
 }

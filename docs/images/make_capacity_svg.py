@@ -39,7 +39,7 @@ def styles() -> str:
         return "".join([*told, *(f".{name}{{stroke:{colors[color]}}}" for name, color in strokes.items())])
 
     lines = ".size,.allowed,.refused{fill:none}.size{stroke-width:2}.allowed{stroke-dasharray:5 4}"
-    lines += ".refused{stroke-opacity:.55}.b{font-weight:bold}"
+    lines += ".refused{stroke-opacity:.7;stroke-width:1.5}.b{font-weight:bold}"
     return f"{lines}{rules(LIGHT)}@media(prefers-color-scheme:dark){{{rules(DARK)}}}"
 
 
@@ -75,7 +75,8 @@ def panel(name: str, remark: str, run: Measured, top: float, seconds: float, mos
 
     served = at(stairs(means(run.provider.changes, run.seconds, seconds / 400), run.seconds))
     lost = f"{run.lost} lost" if run.lost else "none lost"
-    figures = f"{remark}: {run.seconds:.1f} s, {run.refused:,} times 429, {lost}"
+    refused = f"{run.refused:,} times 429" if run.refused else "no 429"
+    figures = f"({remark}): {run.seconds:.1f} s, {refused}, {lost}"
     parts = [
         f'<text class="t" x="{LEFT}" y="{top + 15:.0f}"><tspan class="b">{name}</tspan>  {figures}</text>',
         f'<path class="served" d="{path([(served[0][0], base), *served, (served[-1][0], base)])} Z"/>',
@@ -106,7 +107,7 @@ def legend(y: float) -> str:
         (0, f'<rect class="served" x="{LEFT}" y="{y - 10}" width="18" height="10"/>', "calls in flight"),
         (130, f'<path class="size" d="M{LEFT + 130} {y - 4}h18"/>', "size of the limit"),
         (270, f'<path class="allowed" d="M{LEFT + 270} {y - 4}h18"/>', "what the provider allows"),
-        (450, f'<path class="refused" d="M{LEFT + 455} {y - 10}v10m4 -10v10m6 -10v10"/>', "429"),
+        (480, f'<path class="refused" d="M{LEFT + 484} {y - 10}v10m4 -10v10m6 -10v10"/>', "429"),
     ]
     return "".join(
         f'{sign}<text class="t" x="{LEFT + left + 24}" y="{y}">{text}</text>' for left, sign, text in entries
