@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from antichain import Adaptive, Backoff, Retry
+from antichain.adaptive import Adaptive
 from antichain.demo.chat import open_chat
 from antichain.demo.plot import ASCII, UNICODE, Signs, Timeline, averages, chart, counts, strip
 from antichain.demo.saying import SUCCEEDED, say, styled, width, wrapped
 from antichain.demo.strategies import Answers, Call, adaptive, fixed, unbounded
+from antichain.policies import Backoff, Retry
 from antichain.testing import FakeProvider, Request
 from antichain.views.called import called
 
