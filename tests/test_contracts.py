@@ -37,6 +37,7 @@ RANK = {
     "record": 8,
     "context": 9,
     "clocks": 8,
+    "estimating": 8,
     "simulation": 9,
     "stores": 9,
     "resuming": 10,

@@ -434,7 +434,6 @@ def test_mistakes_in_an_estimate_are_named() -> None:
         ({"durations": {"bb": 1.0}}, "'bb' is not a node"),
         ({"limits": {"db": 1}}, "'db'"),
         ({"max_concurrent": -1}, "max_concurrent"),
-        ({"improve": True}, "later release"),
     ):
         with pytest.raises(GraphError, match=message):
             estimate(plan, **arguments)  # type: ignore[arg-type]
