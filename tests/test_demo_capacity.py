@@ -28,6 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_what_is_said_is_what_the_providers_saw(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
