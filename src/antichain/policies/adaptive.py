@@ -7,7 +7,9 @@ Control", 1988), with a memory of where the last overload was (as in BIC and CUB
 
 1. *Fast start.* Until the first overload, each success adds two slots: the size triples in the time of a call.
 2. *Decrease.* An overload takes a tenth of what was under way, a fifth if it ended a fast growth, half if the last
-   decrease did not help. It counts once: what began before a decrease says nothing of how things are after it.
+   decrease did not help. A burst of them is one: what began before the decrease says nothing of how things are after
+   it. It only says how many had been let in, those under way less those refused: the size goes down to that, at most to
+   half of what was under way.
 3. *Increase.* Each round (as many successes as there are slots) adds one slot, or half of what is missing to the
    ceiling: the size that was too much.
 4. *Hold.* Just below the ceiling the size stays for a round, and for ten times as long as the overload cost; then the
@@ -81,6 +83,7 @@ class AdaptiveSize:
         "_held",
         "_hold_until",
         "_latest",
+        "_least",
         "_successes",
         "maximum",
         "minimum",
@@ -106,7 +109,9 @@ class AdaptiveSize:
         self._ceiling: int | None = None
         # Slots that a round adds while no ceiling is known; None in the fast start.
         self._gain: float | None = None
-        # When the size was last decreased: what began before does not decrease it again.
+        # The size that the last burst of overloads leaves at least.
+        self._least = minimum
+        # When the size was last decreased: what began before belongs to the same burst.
         self._epoch = -math.inf
         # Successes of calls that began since then.
         self._successes = 0
@@ -226,6 +231,7 @@ class AdaptiveSize:
         self._doublings = min(DOUBLINGS, self._doublings + 1) if is_tried_in_vain else 0
         self._ceiling = max(self.minimum + 1, used - used // ON_THE_WAY if was_fast else used)
         self._exact = max(float(self.minimum), min(self._exact, used) * kept)
+        self._least = max(self.minimum, used // 2)
         self._gain = 1.0
         self._epoch, self._successes, self._held = now, 0, 0
         self._hold_until = now + HOLD_PER_COST * max(pause, now - started_at - self._duration) * 2**self._doublings
@@ -240,9 +246,9 @@ class AdaptiveSize:
         # It is the same pause, as long as that lasts: nothing begins in it, so that it cannot go on for ever.
         if now < self.paused_until:
             self.paused_until = max(self.paused_until, now + pause)
-        # So many had been let in as were under way less those refused.
-        if self._ceiling is not None:
-            self._ceiling = max(self.size + 1, self._ceiling - 1)
+        if self._ceiling is not None and self._ceiling - 1 > self._least:
+            self._ceiling -= 1
+            self._exact = min(self._exact, float(self._ceiling - 1))
 
     def _grown(self, started_at: float, now: float) -> float:
         """

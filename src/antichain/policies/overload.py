@@ -75,10 +75,10 @@ def overload_of(error: BaseException, wall_now: float) -> Overload | None:
     Read from *error* whether it says that too much was asked of the other side, else return None.
 
     Recognised by shape: a status 429, 503 or 529 in ``status_code``, ``status``, ``code`` or the same of
-    ``error.response``; timeouts of any library, that of a node's attempt included; the classes and codes by which openai,
-    anthropic, aiohttp, botocore and gRPC name these. What an error was raised from, and the members of a group, are
-    looked at too. A cancellation is never an overload, nor is a 429 because an account is empty. *wall_now* is in
-    seconds since the epoch.
+    ``error.response``; timeouts of any library, that of a node's attempt included; the classes and codes by which
+    openai, anthropic, aiohttp, botocore and gRPC name these. What an error was raised from, and the members of a
+    group, are looked at too. A cancellation is never an overload, nor is a 429 because an account is empty. *wall_now*
+    is in seconds since the epoch.
     """
     for found in behind(error):
         kind = _kind_of(found)
