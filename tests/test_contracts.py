@@ -25,6 +25,7 @@ RANK = {
     "policies": 1,
     "limit": 2,
     "rate": 3,
+    "retry_budget": 2,
     "adaptive": 3,
     "runnable": 2,
     "graph": 3,

@@ -39,6 +39,7 @@ from antichain.policies import (
     settled,
     split_options,
 )
+from antichain.retry_budget import RetryBudget
 
 # -- backoff
 
@@ -438,6 +439,7 @@ def test_possible_options_have_no_faults() -> None:
         "redact": str,
         "tracer": None,
         "ask": input,
+        "retry_budget": {"llm": 0.2, "*": RetryBudget(reserve=5)},
     }
     assert set(options) == RUN_OPTIONS
     assert check_options(options) == []

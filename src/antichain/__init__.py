@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from antichain.rate import Rate as Rate
     from antichain.record import NodeRecord as NodeRecord
     from antichain.record import RunResult as RunResult
+    from antichain.retry_budget import RetryBudget as RetryBudget
     from antichain.simulation import Estimate as Estimate
     from antichain.stages import Outcome as Outcome
     from antichain.stores import MemoryStore as MemoryStore
@@ -138,6 +139,7 @@ _HOMES = {
     "policies.retryable": ("TRANSIENT",),
     "rate": ("Rate",),
     "record": ("NodeRecord", "RunResult"),
+    "retry_budget": ("RetryBudget",),
     "simulation": ("Estimate",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -184,6 +186,7 @@ __all__ = [
     "Question",
     "Rate",
     "Retry",
+    "RetryBudget",
     "RunEnded",
     "RunExists",
     "RunFailed",

@@ -30,7 +30,7 @@ from antichain.clocks import timeout_of
 from antichain.context import Context
 from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import Group
-from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Scheduler
+from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NO_BUDGETS, NOTHING, RETRYING, Kind, Scheduler
 from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
 from antichain.durable import announce, close_journal, told
 from antichain.errors import Fault, GraphError, InternalError, NodeFailed, NodeTimeout, RunnerError, note
@@ -38,7 +38,7 @@ from antichain.growth import Container, Grown
 from antichain.items import Queued
 from antichain.lending import Lending
 from antichain.plan import Plan
-from antichain.policies import LimitValue, SharedLimit, SharedRate, as_weight, retry_after
+from antichain.policies import EVERYTHING, Allowance, LimitValue, SharedLimit, SharedRate, as_weight, retry_after
 from antichain.record import RunResult, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -88,6 +88,8 @@ class Settings:
     limits: Mapping[str, LimitValue] | None = None
     deadline: float | None = None
     on_error: str = "cancel"
+    # How many calls may be tried again, by limit.
+    retry_budgets: Mapping[str, Allowance] | None = None
     grace: float = 5.0
     outputs: Mapping[str, Any] | None = None
     seed: int | None = None
@@ -184,6 +186,7 @@ class Driver:
             deadline=settings.deadline,
             grace=settings.grace,
             rng=random.Random(settings.seed),
+            retry_budgets=settings.retry_budgets or NO_BUDGETS,
         )
         # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
         self.values = plan.fill(inputs)
@@ -1155,12 +1158,28 @@ class Driver:
             if self.keeping is not None:
                 self.keeping.note_retry(node, attempt, core.delay, error)
         elif verdict == FALLING_BACK:
+            self._note_refusal(error)
             self._fall_back(node, attempt, error)
         elif verdict == FINAL:
+            self._note_refusal(error)
             self._child_failed(node)
         elif verdict == LATE:
             raise InternalError(
                 f"node {self.name_of(node)!r}: the failure of its current attempt {attempt} was refused"
+            )
+
+    def _note_refusal(self, error: BaseException) -> None:
+        """
+        Say of a node's last failure that a retry budget has made it the last.
+        """
+        core = self.core
+        name = core.refused_by
+        if name is not None:
+            which = "of this run" if name == EVERYTHING else f"of limit {name!r}"
+            note(
+                error,
+                f"not tried again: the retry budget {which} is used up: {core.retry_budgets[name].told()}. Find out"
+                " what makes so many calls fail; RetryBudget(reserve=…, share=…) allows more.",
             )
 
     def _cancelled(self, node: int, attempt: int) -> None:

@@ -27,6 +27,7 @@ from antichain.tasks import in_thread, undisturbed
 
 if TYPE_CHECKING:
     from antichain.keeping import Keeping
+    from antichain.policies import Allowance
     from antichain.telemetry.otel import Tracing
 
 # Who wants to see what the library says sets up a handler of their own.
@@ -67,6 +68,7 @@ def settle(
         limits={"thread": default_threads(), **plan.limits_with(chosen.get("limits") or {})},
         deadline=chosen.get("deadline"),
         on_error=chosen.get("on_error", "cancel"),
+        retry_budgets=_budgets(chosen.get("retry_budget")),
         grace=chosen.get("grace", 5.0),
         outputs=chosen.get("outputs"),
         seed=chosen.get("seed"),
@@ -83,7 +85,11 @@ def settle(
 
 
 def _chosen(plan: Plan, options: Mapping[str, Any]) -> dict[str, Any]:
-    return {**plan.options, **{name: value for name, value in options.items() if value is not None}}
+    chosen = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
+    budgets = chosen.get("retry_budget")
+    if isinstance(budgets, Mapping) and (faults := plan.check_budgets(budgets)):
+        raise GraphError(faults, plan.name)
+    return chosen
 
 
 def _new_run_id() -> str:
@@ -105,6 +111,14 @@ def _watchers() -> Iterator[Listener]:
         from antichain.telemetry.otel import Metrics
 
         yield Metrics()
+
+
+def _budgets(given: Any) -> "Mapping[str, Allowance] | None":
+    if given is None:
+        return None
+    from antichain.retry_budget import open_budgets
+
+    return open_budgets(given)
 
 
 def _progress(is_wanted: bool | None) -> Progress | None:

@@ -29,6 +29,7 @@ from antichain.policies import AdaptiveLimit, LimitValue, SharedRate
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.retry import retry_after
 from antichain.record import RunResult, status_of
+from antichain.retry_budget import open_budgets
 from antichain.shape import DEFAULT_COST, Flag, Place, after_of, item_order, order, with_start_edges
 
 if TYPE_CHECKING:
@@ -241,6 +242,7 @@ def simulate(
         on_error=chosen.get("on_error", "cancel"),
         deadline=chosen.get("deadline"),
         grace=chosen.get("grace", 5.0),
+        retry_budgets=open_budgets(chosen.get("retry_budget"), fresh=True),
         rng=Random(chosen.get("seed", 0)),
     )
     played = ScriptedBodies(plan, scheduler, durations, outcomes or {})

@@ -74,7 +74,7 @@ from antichain.core.timers import (
     Timers,
 )
 from antichain.errors import InternalError
-from antichain.policies import Amounts, Join, LimitValue, Retry, Timeout
+from antichain.policies import EVERYTHING, Allowance, Amounts, Join, LimitValue, Retry, Timeout
 from antichain.shape import INDEX_BITS, INDEX_MASK, PRIORITY_SHIFT, TIE_MAX, Flag, Shape, packed_key
 
 NOTHING: Final = -1
@@ -135,6 +135,8 @@ class Past:
 
 # Of a run that begins.
 NO_PAST: Final[Mapping[int, Past]] = MappingProxyType({})
+# Of one in which every node may try again as often as it says.
+NO_BUDGETS: Final[Mapping[str, "Allowance"]] = MappingProxyType({})
 
 
 class FactSink(Protocol):
@@ -163,6 +165,7 @@ class Scheduler:
         deadline: float | None = None,
         grace: float = 5.0,
         rng: Random | None = None,
+        retry_budgets: Mapping[str, Allowance] = NO_BUDGETS,
     ) -> None:
         self.planned = shape.count
         self.grace = grace
@@ -242,6 +245,9 @@ class Scheduler:
         self._starvation = 0
         # Seconds of the backoff that `failed` has decided last.
         self.delay = 0.0
+        # How many calls may be tried again, in all and of each limit; and the one that let `failed` allow none.
+        self.retry_budgets = retry_budgets
+        self.refused_by: str | None = None
         # The timer of each node's backoff or grace.
         self._alarm: dict[int, int] = {}
         # Attempts that did not end in time. Their slots stay charged until `returned`.
@@ -297,8 +303,8 @@ class Scheduler:
         # methods need not ask for anything else. Once false, it stays so.
         self._plain = not self.special and not self.timed
 
-        # The hot methods set no timer.
-        self._plain = self._plain and not self._limits_waits
+        # The hot methods set no timer, and count no call.
+        self._plain = self._plain and not self._limits_waits and not self.retry_budgets
         self.timers = Timers(self._is_alive)
         self.interrupts: list[tuple[int, int]] = []
         self.completed: list[Group] = []
@@ -1160,6 +1166,8 @@ class Scheduler:
             self._tickets.pop(node, None)
         if self.groups:
             self._end_groups(node, now)
+        if self.retry_budgets and reason == OUTPUT:
+            self._count_call(node, attempt)
         self.state[node] = SUCCEEDED
         self.reason[node] = reason
         self.ended_at[node] = now
@@ -1198,6 +1206,10 @@ class Scheduler:
             return LATE
         timed_out = self._expired.get(node) == attempt
         stopping = self._stopping(node)
+        if self.retry_budgets:
+            self.refused_by = None
+            if not final and node not in self._falling:
+                self._count_call(node, attempt)
         if not final and node not in self._falling:
             if self.abandoned_nodes.get(node) == attempt and not self.flags[node] & _REPEAT_SAFE:
                 # Its thread or coroutine may still be at it, and twice at once is not safe.
@@ -1238,12 +1250,44 @@ class Scheduler:
         if after is not None and after > delay:
             delay = after
         timeout = self.timeout.get(node)
+        spent = None
         if timeout is not None and timeout.total is not None:
             spent = self._spent.get(node, 0.0) + (now - self.attempt_started_at(node)) + delay
             if spent >= timeout.total:
                 return None
+        if self.retry_budgets and not self._may_retry(node):
+            return None
+        if spent is not None:
             self._spent[node] = spent
         return delay
+
+    def _budgets_of(self, node: int) -> list[str]:
+        """
+        Name the retry budgets that the calls of *node* count for: the run's, and those of its limits.
+        """
+        names = (EVERYTHING, *[name for name, _ in self.demand_of(self.demand[node])])
+        return [name for name in names if name in self.retry_budgets]
+
+    def _count_call(self, node: int, attempt: int) -> None:
+        """
+        Let a first attempt that has ended count as a call; a container makes none itself.
+        """
+        if attempt == 1 and not self.flags[node] & _CONTAINER:
+            for name in self._budgets_of(node):
+                self.retry_budgets[name].call_ended()
+
+    def _may_retry(self, node: int) -> bool:
+        """
+        Take one retry from each budget, from all or from none.
+        """
+        names = self._budgets_of(node)
+        for number, name in enumerate(names):
+            if not self.retry_budgets[name].spend():
+                self.refused_by = name
+                for taken in names[:number]:
+                    self.retry_budgets[taken].give_back()
+                return False
+        return True
 
     def _random(self) -> Random:
         if self.rng is None:

@@ -11,7 +11,16 @@ from antichain.binding import Binding
 from antichain.errors import Fault, GraphError, suggestion
 from antichain.graph import Node
 from antichain.plan.inputs import prepare_plan, prepare_plan_resume
-from antichain.policies import UNSET, AdaptiveLimit, LimitValue, ResumeOptions, SharedLimit, SharedRate, Weighing
+from antichain.policies import (
+    EVERYTHING,
+    UNSET,
+    AdaptiveLimit,
+    LimitValue,
+    ResumeOptions,
+    SharedLimit,
+    SharedRate,
+    Weighing,
+)
 from antichain.shape import Shape, critical_path_of, depth_of, width_of
 
 if TYPE_CHECKING:
@@ -159,6 +168,19 @@ class Plan:
                     faults.extend(demand_faults(name, weight, nodes, known))
         for node, weighing in self.weighings:
             faults.extend(weighing_faults(node, weighing, known))
+        return faults
+
+    def check_budgets(self, names: Iterable[str]) -> list[Fault]:
+        """
+        Say which *names* of limits, for which ``retry_budget=`` was given, are those of none.
+        """
+        known = {EVERYTHING, *IMPLICIT_LIMITS, *self.limits, *(name for demand in self.uses for name, _ in demand)}
+        faults = []
+        for name in names:
+            if name not in known:
+                hint = suggestion(str(name), known) or " Remove it, or give it to a node by uses=."
+                text = f"retry_budget= names {name!r}, which no node of graph {self.name!r} uses.{hint}"
+                faults.append(Fault("unknown-limit", text))
         return faults
 
     def pruned(self, targets: Iterable[str | Node[..., Any]] | None, outputs: Collection[str] = ()) -> Plan:

@@ -41,15 +41,17 @@ from antichain.policies.options import (
     check_storing,
     split_options,
 )
-from antichain.policies.retry import Backoff, Retry, as_retry, retry_after
+from antichain.policies.retry import EVERYTHING, Allowance, Backoff, Retry, as_retry, retry_after
 from antichain.policies.timeout import Timeout, as_timeout
 
 __all__ = [
+    "EVERYTHING",
     "NODE_POLICIES",
     "RESUME_OPTIONS",
     "RUN_OPTIONS",
     "UNSET",
     "AdaptiveLimit",
+    "Allowance",
     "Amounts",
     "Backoff",
     "Durability",

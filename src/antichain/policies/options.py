@@ -37,6 +37,7 @@ class GraphOptions(TypedDict, total=False):
     max_concurrent: int | None
     deadline: float | None
     on_error: OnError
+    retry_budget: Any  # Any: a share, or a RetryBudget, which lives further down the road, or a dict of these by limit
     grace: float
     targets: Iterable[Any] | None  # Any: node ids, or nodes, which live further down the road
     outputs: Mapping[str, Any] | None  # Any: the user's values
@@ -160,6 +161,10 @@ def _value_faults(name: str, value: Any) -> list[Fault]:  # Any: a user's value,
                 seconds(name, value, zero=True)
             case "on_error":
                 as_on_error(value)
+            case "retry_budget":
+                from antichain.policies.retry_budget import as_allowances  # not where it is off
+
+                as_allowances(value)
             case _:
                 _check_form(name, value)
     except GraphError as error:

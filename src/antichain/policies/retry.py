@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
 from random import Random
-from typing import Any
+from typing import Any, Final, Protocol, runtime_checkable
 
 from antichain.errors import Fault, GraphError, NobodyAnswers, shown
 from antichain.policies.timeout import seconds
 
-__all__ = ["Backoff", "Retry", "RetryOn", "as_condition", "as_retry", "retry_after"]
+__all__ = ["EVERYTHING", "Allowance", "Backoff", "Retry", "RetryOn", "as_condition", "as_retry", "retry_after"]
 
+# The name of the retry budget of a whole run among those of its limits.
+EVERYTHING: Final = "*"
 # What a second attempt cannot mend: the program itself is wrong.
 PROGRAMMING_ERRORS: tuple[type[BaseException], ...] = (
     TypeError,
@@ -107,6 +109,43 @@ def as_condition(on: object) -> Callable[[BaseException], bool]:
         why = "use an exception type, a set such as TRANSIENT, a tuple of these, or a function error -> bool"
         raise GraphError(Fault("bad-policy", f"{shown(on)} names no errors: {why}."))
     return lambda error: _holds(on, error)
+
+
+@runtime_checkable
+class Allowance(Protocol):
+    """
+    What the engine needs of a retry budget; `antichain.RetryBudget` is one.
+    """
+
+    def call_ended(self) -> None:
+        """
+        Take that the first attempt of a call has ended, however.
+        """
+        ...
+
+    def spend(self) -> bool:
+        """
+        Take one retry, and say whether it was there.
+        """
+        ...
+
+    def give_back(self) -> None:
+        """
+        Take that a retry which was taken is not made after all.
+        """
+        ...
+
+    def told(self) -> str:
+        """
+        Say in words what was used, and of what.
+        """
+        ...
+
+    def fresh(self) -> Allowance:
+        """
+        Return one of the same terms of which nothing has been used.
+        """
+        ...
 
 
 def _is_condition(on: object) -> bool:

@@ -1,0 +1,134 @@
+"""
+A retry budget that calls of one service share, over nodes, runs and threads: it is what several of them change, and so
+has a lock. The rule is in `policies.retry_budget`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+from antichain.policies import Allowance
+from antichain.policies.retry_budget import RetryTokens, as_allowances
+
+__all__ = ["RetryBudget", "open_budgets"]
+
+
+class RetryBudget:
+    """
+    Let at most a *share* of the calls be tried again, and *reserve* more; may be shared by several runs and threads.
+
+    A call is the first attempt of a node; once it has ended, it adds *share* of a retry, and every retry takes one. So
+    in any stretch of a run there are at most ``reserve + share * calls`` retries, whatever the nodes' own ``retry=``
+    says. A failure for which nothing is left is the node's last: it takes its fallback, or has failed.
+
+    Example:
+        >>> budget = RetryBudget(share=0.2, reserve=1)
+        >>> budget.spend(), budget.spend()
+        (True, False)
+        >>> for _ in range(5):
+        ...     budget.call_ended()
+        >>> budget.spend(), budget.calls, budget.retries, budget.refused
+        (True, 5, 2, 1)
+
+    Raises:
+        GraphError: *share* is below 0, or *reserve* below 1.
+    """
+
+    __slots__ = ("_lock", "_tokens")
+
+    def __init__(self, share: float = 0.2, reserve: float = 10) -> None:
+        # Guarded by _lock.
+        self._tokens = RetryTokens(share, reserve)
+        self._lock = Lock()
+
+    @property
+    def share(self) -> float:
+        """
+        The retries that each call adds.
+        """
+        return self._tokens.share
+
+    @property
+    def reserve(self) -> float:
+        """
+        The retries that there are at the beginning, and the most that are kept.
+        """
+        return self._tokens.reserve
+
+    @property
+    def calls(self) -> int:
+        """
+        First attempts that have ended so far.
+        """
+        return self._tokens.calls
+
+    @property
+    def retries(self) -> int:
+        """
+        Retries that were allowed so far.
+        """
+        return self._tokens.retries
+
+    @property
+    def refused(self) -> int:
+        """
+        Retries that were not.
+        """
+        return self._tokens.refused
+
+    def call_ended(self) -> None:
+        """
+        Take that the first attempt of a call has ended, however.
+        """
+        with self._lock:
+            self._tokens.call_ended()
+
+    def spend(self) -> bool:
+        """
+        Take one retry, and say whether it was there.
+        """
+        with self._lock:
+            return self._tokens.spend()
+
+    def give_back(self) -> None:
+        """
+        Take that a retry which was taken is not made after all.
+        """
+        with self._lock:
+            self._tokens.give_back()
+
+    def told(self) -> str:
+        """
+        Say in words what was used, and of what.
+        """
+        with self._lock:
+            calls, retries = self._tokens.calls, self._tokens.retries
+        plural = "y" if retries == 1 else "ies"
+        terms = f"{self.share:.0%} of the calls and {self.reserve:g} more (share={self.share:g})"
+        return f"{retries} retr{plural} for {calls} call{'s' * (calls != 1)} so far, where {terms} are allowed"
+
+    def fresh(self) -> RetryBudget:
+        """
+        Return one of the same terms of which nothing has been used.
+        """
+        return RetryBudget(self.share, self.reserve)
+
+    def __repr__(self) -> str:
+        used = f"calls={self.calls}, retries={self.retries}, refused={self.refused}"
+        return f"RetryBudget(share={self.share:g}, reserve={self.reserve:g}, {used})"
+
+
+def open_budgets(value: Any, *, fresh: bool = False) -> Mapping[str, Allowance]:
+    """
+    Make the budgets of one run from its ``retry_budget=``, by limit; with *fresh*, those that are shared stay as they
+    are.
+    """
+    budgets: dict[str, Allowance] = {}
+    for name, each in as_allowances(value).items():
+        if isinstance(each, Allowance):
+            budgets[name] = each.fresh() if fresh else each
+        else:
+            budgets[name] = RetryBudget(share=each)
+    return budgets
