@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,14 +17,16 @@ from antichain.core.groups import COLLECT
 from antichain.core.scheduler import Kind
 from antichain.core.states import REASON_NAMES, STATE_NAMES
 from antichain.errors import Fault, GraphError, RunnerError, shown
-from antichain.growth import Container, Grown, Kept, NestedGraph, Owner, place_of
+from antichain.growth import Container, Grown, Kept, NestedGraph, Owner, limit_faults, place_of
 from antichain.items import Items, Iterated, Queued
 from antichain.record import NodeRecord, instant
 from antichain.shape import ITEM_BITS, ITEM_MAX, Place, item_order
 
 if TYPE_CHECKING:
+    from antichain.choosing import Choosing
     from antichain.driver import Driver
     from antichain.keeping import Keeping
+    from antichain.policies import Weighing
 
 # How many items a map without any limit keeps in flight.
 OPEN_WINDOW: Final = 1024
@@ -102,6 +104,8 @@ class MappedStage(Container):
         self._will_look = False
         # The stage that feeds this one item by item.
         self._leader: MappedStage | None = None
+        # Finds the limits of each item, where they differ.
+        self._choosing: Choosing | None = None
         self._records = InstanceRecords(self._name, self._keys)
         self._node = node
         self._place = Place()
@@ -153,7 +157,31 @@ class MappedStage(Container):
         except BaseException as error:
             self._fail(error)
             return
+        weighing = policies.weighing
+        if weighing is not None and weighing.choose is not None:
+            from antichain.choosing import Choosing  # few maps have one
+
+            self._choosing = Choosing(
+                self._name,
+                weighing.choose,
+                (demand, self._kind),
+                self._window,
+                self._demand_number,
+                is_counted=self.total is not None,
+            )
         self._refill()
+
+    def _demand_number(self, uses: Uses, weighings: Sequence[tuple[str, Weighing]]) -> int:
+        """
+        Return the number of the demand that an item has chosen.
+
+        Raises:
+            GraphError: the run has not all those limits, or one of them is too small.
+        """
+        faults = limit_faults(self._driver, {uses: (self._name,)}, weighings)
+        if faults:
+            raise GraphError(faults)
+        return self._driver.core.demand_number(uses)
 
     def _demand(self, driver: Driver) -> tuple[tuple[str, int], ...]:
         """
@@ -226,7 +254,8 @@ class MappedStage(Container):
         A follower has taken items, or will take none any more: look whether there is room for others, but not at once,
         since stages may follow each other in a long line.
         """
-        if not (self._will_look or self.group.closed) and len(self._live) < self._window:
+        is_full = self._choosing is None and len(self._live) >= self._window
+        if not (self._will_look or self.group.closed or is_full):
             self._will_look = True
             self._driver.loop.call_soon(self._on_items)
 
@@ -245,21 +274,30 @@ class MappedStage(Container):
         self._is_refilling = True
         try:
             while not self.group.stopping and self._has_room():
+                if self._choosing is not None:
+                    chosen = self._choosing.next(self._items)
+                    if chosen is None:
+                        break
+                    self._enter(chosen.position, chosen.item, chosen.kind, chosen.error)
+                    continue
                 taken = self._items.next()
                 if taken is None:
                     break
-                self._enter(*taken)
+                self._enter(*taken, self._kind)
         except BaseException as error:
             self._fail(error)
         finally:
             self._is_refilling = False
         if self._wakes_reader is not None:
             self._wakes_reader()
-        if (self._items.has_ended and not self.group.closed) or self.group.stopping:
+        if (self.is_complete and not self.group.closed) or self.group.stopping:
             self._close()
 
     def _has_room(self) -> bool:
         waiting = max((len(each.queued) for each in self._followers if not each.group.closed), default=0)
+        if self._choosing is not None:
+            # It has a window for each choice.
+            return waiting < self._window
         return len(self._live) + waiting < self._window
 
     @property
@@ -270,23 +308,25 @@ class MappedStage(Container):
         items = self._items
         return items.queue if isinstance(items, Queued) else deque()
 
-    def _enter(self, position: int, item: Any) -> None:
+    def _enter(self, position: int, item: Any, kind: Kind, refused: BaseException | None = None) -> None:
         """
-        Bring an instance for *item* into the run.
+        Bring an instance for *item* into the run; one that is *refused* fails with that.
         """
         spec, driver = self._spec, self._driver
         name = self._make_room(position, item)
         grown = Grown(self, driver.plan, -1, self._values)
         grown.position, grown.item = position, item
         grown.fallback = spec.binding.fallback
-        if self._is_simple:
+        if refused is not None:
+            grown.function = _raising(refused)
+        elif self._is_simple:
             grown.function = spec.binding.function
         else:
             grown.binding, grown.slot = spec.binding, spec.item_slot
         node = driver.core.next_node
         self._live[node] = grown
         try:
-            driver.enter(self.group, self._kind, name, grown, order=self._tie_of(position), now=driver.clock())
+            driver.enter(self.group, kind, name, grown, order=self._tie_of(position), now=driver.clock())
         except BaseException:
             # What is kept of that name is another one's: this one has not come into the run.
             self._live.pop(node, None)
@@ -298,8 +338,8 @@ class MappedStage(Container):
         """
         if self._is_refilling or self._followers or self.group.stopping or self.group.closed:
             return False
-        if self._driver.keeping is not None or self._kind.is_weighed:
-            # The next one may have its output already, or take more.
+        if self._driver.keeping is not None or self._kind.is_weighed or self._choosing is not None:
+            # The next one may have its output already, or take other slots.
             return False
         if len(self._live) > self._window or node in self._driver.core.abandoned_nodes:
             return False
@@ -394,6 +434,8 @@ class MappedStage(Container):
         self._results[position] = value
         if driver.settings.keeps_instances:
             self._records.keep(driver, node, position)
+        if self._choosing is not None:
+            self._choosing.ended(position)
         if not self._renew(node, grown):
             self._live.pop(node, None)
             driver.forget(node)
@@ -402,7 +444,7 @@ class MappedStage(Container):
                 if not follower.group.closed:
                     follower.queued.append((position, value))
                     follower._refill()
-        if len(self._live) < self._window or self._wakes_reader is not None:
+        if len(self._live) < self._window or self._wakes_reader is not None or self._choosing is not None:
             self._refill()
 
     def _fail(self, error: BaseException) -> None:
@@ -435,7 +477,7 @@ class MappedStage(Container):
         """
         Tell whether every item was taken.
         """
-        return self._items.has_ended
+        return self._items.has_ended and not (self._choosing is not None and self._choosing.has_waiting)
 
     def output(self) -> list[Any]:
         return self._results
@@ -470,6 +512,17 @@ class MappedStage(Container):
                 follower._refill()
         if driver.settings.keeps_instances:
             driver.archives.append(self._records)
+
+
+def _raising(error: BaseException) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+    """
+    Make a body that fails with *error*.
+    """
+
+    async def refuse(_: Any) -> Any:
+        raise error
+
+    return refuse
 
 
 class InstanceRecords(Mapping[str, NodeRecord]):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 
+from antichain.adaptive import Adaptive
 from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN, Group
 from antichain.core.laws import LawfulScheduler
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NOTHING, RETRYING, Kind, Past, Scheduler
@@ -33,6 +34,7 @@ from antichain.policies import Backoff, Retry, Timeout
 from antichain.policies.failure import Join
 from antichain.shape import Flag, Shape, shape_of
 from antichain.simulation import Simulation
+from tests.support.witnessed import WitnessedRate
 
 FEATURES = ("limit", "weight", "retry", "timeout", "when", "join", "skip", "fallback", "grow", "resize", "cancel")
 
@@ -54,6 +56,13 @@ MORE = (
     "settle",
     "pause",
     "past",
+    "rate",
+    "line",
+    "amounts",
+    "weighed",
+    "used",
+    "adaptive",
+    "overload",
     "queue",
     "idle",
 )
@@ -98,6 +107,8 @@ class Observed(Simulation):
         super().settle()
         if self.scheduler.free > 0 and READY in self.scheduler.state:
             self.bodies.features.add("limit")
+        if self.scheduler.timed and sum(bool(queue.line) for queue in self.scheduler.timed if queue.rates) > 1:
+            self.bodies.features.add("line")
 
 
 class World:
@@ -112,7 +123,8 @@ class World:
         # How likely each kind of trouble is in this graph; many graphs have none of some kind.
         self.trouble = {kind: rng.choice((0.0, 0.3, 1.0)) * most for kind, most in TROUBLE.items()}
         self.limits = self._limits()
-        self.shared = [limit for limit in self.limits.values() if isinstance(limit, Limit)]
+        self.shared = [limit for limit in self.limits.values() if isinstance(limit, (Limit, Adaptive))]
+        self.rates = [name for name, limit in self.limits.items() if isinstance(limit, WitnessedRate)]
         # Units that "other runs" hold of shared limits.
         self.held_elsewhere = dict.fromkeys(range(len(self.shared)), 0)
         self.shape = self._shape(count)
@@ -126,6 +138,9 @@ class World:
         }
         self.scheduler = make(self.shape, **options)
         self.report.scheduler = self.scheduler
+        for limit in self.limits.values():
+            if not isinstance(limit, int):
+                limit.watch(self.scheduler.reconsider)
         self.features = self.report.features
         self.simulation = Observed(self.scheduler, self)
         # Attempts whose end is still to come, whatever the scheduler thinks of them.
@@ -148,14 +163,41 @@ class World:
     def chance(self, kind: str) -> bool:
         return self.rng.random() < self.trouble[kind]
 
-    def _limits(self) -> dict[str, int | Limit]:
+    def _limits(self) -> dict[str, int | Limit | Adaptive | WitnessedRate]:
         rng = self.rng
-        names = ("cpu", "db", "llm")[: rng.randint(0, 3)]
-        return {name: Limit(rng.randint(1, 5)) if rng.random() < 0.2 else rng.choice((1, 1, 2, 3, 6)) for name in names}
+        names = ("cpu", "db", "llm", "api")[: rng.choice((0, 1, 2, 3, 4, 4))]
+        return {name: self._limit() for name in names}
+
+    def _limit(self) -> int | Limit | Adaptive | WitnessedRate:
+        rng = self.rng
+        part = rng.random()
+        if part < 0.15:
+            return Limit(rng.randint(1, 5))
+        if part < 0.15 + self.trouble["rate"]:
+            per = rng.choice((1.0, 3.0, 10.0))
+            if rng.random() < 0.5:
+                return WitnessedRate(per=per, requests=rng.randint(1, 5))
+            return WitnessedRate(per=per, requests=rng.randint(2, 6), tokens=rng.choice((10, 30, 100)))
+        if part < 0.15 + self.trouble["rate"] + self.trouble["adaptive"]:
+            return Adaptive(initial=rng.randint(1, 3), maximum=rng.choice((3, 12)))
+        return rng.choice((1, 1, 2, 3, 6))
 
     def _size(self, name: str) -> int:
         size = self.limits[name]
-        return size.size if isinstance(size, Limit) else size
+        if isinstance(size, WitnessedRate):
+            return int(size.units["requests"])
+        return size if isinstance(size, int) else size.size
+
+    def _amounts(self, demand: tuple[tuple[str, int], ...]) -> dict[str, dict[str, float]] | None:
+        """What a node says of some of the rates that it uses."""
+        amounts = {}
+        for name, _ in demand:
+            rate = self.limits[name]
+            if isinstance(rate, WitnessedRate) and self.rng.random() < 0.7:
+                # A big one among small ones now and then.
+                most = {unit: size * (1.0 if self.rng.random() < 0.1 else 0.4) for unit, size in rate.units.items()}
+                amounts[name] = {unit: round(self.rng.random() * size, 1) for unit, size in most.items()}
+        return amounts or None
 
     def _demand(self) -> tuple[tuple[str, int], ...]:
         rng = self.rng
@@ -222,6 +264,13 @@ class World:
             if rng.random() < 0.5 and leader not in upstream[follower]:
                 followers[leader] = [follower]
         demand = [() if flags[node] & Flag.CONTAINER else self._demand() for node in range(count)]
+        amounts, weighed = {}, set()
+        for node, taken in enumerate(demand):
+            if (said := self._amounts(taken)) is not None:
+                if rng.random() < 0.3:
+                    weighed.add(node)
+                else:
+                    amounts[node] = said
         retry = {node: policy for node in range(count) if (policy := self._retry())}
         for leader, nodes in followers.items():
             # As the planner has it: the policies of a map are its instances'.
@@ -237,6 +286,8 @@ class World:
             retry=retry,
             timeout={node: policy for node in range(count) if (policy := self._timeout())},
             followers=followers,
+            amounts=amounts,
+            weighed=frozenset(weighed),
         )
 
     # -- playing
@@ -333,8 +384,15 @@ class World:
 
     def _note_start(self, node: int) -> None:
         scheduler = self.scheduler
-        if any(weight > 1 for _, weight in scheduler.queue_of(node).demand):
+        demand = scheduler.queue_of(node).demand
+        if any(weight > 1 for _, weight in demand):
             self.features.add("weight")
+        if any(name in self.rates for name, _ in demand):
+            self.features.add("rate")
+            if node in scheduler.amounts:
+                self.features.add("amounts")
+        if any(isinstance(self.limits[name], Adaptive) for name, _ in demand):
+            self.features.add("adaptive")
         if scheduler.join[node] != Join.ALL:
             state = scheduler.state
             if any(state[before] != SUCCEEDED for before in scheduler.upstream[node]):
@@ -386,7 +444,15 @@ class World:
             self.log("not said", self.now, node, attempt)
             assert self.scheduler.failed(node, attempt, self.now, final=True) == FINAL
 
+    def _say_usage(self, node: int, attempt: int) -> None:
+        """A response tells what it has used: less than was reserved, or more."""
+        if self.rates and self.chance("used"):
+            used = {"tokens": round(self.rng.random() * 10, 1), "pages": 1.0}
+            if self.scheduler.settle_usage(node, attempt, used, self.now):
+                self.features.add("used")
+
     def succeed(self, node: int, attempt: int, reason: int = OUTPUT) -> None:
+        self._say_usage(node, attempt)
         if self.chance("settle") and self.scheduler.settle(node, attempt, self.now, reason):
             self.features.add("settle")
             self.log("settle", self.now, node, attempt)
@@ -408,6 +474,10 @@ class World:
                 policy = self.scheduler.timeout[node]
                 sign = self.signs.get((node, attempt), self.scheduler.attempt_started_at(node))
                 assert self.now >= sign + (policy.idle or 0.0)
+        if not final and self.chance("overload"):
+            if any(isinstance(limit, (Adaptive, WitnessedRate)) for limit in self.limits.values()):
+                self.features.add("overload")
+            self.scheduler.overloaded(node, attempt, self.rng.choice((None, None, 1.0, 4.0)), self.now)
         verdict = self.scheduler.failed(node, attempt, self.now, retryable=retryable, after=after, final=final)
         self.log("fail", self.now, node, attempt, verdict)
         if verdict == RETRYING:
@@ -509,6 +579,14 @@ class World:
         self.log("judge", self.now, node, verdict)
         return verdict
 
+    def weigh(self, node: int) -> dict[str, dict[str, float]] | None:
+        """Say what a node takes of rates."""
+        self.features.add("weighed")
+        scheduler = self.scheduler
+        amounts = None if self.rng.random() < 0.05 else self._amounts(scheduler.demand_of(scheduler.demand[node])) or {}
+        self.log("weigh", self.now, node, amounts)
+        return amounts
+
     def go_on(self, node: int) -> None:
         """The body that waited has its slots again."""
         self.features.add("lend")
@@ -526,8 +604,13 @@ class World:
         is_container = self.grown < 30 and self.chance("container")
         if is_container:
             flags = int(Flag.CONTAINER) | (flags & int(Flag.WHEN | Flag.FALLBACK))
+        demand = () if is_container else self._demand()
+        amounts = self._amounts(demand)
+        is_weighed = amounts is not None and self.rng.random() < 0.3
         return Kind(
-            demand=0 if is_container else self.scheduler.demand_number(self._demand()),
+            demand=self.scheduler.demand_number(demand),
+            amounts=None if is_weighed else amounts,
+            is_weighed=is_weighed,
             flags=flags,
             priority=max(priority, self._priority()),
             remaining=self.rng.choice((0.5, 1.0, 4.0)),
@@ -697,12 +780,20 @@ class World:
         name = rng.choice(names)
         size = rng.randint(1, 8)
         self.log("resize", self.now, name, size)
-        scheduler.resize(name, size)
+        if name in self.rates:
+            limit = self.limits[name]
+            assert isinstance(limit, WitnessedRate)
+            limit.resize(requests=size)
+        else:
+            scheduler.resize(name, size)
 
     def restore(self) -> None:
         """Nothing that is too small for somebody stays so for ever."""
-        for name in self.limits:
-            self.scheduler.resize(name, 10)
+        for name, limit in self.limits.items():
+            if isinstance(limit, WitnessedRate):
+                limit.resize(requests=10)
+            else:
+                self.scheduler.resize(name, 10)
         for number, held in self.held_elsewhere.items():
             if held:
                 self.shared[number].release(held)
@@ -789,6 +880,10 @@ class World:
 
 
 TROUBLE = {
+    "rate": 0.5,
+    "adaptive": 0.2,
+    "used": 0.5,
+    "overload": 0.5,
     "failure": 0.2,
     "retry": 0.6,
     "timeout": 0.4,

@@ -622,7 +622,9 @@ class LawfulScheduler(Scheduler):
             demand = self.demand[node]
             if demand not in fitting:
                 fitting[demand] = self._fits(demand) and all(
-                    self._line.is_open(name, now) for name, _ in self.demand_of(demand) if name in self.limits
+                    self._line.is_open(name, weight, now)
+                    for name, weight in self.demand_of(demand)
+                    if name in self.limits
                 )
             if fitting[demand]:
                 nodes.append(node)
@@ -644,15 +646,15 @@ class LawfulScheduler(Scheduler):
         if self.free > 0 and self.can_start():
             broken(self, 5, "nothing could be taken, but something is said to be able to start")
         first = self._first_in_line(self._fitting(now))
-        waiting = {name for node in self._candidates() for name, _ in self.demand_of(self.demand[node])}
-        paused = []
-        for name in waiting & self.limits.keys() if self.free > 0 else ():
-            slots = self.limits[name]
-            if not self._line.is_open(name, now) and isinstance(slots, AdaptiveSlots):
-                # Not if all who wait for it wait for another limit too.
-                users = [node for node in self._candidates() if name in dict(self.demand_of(self.demand[node]))]
-                if any(self._fits(self.demand[node]) for node in users if not self.flags[node] & _CONTAINER):
-                    paused.append(name)
+        demands = {self.demand[node] for node in self._candidates() if not self.flags[node] & _CONTAINER}
+        # Those that keep somebody waiting who has all other slots.
+        paused = {
+            name
+            for demand in demands
+            if self._fits(demand)
+            for name, weight in self.demand_of(demand)
+            if name in self.limits and not self._line.is_open(name, weight, now)
+        }
         unwatched = self._line.unwatched(first, paused, now)
         if unwatched is not None:
             broken(self, 5, f"nodes wait for limit {unwatched!r} to open, and nobody watches it")

@@ -67,12 +67,12 @@ class Line:
                 return False
         return True
 
-    def is_open(self, name: str, now: float) -> bool:
+    def is_open(self, name: str, weight: int, now: float) -> bool:
         """
         Tell whether an adaptive limit lets attempts start that fit; True of any other.
         """
         slots = self._scheduler.limits[name]
-        return not isinstance(slots, AdaptiveSlots) or slots.adaptive.opens_at(now) <= now
+        return not isinstance(slots, AdaptiveSlots) or slots.adaptive.opens_at(now, weight) <= now
 
     def unwatched(self, first: Mapping[str, int], paused: Collection[str], now: float) -> str | None:
         """

@@ -851,9 +851,9 @@ class Scheduler:
         Tell whether no adaptive limit of *queue* has paused.
         """
         is_open = True
-        for slots, _ in queue.adaptive:
+        for slots, weight in queue.adaptive:
             slots.now = now
-            opens_at = slots.adaptive.opens_at(now)
+            opens_at = slots.adaptive.opens_at(now, weight)
             if opens_at > now:
                 self._look_at(slots, opens_at, now)
                 queue.refused = (self._round, head)
@@ -877,7 +877,7 @@ class Scheduler:
             if queue is None:
                 return NOTHING
             key = queue.line[0][1]
-            if rival is not None and rival < key and not self._is_stale(rival):
+            if rival is not None and (rival < key or self._is_stale(rival)):
                 return NOTHING
             node = key & INDEX_MASK
             if not queue.charge():

@@ -14,6 +14,7 @@ from antichain.policies.limits import (
     Weighing,
     as_size,
     as_uses,
+    as_weighing,
     as_weight,
     is_amount,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "as_size",
     "as_timeout",
     "as_uses",
+    "as_weighing",
     "as_weight",
     "check_options",
     "check_resume",

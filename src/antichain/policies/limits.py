@@ -96,10 +96,10 @@ class AdaptiveLimit(SharedLimit, Protocol):
         """
         ...
 
-    def opens_at(self, now: float) -> float:
+    def opens_at(self, now: float, weight: int = 1) -> float:
         """
-        Return the instant from which attempts may start as far as pauses go, whatever is taken: not after *now* if that
-        is at once.
+        Return the instant from which attempts that take *weight* may start as far as pauses go, whatever is taken: not
+        after *now* if that is at once.
         """
         ...
 
