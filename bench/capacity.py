@@ -169,7 +169,7 @@ def shown_table(calls: int = CALLS, seeds: int = SEEDS) -> str:
     lines = ["| strategy | time | beside the best | 429s | calls lost |", "| --- | --: | --: | --: | --: |"]
     for row in rows(SHOWN, Terms(8), calls, seeds):
         cells = [f"`{row.strategy}`", f"{row.seconds:.1f} s", f"{row.ratio:.2f}"]
-        cells += [f"{statistics.median(row.refused):,.0f}", f"{statistics.median(row.lost):g}"]
+        cells += [f"{statistics.median(row.refused):,.0f}", f"{statistics.median_low(row.lost)}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -201,7 +201,7 @@ def capacity_lines(calls: int = CALLS, seeds: int = SEEDS) -> list[Line]:
         note = f"worst seed {max(row.ratios):.2f} x; 429s {row.refused_share:.1%} of calls; lost {sum(row.lost)}"
         lines.append(Line(f"{ADAPTIVE}, allowed {row.terms}", row.ratio, "x", 1.6, note=note))
     for row in rows([GATHER, Strategy(32), Strategy(4)], Terms(8), calls, seeds):
-        note = f"{statistics.median(row.refused):,.0f} 429s, {statistics.median(row.lost):g} lost"
+        note = f"{statistics.median(row.refused):,.0f} 429s, {statistics.median_low(row.lost)} lost"
         lines.append(Line(f"{row.strategy}, allowed {row.terms}", row.ratio, "x", note=note))
     return lines
 

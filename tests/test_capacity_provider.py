@@ -198,3 +198,13 @@ def test_the_tables_of_the_page_are_what_is_measured(adaptive: list[capacity.Row
     assert {str(row.terms): float(said[str(row.terms)]) for row in adaptive} == pytest.approx(
         {str(row.terms): row.ratio for row in adaptive}, abs=0.15
     )
+
+
+def test_readme_says_what_the_page_says() -> None:
+    told = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    cells = {line.split("|")[1].strip(" `"): line.split("|")[2:-1] for line in PAGE.splitlines() if line[:3] == "| `"}
+    _, ratio, refused, lost = (cell.strip() for cell in cells["gather"])
+    assert f"they take {float(ratio):.1f} times as long" in told
+    assert f"after {refused} refusals, and {lost} are lost" in told
+    _, ratio, refused, lost = (cell.strip() for cell in cells["Adaptive(initial=2)"])
+    assert (f"takes {ratio} times as long, after {refused} refusals, and loses none" in told, lost) == (True, "0")
