@@ -17,15 +17,15 @@ import pytest
 
 from antichain import Adaptive, Retry
 from antichain.demo.chat import Busy, open_chat
-from antichain.demo.strategies import Call, fixed
+from antichain.demo.strategies import Answers, Call, adaptive, fixed
 from antichain.testing import FakeProvider, virtual_time
 from bench import capacity
-from bench.capacity import ADAPTIVE, GATHER, RETRY_AFTER, TERMS, Strategy, Terms, measure
+from bench.capacity import ADAPTIVE, GATHER, RETRY, RETRY_AFTER, TERMS, Strategy, Terms, measure
 from bench.provider import SimulatedProvider, TooMany
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "how-to" / "unknown-limits.md").read_text(encoding="utf-8")
-TRIES = capacity.RETRY.attempts
+TRIES = RETRY.attempts
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def seeds(full: bool) -> int:
 
 
 @pytest.fixture(scope="module")
-def adaptive(seeds: int) -> list[capacity.Row]:
+def measured(seeds: int) -> list[capacity.Row]:
     return capacity.adaptive_rows(seeds=seeds)
 
 
@@ -137,14 +137,14 @@ def test_a_size_that_is_guessed_is_slow_either_way() -> None:
     assert min(high.refused) > 1_500
 
 
-def test_adaptive_comes_close_to_who_knows_the_limit(adaptive: list[capacity.Row]) -> None:
+def test_adaptive_comes_close_to_who_knows_the_limit(measured: list[capacity.Row]) -> None:
     """The promise: median over all 1.25, for each provider 1.6; no call is lost, at most 8 % are refused."""
-    assert [row.terms for row in adaptive] == TERMS
-    print(capacity.adaptive_table(adaptive), f"over all: {capacity.overall(adaptive):.2f}", sep="\n")
-    assert capacity.overall(adaptive) <= 1.25
-    assert max(row.ratio for row in adaptive) <= 1.6
-    assert sum(sum(row.lost) for row in adaptive) == 0
-    assert max(row.refused_share for row in adaptive) <= 0.08
+    assert [row.terms for row in measured] == TERMS
+    print(capacity.adaptive_table(measured), f"over all: {capacity.overall(measured):.2f}", sep="\n")
+    assert capacity.overall(measured) <= 1.25
+    assert max(row.ratio for row in measured) <= 1.6
+    assert sum(sum(row.lost) for row in measured) == 0
+    assert max(row.refused_share for row in measured) <= 0.08
 
 
 def test_the_limit_ends_near_what_is_allowed() -> None:
@@ -154,6 +154,24 @@ def test_the_limit_ends_near_what_is_allowed() -> None:
         time_at[size] += end - start
     assert run.sizes[0] == (0.0, 2)
     assert sum(seconds for size, seconds in time_at.items() if 6 <= size <= 9) > 0.8 * run.seconds
+
+
+def test_two_limits_that_know_nothing_of_each_other_share_a_provider() -> None:
+    """As two programs would: together they are hardly slower than one that knows, and nothing is lost."""
+    fake, best = SimulatedProvider(8, seed=1), SimulatedProvider(8, seed=1)
+
+    async def main() -> list[Answers]:
+        halves = [range(400), range(400, 800)]
+        return await asyncio.gather(*(adaptive(fake.call, half, RETRY, Adaptive(initial=2)) for half in halves))
+
+    with virtual_time() as clock:
+        answers = [answer for half in clock.run(main()) for answer in half]
+        seconds = clock.now
+    with virtual_time() as clock:
+        clock.run(fixed(best.call, range(800), RETRY, 8))
+        assert seconds <= 1.3 * clock.now
+    assert answers == [f"answer {item}" for item in range(800)]
+    assert len(fake.refused) <= 0.08 * 800
 
 
 def test_the_suite_says_when_a_target_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,15 +206,15 @@ def test_the_picture_is_what_is_measured() -> None:
     assert "prefers-color-scheme:dark" in drawn
 
 
-def test_the_tables_of_the_page_are_what_is_measured(adaptive: list[capacity.Row], full: bool) -> None:
+def test_the_tables_of_the_page_are_what_is_measured(measured: list[capacity.Row], full: bool) -> None:
     """All of them at full size; else, that the first seed is near what the page says of all."""
     if full:
         assert capacity.shown_table() in PAGE, "print them anew: python -m bench.capacity"
-        assert capacity.adaptive_table(adaptive) in PAGE
+        assert capacity.adaptive_table(measured) in PAGE
     said = dict(re.findall(r"^\| (\d+(?:, Retry-After)?) \| ([\d.]+) \|", PAGE, re.MULTILINE))
     assert said.keys() == {str(terms) for terms in TERMS}
-    assert {str(row.terms): float(said[str(row.terms)]) for row in adaptive} == pytest.approx(
-        {str(row.terms): row.ratio for row in adaptive}, abs=0.15
+    assert {str(row.terms): float(said[str(row.terms)]) for row in measured} == pytest.approx(
+        {str(row.terms): row.ratio for row in measured}, abs=0.15
     )
 
 
