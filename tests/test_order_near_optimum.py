@@ -118,8 +118,21 @@ def test_bounds_here_are_below_every_proved_optimum(full: bool) -> None:
             assert math.isclose(plan.estimate(max_concurrent=slots).bound, computed[slots])
 
 
-def test_a_better_order_takes_away_a_third_of_what_is_left(full: bool) -> None:
-    """Forward-backward improvement; never below what was proved."""
+def test_passes_alone_take_away_a_third_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward-backward improvement, without any order by chance."""
+    monkeypatch.setattr("antichain.estimating.improving.RESTARTS", 0)
+    made, improved = [], []
+    for dag, optima in rgpos(EVERY):
+        plan = build(dag, known=True).plan()
+        for slots, least in optima.items():
+            found = plan.estimate(max_concurrent=slots, improve=True)
+            made.append(found.makespan / least)
+            improved.append((found.improved or 0) / least)
+    assert 0 <= fmean(improved) - 1 <= 0.67 * (fmean(made) - 1)
+
+
+def test_a_better_order_takes_away_most_of_what_is_left(full: bool) -> None:
+    """Never below what was proved."""
     made, improved = [], []
     for dag, optima in rgpos(1 if full else EVERY):
         plan = build(dag, known=True).plan()
@@ -130,16 +143,16 @@ def test_a_better_order_takes_away_a_third_of_what_is_left(full: bool) -> None:
             assert found.saving == found.makespan - found.improved
             made.append(found.makespan / least)
             improved.append(found.improved / least)
-    assert fmean(improved) - 1 <= 0.67 * (fmean(made) - 1)
+    assert fmean(improved) - 1 <= 0.33 * (fmean(made) - 1)
     if not full:
         return
     bounded = []
-    for dag, shortest in wfcommons():
+    for dag, shortest in wfcommons(3):
         plan = build(dag, known=True).plan()
         bounded += [
             (plan.estimate(max_concurrent=slots, improve=True).improved or 0) / shortest[slots] for slots in SLOTS
         ]
-    assert fmean(bounded) <= 1.014
+    assert fmean(bounded) <= 1.012
 
 
 def test_all_graphs_are_there() -> None:

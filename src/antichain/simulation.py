@@ -719,9 +719,9 @@ def estimate(
         durations: seconds by node id; what is missing comes from ``cost=``, else 1.
         max_concurrent: attempts at once.
         limits: sizes of named limits, over those of the graph.
-        improve: look for a better order of starts too (forward-backward improvement, up to twelve more plays of the
-            run), and say in ``.improved`` and ``.saving`` what it would save. Where a node uses a `Rate`, none is
-            looked for.
+        improve: look for a better order of starts too, and say in ``.improved`` and ``.saving`` what it would save
+            (forward-backward improvement: the run is played about a dozen times more, a small one a hundred times).
+            Where a node uses a `Rate`, none is looked for.
 
     Raises:
         GraphError: an id or a limit is not known.

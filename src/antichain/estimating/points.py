@@ -104,21 +104,16 @@ def points_of(scheduler: Scheduler, seconds: Callable[[int], float]) -> Points:
 
 def _add_ends(scheduler: Scheduler, points: Points, count: int) -> None:
     """
-    Let what follows a container follow its end, and what is in it its start.
+    Let what follows a container follow its end, and what is in it its start. A stage over a stage needs no more: its
+    instances follow those that feed them.
     """
     members: dict[int, list[int]] = {node: [] for node in range(count) if scheduler.flags[node] & Flag.CONTAINER}
     for node, group in scheduler.group_of.items():
         if group.owner >= 0:
             members[group.owner].append(node)
     ends = {container: points.add(()) for container in members}
-    leaders: dict[int, list[int]] = {}
-    for leader, followers in scheduler.followers.items():
-        for follower in followers:
-            leaders.setdefault(follower, []).append(leader)
     for node in range(count):
         points.upstream[node] = [ends.get(each, each) for each in scheduler.upstream[node]]
-    for node, before in leaders.items():
-        points.upstream[node] = [*points.upstream[node], *before]
     for container, inside in members.items():
         points.upstream[ends[container]] = [container, *(ends.get(each, each) for each in inside)]
         for node in inside:
