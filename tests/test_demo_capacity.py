@@ -39,8 +39,9 @@ def test_what_is_said_is_what_the_providers_saw(
         made.append(capacity_provider(**settings))
         return made[-1]
 
-    capacity_provider = capacity.FakeProvider
+    capacity_provider, tried, trials = capacity.FakeProvider, capacity.tried, []
     monkeypatch.setattr(capacity, "FakeProvider", keeping)
+    monkeypatch.setattr(capacity, "tried", lambda way, seed: trials.append(tried(way, seed)) or trials[-1])
     assert command.demo(None, None, 0, True, None, capacity=True) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["calls"], report["allowed"]) == (40, 8)
@@ -49,6 +50,9 @@ def test_what_is_said_is_what_the_providers_saw(
         assert way["refused"] == fake.count(429)
         assert way["lost"] == 40 - fake.count(200)
         assert fake.peak <= 8
+    for trial, fake in zip(trials, made, strict=True):
+        in_flight = [served for _, served in trial.seen.in_flight]
+        assert (max(in_flight), in_flight[-1]) == (fake.peak, 0)
     by_name = {way["name"]: way for way in report["ways"]}
     assert by_name["Semaphore(8)"]["ratio"] == 1.0
     assert [by_name[name]["refused"] for name in ("Semaphore(8)", "Semaphore(4)")] == [0, 0]
