@@ -78,6 +78,7 @@ class AdaptiveSize:
         "_duration",
         "_epoch",
         "_exact",
+        "_first_pause",
         "_full_at",
         "_gain",
         "_held",
@@ -122,8 +123,10 @@ class AdaptiveSize:
         self._doublings = 0
         # When the limit was last used up.
         self._full_at = -math.inf
-        # The mean seconds of calls that succeeded, weighted to the newest; before the first, of the last pause.
-        self._duration = 0.0
+        # The mean seconds of calls that succeeded, weighted to the newest; None before the first.
+        self._duration: float | None = None
+        # The seconds of the first pause: what is known before any call has succeeded.
+        self._first_pause = 0.0
         # The latest instant that anybody gave.
         self._latest = -math.inf
 
@@ -147,7 +150,7 @@ class AdaptiveSize:
         """
         other = AdaptiveSize(self.minimum, self.minimum, self.maximum)
         other._exact, other._ceiling, other._gain = self._exact, self._ceiling, self._gain
-        other._doublings, other._duration = self._doublings, self._duration
+        other._doublings, other._duration, other._first_pause = self._doublings, self._duration, self._first_pause
         return other
 
     def fits(self, weight: int, in_flight: int, now: float) -> bool:
@@ -198,7 +201,7 @@ class AdaptiveSize:
         """
         self._look_at(now)
         took = max(0.0, now - started_at)
-        self._duration = self._duration + NEWEST * (took - self._duration) if self._duration else took
+        self._duration = took if self._duration is None else self._duration + NEWEST * (took - self._duration)
         if started_at > self._epoch:
             self._successes += 1
         if self._full_at < started_at and in_flight < self.size:
@@ -234,10 +237,11 @@ class AdaptiveSize:
         self._least = max(self.minimum, used // 2)
         self._gain = 1.0
         self._epoch, self._successes, self._held = now, 0, 0
-        self._hold_until = now + HOLD_PER_COST * max(pause, now - started_at - self._duration) * 2**self._doublings
+        wasted = now - started_at - (self._duration or 0.0)
+        self._hold_until = now + HOLD_PER_COST * max(pause, wasted) * 2**self._doublings
         if pause:
             self.paused_until = max(self.paused_until, now + pause)
-            self._duration = self._duration or pause
+            self._first_pause = self._first_pause or pause
 
     def _add_to_the_last(self, now: float, pause: float) -> None:
         """
@@ -281,7 +285,8 @@ class AdaptiveSize:
         return self.paused_until + (slots - 1) * self._step()
 
     def _step(self) -> float:
-        return RAMP * self._duration / self.size
+        duration = self._first_pause if self._duration is None else self._duration
+        return RAMP * duration / self.size
 
     def _look_at(self, now: float) -> None:
         """
