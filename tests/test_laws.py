@@ -16,6 +16,7 @@ from multiprocessing import get_context
 
 import pytest
 
+from antichain.core.capacity import Place, TimedQueue, TimedSlots
 from antichain.core.groups import Group
 from antichain.core.laws import LawfulScheduler, check
 from antichain.core.scheduler import NO_PAST, NOTHING, Past, Scheduler
@@ -31,6 +32,7 @@ from antichain.core.states import (
     UPSTREAM,
 )
 from antichain.errors import InternalError, RunnerError
+from antichain.policies import Amounts
 from antichain.shape import shape_of
 from tests.support.random_runs import FEATURES, MORE, play
 
@@ -309,7 +311,68 @@ class RunsAgain(Scheduler):
         return bool(node % 3) and super()._recall(node, past, now)
 
 
+class LetsSmallOnesPass(Scheduler):
+    """Lets whoever fits pass a rate before those who came first."""
+
+    def _arrive(self, node: int, now: float) -> bool:
+        return super()._arrive(node, -now)
+
+
+class NeverLooksAtRates(Scheduler):
+    """Sets no timer for limits that open by time."""
+
+    def _look_at(self, slots: TimedSlots, at: float, now: float) -> None:
+        return
+
+
+class NeverTriesAgain(Scheduler):
+    """Takes it that nodes which were refused once are refused until a timer rings."""
+
+    def _take_timed(self, rival: int | None, now: float) -> int:
+        before = self._round
+        try:
+            return super()._take_timed(rival, now)
+        finally:
+            self._round = before
+
+
+class HoldsUpOthers(Scheduler):
+    """Lets nodes that wait for a rate hold up those that use none."""
+
+    def take(self, now: float) -> int:
+        queues = self.queues
+        try:
+            if any(queue.line and queue.fits() and self._best_timed(now) is None for queue in self.timed):
+                self.queues = []
+            return super().take(now)
+        finally:
+            self.queues = queues
+
+
+class StartsDuringPauses(Scheduler):
+    """Does not wait for the end of a pause."""
+
+    def _is_open(self, queue: TimedQueue, head: Place, now: float) -> bool:
+        super()._is_open(queue, head, now)
+        for slots, _ in queue.adaptive:
+            slots.now = 1e9
+        return True
+
+
+class ForgetsWeights(Scheduler):
+    """Takes nodes that say how much they take for such that do not."""
+
+    def weighed(self, node: int, amounts: Amounts | None, now: float) -> None:
+        super().weighed(node, amounts and {}, now)
+
+
 FAULTS: dict[type[Scheduler], str] = {
+    LetsSmallOnesPass: "law 6",
+    NeverLooksAtRates: "law 5",
+    NeverTriesAgain: "law 3",
+    HoldsUpOthers: "law 3",
+    StartsDuringPauses: "law 2",
+    ForgetsWeights: "law 2",
     TimesOutWhatHasCompleted: "law 4",
     SkipsBehindQuestions: "law 5",
     RunsAgain: "law 4",

@@ -25,7 +25,7 @@ from antichain.core.states import FAILED, FALLBACK, OUTPUT, READY, RUNNING, SUCC
 from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, suggestion
 from antichain.estimating import Bounds, Points, points_of
 from antichain.estimating import improve as improve_order
-from antichain.policies import AdaptiveLimit, LimitValue, SharedRate
+from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedRate
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.retry import retry_after
 from antichain.record import RunResult, status_of
@@ -95,6 +95,12 @@ class Bodies(Protocol):
     def judge(self, node: int) -> bool | None:
         """
         Return the value of a condition, None if it raises.
+        """
+        ...
+
+    def weigh(self, node: int) -> Amounts | None:
+        """
+        Return what a node takes of rates by its inputs, None if that cannot be found out.
         """
         ...
 
@@ -177,6 +183,8 @@ class Simulation:
                 bodies.fall_back_late(scheduler.overdue.pop(0))
             elif (judged := scheduler.next_to_judge()) != NOTHING:
                 scheduler.judged(judged, bodies.judge(judged), now)
+            elif (weighed := scheduler.next_to_weigh()) != NOTHING:
+                scheduler.weighed(weighed, bodies.weigh(weighed), now)
             elif (taken := scheduler.take(now)) >= 0:
                 if self._is_timed:
                     scheduler.arm(taken, scheduler.attempts[taken])
@@ -487,6 +495,12 @@ class ScriptedBodies:
         Take the node unless the script skips it.
         """
         return self._outcome(node, 1) is not SKIP
+
+    def weigh(self, node: int) -> Amounts:
+        """
+        Say nothing more than the plan: no code of a node is called.
+        """
+        return self._scheduler.amounts.get(node, {})
 
     def _end(self, node: int, attempt: int) -> None:
         scheduler = self._scheduler

@@ -329,8 +329,10 @@ class LawfulScheduler(Scheduler):
     def weighed(self, node: int, amounts: Amounts | None, now: float) -> None:
         self._enter_signal("weighed", now, node, amounts)
         super().weighed(node, amounts, now)
-        if amounts is not None and self.state[node] == READY:
+        if amounts is not None and self.state[node] == READY and node in self._line.unweighed:
             self._line.unweighed.discard(node)
+            if self.amounts.get(node) != amounts:
+                broken(self, 2, f"node {node} takes {amounts}, but {self.amounts.get(node)} was noted")
         self._leave_signal("weighed")
 
     def settle_usage(self, node: int, attempt: int, used: Mapping[str, float], now: float) -> bool:
@@ -555,6 +557,8 @@ class LawfulScheduler(Scheduler):
         now = self.story[-1][1]
         self._compare(name, now if isinstance(now, float | int) else NEVER)
         self._compare_charges()
+        if self.timed and isinstance(now, float | int) and not self.can_start():
+            self._judge_silence(now)
         self._signals += 1
         if self._signals % DEEP_EVERY == 0 or name in REACHING or not self.unfinished:
             check(self)
@@ -638,6 +642,21 @@ class LawfulScheduler(Scheduler):
         if not self.rates:
             return {}
         return self._line.first([node for node in nodes if not self._passes_by(node)])
+
+    def _judge_silence(self, now: float) -> None:
+        """
+        Whoever is told that nothing can start does not ask again before a timer rings.
+        """
+        alarm = self.next_at()
+        if alarm is not None and alarm <= now:
+            return
+        for slots in self.limits.values():
+            if isinstance(slots, SharedSlots) and slots.limit.used != slots.used:
+                # What another run has taken, nobody tells.
+                return
+        node = self._best(now)
+        if node != NOTHING and not self.flags[node] & _CONTAINER:
+            broken(self, 3, f"node {node} is ready and fits, but nothing is said to be able to start")
 
     def _judge_waiting(self, now: float) -> None:
         """

@@ -874,11 +874,13 @@ class Scheduler:
         """
         for _ in range(TRIES):
             queue = self._best_timed(now)
+            if rival is not None and (queue is None or rival < queue.line[0][1] or self._is_stale(rival)):
+                # What that takes may be what the first in line waits for.
+                self._round += 1
+                return NOTHING
             if queue is None:
                 return NOTHING
             key = queue.line[0][1]
-            if rival is not None and (rival < key or self._is_stale(rival)):
-                return NOTHING
             node = key & INDEX_MASK
             if not queue.charge():
                 # A run that shares the limit was faster.
@@ -886,6 +888,7 @@ class Scheduler:
             if node in self._returning:
                 heappop(queue.line)
                 self.free -= 1
+                self._round += 1
                 self._returning.discard(node)
                 self._uncharged.discard(node)
                 # While it waited for others, it could give no sign of life.
@@ -899,6 +902,8 @@ class Scheduler:
                 self._tickets[node] = (self.attempts[node] + 1, tickets)
             heappop(queue.line)
             self.free -= 1
+            # Others come first now.
+            self._round += 1
             self._begin(node, now)
             return node
         for slots in self._openers.values():
