@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.capacity import capacity_lines, http_lines
 from bench.imports import import_lines
+from bench.order import order_lines
 from bench.report import Line
 from bench.rounds import Case, Samples, interleave, run_python, value_of
 
@@ -348,6 +349,14 @@ def capacity_suite(size: Size, say: Say) -> list[Line]:
     return [*lines, *http_lines()]
 
 
+def order_suite(size: Size, say: Say) -> list[Line]:
+    """
+    The order of ready nodes on published graphs, in virtual time: makespan over the proved optimum (rgpos) or a bound
+    (wfcommons); and the real clock over the virtual one.
+    """
+    return order_lines(size.rounds, say)
+
+
 SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
     "nodes": nodes_suite,
     "full": full_suite,
@@ -360,4 +369,5 @@ SUITES: dict[str, Callable[[Size, Say], list[Line]]] = {
     "tracing": tracing_suite,
     "durable": durable_suite,
     "capacity": capacity_suite,
+    "order": order_suite,
 }

@@ -11,7 +11,7 @@ import pytest
 
 from antichain import Graph, Plan, Rate, value
 from antichain.testing import Estimate, estimate, simulate
-from tests.support.near_optimum import build, read, rgpos, seconds_of
+from bench.published import build, read, rgpos, seconds_of
 
 
 def one() -> int:
@@ -139,7 +139,7 @@ def limit(rng: Random) -> dict[str, int] | None:
 
 def test_no_order_beats_the_bound_and_a_better_one_is_a_run(full: bool) -> None:
     """Random graphs in random orders: bound <= improved <= makespan, and no run in any order is below the bound."""
-    for seed in range(2_000 if full else 60):
+    for seed in range(2_000 if full else 30):
         plan, options = mixed(seed)
         found = estimate(plan, **options, improve=True)
         assert found.improved is not None
@@ -168,7 +168,7 @@ def test_a_better_order_can_be_had_by_priorities() -> None:
     What was promised comes true: each node as urgent as its place in the better order. Of 24 graphs, some gain.
     """
     gains = 0
-    for dag, optima in list(rgpos())[::6]:
+    for dag, optima in list(rgpos())[::8]:
         seconds = seconds_of(dag)
         for slots, least in list(optima.items())[:1]:
             found = build(dag, known=True).plan().estimate(max_concurrent=slots, improve=True)

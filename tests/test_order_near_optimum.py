@@ -4,33 +4,18 @@ Schedules near the proven optimum, on graphs that were not written for antichain
 At full size, the figures that are promised; otherwise the same on a sample of the graphs.
 """
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable
 from random import Random
-from statistics import fmean
-from typing import Any
+from statistics import fmean, median
 
 import pytest
 
-from antichain import Graph
-from antichain.stores import MemoryStore
-from antichain.testing import simulate, virtual_time
-from tests.support.near_optimum import SLOTS, Dag, bounds, build, read, rgpos, seconds_of, wfcommons
+from antichain.testing import simulate
+from bench.order import NOISE, Rehearsed, improved_ratios, learned_ratios, ratios, real_over_virtual
+from bench.published import bounds, build, read, rgpos, seconds_of, wfcommons
 
 # A sample: one graph in so many.
 EVERY = 6
-
-
-def ratios(cases: Any, *, known: bool) -> list[float]:
-    """Makespan over optimum or bound, of every case."""
-    found = []
-    for dag, shortest in cases:
-        plan, seconds = build(dag, known=known).plan(), seconds_of(dag)
-        for slots, least in shortest.items():
-            result = simulate(plan, durations=seconds, max_concurrent=slots, check=False)
-            found.append(result.makespan / least)
-    return found
 
 
 def test_known_durations_come_to_a_thousandth_of_the_proved_optimum(full: bool) -> None:
@@ -49,45 +34,9 @@ def test_measured_workflows_come_near_the_bound(known: bool, most: float, full: 
     assert fmean(found) <= most
 
 
-class Rehearsed:
-    """
-    A graph whose nodes take as long as they are told, on a clock that jumps, and a store that remembers it.
-    """
-
-    def __init__(self, dag: Dag) -> None:
-        self.store = MemoryStore()
-        self.seconds: dict[str, float] = {}
-        self.graph = Graph(dag["name"])
-        for node in dag["nodes"]:
-            self.graph.add(node["id"], self._body(node["id"]), depends_on=node["deps"])
-
-    def _body(self, name: str) -> Callable[[], Awaitable[None]]:
-        async def sleep() -> None:
-            await asyncio.sleep(self.seconds[name])
-
-        return sleep
-
-    def run(self, seconds: dict[str, float], **options: Any) -> float:
-        self.seconds = seconds
-        with virtual_time() as clock:
-            return clock.run(self.graph.arun(store=self.store, **options)).makespan
-
-
-def learned_ratios(every: int, sigma: float) -> list[float]:
-    """A first run that took other times, a second one that knows them."""
-    found = []
-    for number, (dag, optima) in enumerate(rgpos(every)):
-        rng, seconds = Random(number), seconds_of(dag)
-        for slots, least in optima.items():
-            rehearsed = Rehearsed(dag)
-            rehearsed.run({name: each * rng.lognormvariate(0, sigma) for name, each in seconds.items()})
-            found.append(rehearsed.run(seconds, max_concurrent=slots) / least)
-    return found
-
-
 def test_durations_learned_from_one_noisy_run(full: bool) -> None:
     """Through a store: a run whose times were off by a factor of 1.35 teaches the next one what to start first."""
-    found = learned_ratios(1 if full else 4 * EVERY, 0.3)
+    found = learned_ratios(rgpos(1 if full else 4 * EVERY), NOISE)
     assert len(found) == 558 or not full
     assert fmean(found) <= 1.003
     # Nothing learned is another order.
@@ -121,38 +70,27 @@ def test_bounds_here_are_below_every_proved_optimum(full: bool) -> None:
 def test_passes_alone_take_away_a_third_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward-backward improvement, without any order by chance."""
     monkeypatch.setattr("antichain.estimating.improving.RESTARTS", 0)
-    made, improved = [], []
-    for dag, optima in rgpos(EVERY):
-        plan = build(dag, known=True).plan()
-        for slots, least in optima.items():
-            found = plan.estimate(max_concurrent=slots, improve=True)
-            made.append(found.makespan / least)
-            improved.append((found.improved or 0) / least)
-    assert 0 <= fmean(improved) - 1 <= 0.67 * (fmean(made) - 1)
+    cases = list(rgpos(EVERY))
+    assert 1 <= fmean(improved_ratios(cases)) <= 1 + 0.67 * (fmean(ratios(cases, known=True)) - 1)
 
 
 def test_a_better_order_takes_away_most_of_what_is_left(full: bool) -> None:
     """Never below what was proved."""
-    made, improved = [], []
-    for dag, optima in rgpos(1 if full else EVERY):
-        plan = build(dag, known=True).plan()
-        for slots, least in optima.items():
-            found = plan.estimate(max_concurrent=slots, improve=True)
-            assert found.improved is not None
-            assert least * (1 - 1e-9) <= found.improved <= found.makespan
-            assert found.saving == found.makespan - found.improved
-            made.append(found.makespan / least)
-            improved.append(found.improved / least)
+    cases = list(rgpos(1 if full else 3 * EVERY))
+    made, improved = ratios(cases, known=True), improved_ratios(cases)
+    assert all(1 - 1e-9 <= better <= first for better, first in zip(improved, made, strict=True))
     assert fmean(improved) - 1 <= 0.33 * (fmean(made) - 1)
+    if full:
+        assert fmean(improved_ratios(wfcommons(3))) <= 1.012
+
+
+def test_real_clock_keeps_up_with_the_virtual_one(full: bool) -> None:
+    """
+    Two seconds of real sleeps with 16 slots. `python -m bench order` holds it to 1.05; here, others may be busy.
+    """
     if not full:
-        return
-    bounded = []
-    for dag, shortest in wfcommons(3):
-        plan = build(dag, known=True).plan()
-        bounded += [
-            (plan.estimate(max_concurrent=slots, improve=True).improved or 0) / shortest[slots] for slots in SLOTS
-        ]
-    assert fmean(bounded) <= 1.012
+        pytest.skip("two seconds for each graph")
+    assert median([real_over_virtual(dag) for dag, _ in wfcommons(10)]) <= 1.25
 
 
 def test_all_graphs_are_there() -> None:

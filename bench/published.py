@@ -1,7 +1,8 @@
 """
-How near a schedule is to the shortest one: published graphs with a proved optimum (rgpos) or a bound (wfcommons).
+Published graphs with a proved optimum (rgpos) or a bound (wfcommons): how near a schedule is to the shortest one.
 
-The bound is computed here, from edges and seconds alone, and shares no code with the engine.
+They lie in tests/data/dags. The bound is computed here, from edges and seconds alone, and shares no code with the
+engine.
 """
 
 import gzip
@@ -14,7 +15,7 @@ from typing import Any
 
 from antichain import Graph
 
-DATA = Path(__file__).parent.parent / "data" / "dags"
+DATA = Path(__file__).parent.parent / "tests" / "data" / "dags"
 SLOTS = (2, 4, 8, 16)
 # Nodes of the largest of wfcommons' graphs that are looked at.
 MOST_NODES = 700
@@ -38,16 +39,22 @@ async def body() -> None:
 
 
 def build(dag: Dag, *, known: bool) -> Graph:
-    """The graph, with its seconds as cost= or without."""
+    """
+    Make the graph, with its seconds as cost= or without.
+    """
     graph, seconds = Graph(dag["name"]), seconds_of(dag)
     for node in dag["nodes"]:
-        cost = {"cost": seconds[node["id"]]} if known else {}
-        graph.add(node["id"], body, depends_on=node["deps"], **cost)
+        if known:
+            graph.add(node["id"], body, depends_on=node["deps"], cost=seconds[node["id"]])
+        else:
+            graph.add(node["id"], body, depends_on=node["deps"])
     return graph
 
 
 def rgpos(every: int = 1) -> Iterator[tuple[Dag, dict[int, float]]]:
-    """Graphs with their proved optima, by number of slots; of every so many one."""
+    """
+    Return graphs with their proved optima, by number of slots; of every so many one.
+    """
     for dag in read("rgpos")[::every]:
         optima = {
             slots: float(dag["known_optimal"][str(slots)]) for slots in SLOTS if str(slots) in dag["known_optimal"]
@@ -57,7 +64,9 @@ def rgpos(every: int = 1) -> Iterator[tuple[Dag, dict[int, float]]]:
 
 
 def wfcommons(every: int = 1) -> Iterator[tuple[Dag, dict[int, float]]]:
-    """Graphs with their bounds; of every so many one, by size."""
+    """
+    Return graphs with their bounds; of every so many one, by size.
+    """
     small = sorted(
         (dag for dag in read("wfcommons") if len(dag["nodes"]) <= MOST_NODES), key=lambda dag: len(dag["nodes"])
     )
@@ -67,8 +76,8 @@ def wfcommons(every: int = 1) -> Iterator[tuple[Dag, dict[int, float]]]:
 
 def bounds(dag: Dag) -> dict[int, float]:
     """
-    For each number of slots, what no schedule can beat: the longest path, and for all h and t: h + t + the work of what
-    can start no earlier than h and leaves no less than t, divided by the slots.
+    Return for each number of slots what no schedule can beat: the longest path, and for all h and t: h + t + the work
+    of what can start no earlier than h and leaves no less than t, divided by the slots.
     """
     seconds = seconds_of(dag)
     upstream = {node["id"]: node["deps"] for node in dag["nodes"]}
