@@ -26,6 +26,7 @@ RANK = {
     "limit": 2,
     "rate": 3,
     "retry_budget": 2,
+    "budget": 2,
     "adaptive": 3,
     "runnable": 2,
     "graph": 3,

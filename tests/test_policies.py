@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antichain.budget import Budget
 from antichain.errors import GraphError, shown
 from antichain.graph import Graph
 from antichain.limit import Limit
@@ -439,6 +440,7 @@ def test_possible_options_have_no_faults() -> None:
         "redact": str,
         "tracer": None,
         "ask": input,
+        "budget": Budget(usd=5),
         "retry_budget": {"llm": 0.2, "*": RetryBudget(reserve=5)},
     }
     assert set(options) == RUN_OPTIONS

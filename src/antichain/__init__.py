@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from antichain.asking import Question as Question
     from antichain.breaker import Breaker as Breaker
     from antichain.breaker import BreakerOpen as BreakerOpen
+    from antichain.budget import Budget as Budget
     from antichain.context import Context as Context
     from antichain.core.facts import Chunk as Chunk
     from antichain.core.facts import NodeAnswered as NodeAnswered
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from antichain.core.facts import RunEnded as RunEnded
     from antichain.core.facts import RunStarted as RunStarted
     from antichain.errors import AntichainError as AntichainError
+    from antichain.errors import BudgetSpent as BudgetSpent
     from antichain.errors import GraphError as GraphError
     from antichain.errors import InternalError as InternalError
     from antichain.errors import NobodyAnswers as NobodyAnswers
@@ -95,6 +97,7 @@ _HOMES = {
     "agents.tools.tool": ("Tool", "Tools"),
     "asking": ("Question",),
     "breaker": ("Breaker", "BreakerOpen"),
+    "budget": ("Budget",),
     "context": ("Context",),
     "core.facts": (
         "Chunk",
@@ -110,6 +113,7 @@ _HOMES = {
     ),
     "errors": (
         "AntichainError",
+        "BudgetSpent",
         "GraphError",
         "InternalError",
         "NobodyAnswers",
@@ -152,6 +156,8 @@ __all__ = [
     "Backoff",
     "Breaker",
     "BreakerOpen",
+    "Budget",
+    "BudgetSpent",
     "Chunk",
     "Context",
     "Estimate",

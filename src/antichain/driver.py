@@ -31,7 +31,18 @@ from antichain.context import Context
 from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import Group
 from antichain.core.scheduler import FALLING_BACK, FINAL, LATE, NO_BUDGETS, NOTHING, RETRYING, Kind, Scheduler
-from antichain.core.states import DEADLINE, FAILED, FALLBACK, FIRST_TERMINAL, RUN, RUNNING, STARVED, SUCCEEDED
+from antichain.core.states import (
+    BUDGET,
+    DEADLINE,
+    FAILED,
+    FALLBACK,
+    FIRST_TERMINAL,
+    PAUSED,
+    RUN,
+    RUNNING,
+    STARVED,
+    SUCCEEDED,
+)
 from antichain.durable import announce, close_journal, told
 from antichain.errors import Fault, GraphError, InternalError, NodeFailed, NodeTimeout, RunnerError, note
 from antichain.growth import Container, Grown
@@ -49,6 +60,7 @@ from antichain.tasks import Tasks, undisturbed
 
 if TYPE_CHECKING:
     from antichain.keeping import Keeping
+    from antichain.policies.budget import Purse
 
 T = TypeVar("T")
 
@@ -102,6 +114,8 @@ class Settings:
     surroundings: "Surroundings | None" = None
     # Where the run is kept, and what is known of it from before.
     keeping: "Keeping | None" = None
+    # What the run may use, and others with it.
+    budget: "Purse | None" = None
     # Whether the result tells what became of each instance of a mapped stage.
     keeps_instances: bool = True
     # Whether the laws of the core are checked after every signal.
@@ -216,6 +230,8 @@ class Driver:
         self._grace = settings.grace
         # What a signal asked for: "once" to end, "twice" to end now.
         self.interrupt: str | None = None
+        # What it has used so far, by unit; of a run that goes on, all that it has ever used.
+        self.usage: dict[str, float] = {} if settings.keeping is None else dict(settings.keeping.journal.usage)
         # What went wrong while resources were closed.
         self.resource_errors: list[Exception] = []
         # Writes down what happens, where the run is kept; and why that cannot be done any more.
@@ -285,8 +301,10 @@ class Driver:
             grown_kind = item_kind = _KEPT
             if self.keeping.has_guards:
                 kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
-        if core.rates:
+        if self.settings.budget is not None:
             # What comes back may tell what was used.
+            kinds, grown_kind, item_kind = bytes([_KEPT]) * core.planned, _KEPT, _KEPT
+        elif core.rates:
             kinds = bytes([_KEPT if core.uses_rate(node) else kind for node, kind in enumerate(kinds)])
         self._kit = (
             core,
@@ -309,6 +327,9 @@ class Driver:
             self._alarm,
         )
         self._watch_shared_limits()
+        budget = self.settings.budget
+        if budget is not None:
+            budget.watch(self._on_spent)
         now = self.started_at = self.clock()
         self._open_facts(now)
         given = self._give_outputs()
@@ -321,6 +342,11 @@ class Driver:
         self._has_begun = True
         if self.was_cancelled:
             self.core.cancel(now)
+        if budget is not None:
+            if self.keeping is not None:
+                budget.recall(self.run_id, self.usage)
+            if budget.spent is not None:
+                self.core.halt(now)
         self._turn()
 
     def _open_facts(self, now: float) -> None:
@@ -433,6 +459,8 @@ class Driver:
         self._alarm.cancel()
         for limit in self._watched:
             limit.unwatch(self._on_shared_limit)
+        if self.settings.budget is not None:
+            self.settings.budget.unwatch(self._on_spent)
         if not self.core.has_ended:
             # Our own fault ended the run.
             self._tasks.cancel()
@@ -468,6 +496,13 @@ class Driver:
         """
         return self.core.status_reason == DEADLINE
 
+    @property
+    def ran_out(self) -> bool:
+        """
+        Tell whether the run ended because its budget is used up.
+        """
+        return self.core.status_reason == BUDGET
+
     def result(self) -> RunResult:
         """
         Return what became of the run.
@@ -493,6 +528,7 @@ class Driver:
             shown=shown,
             more=self.archives,
             groups=self.groups,
+            usage=self.usage,
             questions=() if self.keeping is None else self.keeping.open_questions,
         )
 
@@ -1017,7 +1053,7 @@ class Driver:
     # ------------------------------------------------------------------ endings
 
     def _succeeded(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
-        if self.core.rates and node < self.core.planned:
+        if node < self.core.planned and (self.core.rates or self.settings.budget is not None):
             self._meter(node, attempt, value)
         if self.keeping is not None and self.keeping.has_to_keep(node, reason):
             self.keeping.keep(node, attempt, value, now, reason)
@@ -1040,7 +1076,7 @@ class Driver:
 
     def _grown_ended(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
         grown = self.grown[node]
-        if self.core.rates:
+        if self.core.rates or self.settings.budget is not None:
             self._meter(node, attempt, value)
         if self.facts is not None:
             grown.output = value
@@ -1116,8 +1152,8 @@ class Driver:
         """
         An attempt has ended because it, or something in it, waits for somebody's answer.
         """
-        self.lending.pausing.discard((node, attempt))
-        self.core.paused(node, attempt, self.clock())
+        reason = self.lending.pausing.pop((node, attempt), PAUSED)
+        self.core.paused(node, attempt, self.clock(), reason)
         if node >= self.core.planned:
             grown = self.grown[node]
             grown.owner.child_cancelled(self, node, grown)
@@ -1522,8 +1558,10 @@ class Driver:
 
     def _count_use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
         core = self.core
+        # Also what is said after the end: it was used.
+        self._spend(node, attempt, used)
         if core.state[node] != RUNNING or core.attempts[node] != attempt:
-            # What is said after the end is nobody's business any more.
+            # For rates, that is nobody's business any more.
             return
         known = self._usage.get(node)
         if known is None or known[0] != attempt:
@@ -1533,14 +1571,41 @@ class Driver:
         if core.rates:
             core.settle_usage(node, attempt, known[1], self.clock())
 
+    def _spend(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
+        """
+        Add what an attempt has used to what the run has, write it down, and start nothing more if that was too much.
+        """
+        for unit, amount in used.items():
+            self.usage[unit] = self.usage.get(unit, 0) + amount
+        if self.keeping is not None:
+            self.keeping.note_use(node, attempt, used)
+        budget = self.settings.budget
+        if budget is not None:
+            budget.count(used, None if self.keeping is None else self.run_id)
+            if budget.spent is not None:
+                # At once: the next node may start before the loop has its turn. What follows waits for that.
+                self._halt()
+
+    def _halt(self) -> None:
+        if self.core.status_reason != BUDGET and self._has_begun:
+            self.core.halt(self.clock())
+            self.turn_soon()
+
+    def _on_spent(self) -> None:
+        """
+        A budget is used up, perhaps by another run. Called in any thread.
+        """
+        self.call_soon(self._halt)
+
     def _meter(self, node: int, attempt: int, value: object) -> None:
         """
-        Read from what an attempt returns what it has used, if its body has not said so, and it uses a rate.
+        Read from what an attempt returns what it has used, if its body has not said so, and a rate or budget counts it.
         """
         known = self._usage.pop(node, None)
-        if (known is not None and known[0] == attempt) or not self.core.uses_rate(node):
+        counts = self.settings.budget is not None or self.core.uses_rate(node)
+        if (known is not None and known[0] == attempt) or not counts:
             return
-        from antichain.policies.usage import usage_of  # only where there is a rate
+        from antichain.policies.usage import usage_of  # only where somebody counts
 
         used = usage_of(value)
         if used is not None:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 __all__ = [
     "AntichainError",
+    "BudgetSpent",
     "Fault",
     "GraphError",
     "InternalError",
@@ -205,6 +206,42 @@ class RunTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
         return type(self), (self.deadline, self.result, self.unfinished), self.__dict__
 
 
+class BudgetSpent(AntichainError):  # noqa: N818  # public name
+    """
+    Say that the run stopped because a budget is used up: ``.unit``, ``.used`` and ``.limit`` tell which; ``.result``
+    keeps everything that completed.
+    """
+
+    def __init__(
+        self,
+        unit: str,
+        used: float,
+        limit: float,
+        result: Any = None,
+        unfinished: Sequence[str] = (),
+        is_kept: bool = False,  # the protocol of pickle wants it in its place
+    ) -> None:
+        self.unit = unit
+        self.used = used
+        self.limit = limit
+        self.result = result
+        self.unfinished = tuple(unfinished)
+        self.is_kept = is_kept
+        text = f"the budget is used up: {amount(used)} {unit} of {amount(limit)}"
+        if self.unfinished:
+            text += f"; {named(self.unfinished)} had not run to the end"
+        if is_kept:
+            run_id = getattr(result, "run_id", "…")
+            way_on = f"go on with resume({run_id!r}, budget=Budget({unit}=…)), where earlier use counts too"
+        else:
+            way_on = "a run with store= can go on from there"
+        super().__init__(f"{text}. What completed is in .result; {way_on}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
+        given = (self.unit, self.used, self.limit, self.result, self.unfinished, self.is_kept)
+        return type(self), given, self.__dict__
+
+
 # -- the world, and us
 
 
@@ -318,6 +355,13 @@ def shown(value: object) -> str:
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     text = " ".join(text.split())
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+
+
+def amount(value: float) -> str:
+    """
+    Show a number of something: whole ones whole, with thousands apart, others with as many digits as tell.
+    """
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
 
 
 def named(names: Sequence[str], limit: int = 5) -> str:

@@ -12,7 +12,7 @@ from antichain.binding import MISSING, Binding
 from antichain.core.capacity import most_of
 from antichain.core.groups import Group
 from antichain.core.scheduler import Kind
-from antichain.core.states import FAILED, PAUSED
+from antichain.core.states import BUDGET, FAILED, PAUSED
 from antichain.errors import Fault, GraphError, RunFailed, suggestion
 from antichain.graph import Graph
 from antichain.plan import Plan, check_inputs, plan_inside
@@ -381,9 +381,15 @@ class Inside(Owner):
 
     def has_paused(self, driver: Driver) -> bool:
         """
-        Tell whether something of it waits for somebody's answer.
+        Tell whether something of it is left for another day: it waits for somebody's answer, or a budget is used up.
         """
-        return driver.core.reason[self._entered] == PAUSED
+        return driver.core.reason[self._entered] in (PAUSED, BUDGET)
+
+    def reason(self, driver: Driver) -> int:
+        """
+        Return why it has ended.
+        """
+        return driver.core.reason[self._entered]
 
     def make_container(self, inputs: Mapping[str, Any]) -> Container:
         """

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged
-from antichain.policies import UNSET
+from antichain.policies import UNSET, is_amount
 from antichain.stores import Fact, FactKind, Header, Ownership, Store
-from antichain.stores.codec import BeyondLimits, Encoding, annotation_of, encode
+from antichain.stores.codec import BeyondLimits, Encoding, annotation_of, decode, encode
 from antichain.stores.codec.form import LABELLED, TAGGED
 from antichain.stores.paths import is_within
 
@@ -29,6 +29,7 @@ __all__ = [
     "name_fault",
     "read_inputs",
     "read_known",
+    "read_usage",
 ]
 
 logger = logging.getLogger("antichain.journal")
@@ -91,7 +92,7 @@ class Known:
                 self.answered.pop(fact.attempt, None)
             case FactKind.ANSWERED:
                 self.answered[fact.attempt] = fact.payload or b""
-            case FactKind.FORGOTTEN | FactKind.RESUMED | FactKind.ENDED:
+            case FactKind.FORGOTTEN | FactKind.RESUMED | FactKind.ENDED | FactKind.USED:
                 pass
 
 
@@ -114,10 +115,29 @@ def read_known(facts: Iterable[Fact]) -> tuple[dict[str, Known], str]:
             status = fact.reason
         elif fact.kind == FactKind.RESUMED:
             status = ""
-        else:
+        elif fact.kind != FactKind.USED:
             known.setdefault(fact.node, Known()).take(fact)
     forget(known, forgotten)
     return known, status
+
+
+def read_usage(facts: Iterable[Fact]) -> dict[str, float]:
+    """
+    Add up what the attempts of a run have used, by unit.
+
+    Raises:
+        StoreDamaged: a fact does not say so.
+    """
+    totals: dict[str, float] = {}
+    for fact in facts:
+        if fact.kind != FactKind.USED:
+            continue
+        used = decode(fact.payload or b"")
+        if not isinstance(used, dict) or not all(isinstance(unit, str) and is_amount(n) for unit, n in used.items()):
+            raise StoreDamaged(f"what node {fact.node!r} has used cannot be read: the store is damaged.")
+        for unit, amount in used.items():
+            totals[unit] = totals.get(unit, 0) + amount
+    return totals
 
 
 def forget(known: dict[str, Known], paths: Collection[str]) -> None:
@@ -183,6 +203,7 @@ class RunJournal:
         ownership: Ownership,
         *,
         known: Mapping[str, Known] | None = None,
+        usage: Mapping[str, float] | None = None,
         waits: bool = True,
         reruns: bool = False,
         recomputes: bool = False,
@@ -192,6 +213,8 @@ class RunJournal:
         self._ownership: Ownership | None = ownership
         # By path. What a node has asked is taken away from here once it is used.
         self.known: Mapping[str, Known] = known or {}
+        # What the run had used before, by unit.
+        self.usage: Mapping[str, float] = usage or {}
         # Whether an output is durable before anything that needs it starts.
         self.waits = waits
         # Whether a grown node that has changed runs again; else it fails by name.
@@ -270,6 +293,12 @@ class RunJournal:
         now = time.time()
         payload = self.encoding.error(error)
         return Fact(FactKind.RETRYING, path, attempt, "error", "", now, seconds, until=now + delay, payload=payload)
+
+    def use(self, path: str, attempt: int, used: Mapping[str, float]) -> Fact:
+        """
+        Make the fact that an attempt has used something.
+        """
+        return Fact(FactKind.USED, path, attempt, at=time.time(), payload=encode(dict(used)))
 
     def check_name(self, path: str, version: str) -> None:
         """

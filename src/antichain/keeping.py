@@ -391,6 +391,12 @@ class Keeping:
         """
         self._unwritten[node].append(then)
 
+    def note_use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
+        """
+        Write down what an attempt has used. It is there before its output is, and so counts if that does.
+        """
+        self._note(self.journal.use(self._driver.name_of(node), attempt, used))
+
     def note_end(self, node: int, attempt: int, error: BaseException) -> None:
         """
         Write down that a node has failed.

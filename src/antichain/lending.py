@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from antichain.asking import Asked, Asking, Question
 from antichain.core.groups import COLLECT, Group
-from antichain.core.states import RUNNING
+from antichain.core.states import PAUSED, RUNNING
 from antichain.errors import RunnerError
 from antichain.growth import call_inside
 from antichain.tasks import GivenUp, Tasks
@@ -43,8 +43,8 @@ class Lending:
         self._turn = turn
         # Calls what the loop has been asked to call: a fault of ours ends the run.
         self._guarded = guarded
-        # Attempts that end because they wait for somebody's answer.
-        self.pausing: set[tuple[int, int]] = set()
+        # Attempts that end because they wait for somebody's answer (PAUSED), or for what may not start (BUDGET).
+        self.pausing: dict[tuple[int, int], int] = {}
         # Bodies that wait to get their slots back.
         self._resumptions: dict[int, asyncio.Future[None]] = {}
         # What to do once the group of what a running body runs itself, or asks, has ended.
@@ -94,7 +94,7 @@ class Lending:
                 self._turn()
         was_cancelled |= await self._take_slots_back(node, attempt)
         if inside.has_paused(driver):
-            self.pausing.add((node, attempt))
+            self.pausing[node, attempt] = inside.reason(driver)
         if was_cancelled or not inside.has_outcome or not self._is_current(node, attempt):
             raise asyncio.CancelledError
         return inside.outcome()
@@ -164,7 +164,7 @@ class Lending:
         Let an attempt end because nobody answers in this run.
         """
         self._tell_question(node, attempt, question)
-        self.pausing.add((node, attempt))
+        self.pausing[node, attempt] = PAUSED
 
     def pauses(self, node: int, attempt: int) -> bool:
         """

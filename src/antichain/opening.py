@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from antichain.asking import Question, plain_answer, question_of, read_answer
 from antichain.core.states import OUTPUTS, REASON_NAMES
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged, named, shown
-from antichain.journal import Inputs, Known, RunJournal, forget, name_fault, read_inputs, read_known
+from antichain.journal import Inputs, Known, RunJournal, forget, name_fault, read_inputs, read_known, read_usage
 from antichain.keeping import Keeping, kept_of
 from antichain.plan import Plan, check_inputs
 from antichain.resuming.wiring import describe_wiring
@@ -95,11 +95,13 @@ def _journal(
     options: Mapping[str, Any],
     encoding: Encoding,
     known: Mapping[str, Known] | None = None,
+    usage: Mapping[str, float] | None = None,
 ) -> RunJournal:
     return RunJournal(
         store,
         ownership,
         known=known,
+        usage=usage,
         waits=options.get("durability") != "relaxed",
         reruns=options.get("on_change") == "rerun",
         # No option of users: of whoever keeps runs without having been asked to.
@@ -174,7 +176,7 @@ def _reopened(
     inputs = _taken_inputs(plan, stored.header, inputs, given)
     forget(known, {fact.node for fact in facts})
     facts += _answered(ownership.run_id, known, answers, plan.name, encoding)
-    journal = _journal(store, ownership, options, encoding, known)
+    journal = _journal(store, ownership, options, encoding, known, read_usage(stored.facts))
     plan = _with_history(plan, store, options)
     keeping = Keeping(plan, journal, is_finished=is_finished)
     if not is_finished:

@@ -29,6 +29,7 @@ from antichain.core.facts import (
     leaders_of,
 )
 from antichain.core.states import (
+    BUDGET,
     DEADLINE,
     ERROR,
     REASON_NAMES,
@@ -225,11 +226,14 @@ def status_of(scheduler: Standing) -> str:
 
     What stopped it first counts: a node that fails because it was cancelled does not make a cancelled run a failed one.
     A run that passed its deadline has failed. A run that was stopped while its last nodes completed all the same has
-    lost nothing, and succeeded. One in which some node waits for somebody's answer has paused, whatever else failed.
+    lost nothing, and succeeded. One in which some node waits for somebody's answer, or whose budget is used up, has
+    paused, whatever else failed.
     """
     root, why = scheduler.root, scheduler.status_reason
     if why == ERROR:
         return "failed"
+    if why == BUDGET and (root.cancelled or root.failed):
+        return "paused"
     if why and (root.cancelled or root.failed):
         return "failed" if why == DEADLINE else "cancelled"
     if root.paused:
@@ -277,6 +281,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         "run_id",
         "started_at",
         "status",
+        "usage",
     )
 
     _outputs: Mapping[str, Any] | None  # Any: the nodes' values
@@ -300,6 +305,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         more: Sequence[Mapping[str, NodeRecord]] = (),
         groups: Mapping[int, str] = MappingProxyType({}),
         questions: Sequence[Any] = (),  # Any: Questions, which live further down the road
+        usage: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.run_id = run_id
         self.name = name
@@ -318,6 +324,8 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         self._groups = groups
         # What somebody has to answer before a run that has paused can go on.
         self.questions = tuple(questions)
+        # What its nodes have said that they used, by unit (`ctx.use`); of a run that went on, all that it ever used.
+        self.usage = dict(usage)
         self._outputs = None
         self._nodes = None
         self._critical_path = None
@@ -354,6 +362,11 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         if node.reason == "paused":
             asks = f" to {shortened(node.asks[0][1])}" if node.asks else ""
             return f"node {key!r} has no output yet: it waits for an answer{asks}. Give one to resume, by answers=."
+        if node.reason == "budget":
+            return (
+                f"node {key!r} has no output yet: the run's budget was used up before it could run to its end. With a"
+                " store=, the run can go on with another budget."
+            )
         if node.state != "succeeded":
             cause = f": {shortened(node.error)}" if node.error is not None else ""
             return (
@@ -438,6 +451,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
             "ended_at": self.ended_at,
             "makespan": self.makespan,
             "critical_path": list(self.critical_path),
+            "usage": dict(self.usage),
             "outputs": {name: as_json(value) for name, value in self.items()},
             "nodes": {name: node.to_dict() for name, node in self.nodes.items()},
         }
@@ -492,7 +506,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
     def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
         # A scheduler may share limits with other runs and stays at home: the copy holds the records themselves.
         given = (self.run_id, self.name, self.status, self.started_at, self.ended_at)
-        return _restored, (given, dict(self), dict(self.nodes), self.critical_path, self.questions)
+        return _restored, (given, dict(self), dict(self.nodes), self.critical_path, self.questions, self.usage)
 
 
 def _restored(
@@ -501,8 +515,10 @@ def _restored(
     nodes: dict[str, NodeRecord],
     path: tuple[str, ...],
     questions: tuple[Any, ...] = (),  # Any: Questions
+    usage: Mapping[str, float] = MappingProxyType({}),
 ) -> RunResult:
     result = RunResult.__new__(RunResult)
+    result.usage = dict(usage)
     result.questions = questions
     result.run_id, result.name, result.status, result.started_at, result.ended_at = given
     result._outputs, result._nodes, result._critical_path = (

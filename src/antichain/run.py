@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from antichain.core.facts import Event, Listener
 from antichain.driver import Driver, Progress, Settings
-from antichain.errors import Fault, GraphError, RunFailed, RunTimeout, note
+from antichain.errors import BudgetSpent, Fault, GraphError, RunFailed, RunTimeout, note
 from antichain.graph import Graph
 from antichain.limit import Limit
 from antichain.plan import Plan
@@ -75,6 +75,7 @@ def settle(
         listeners=(*watching, *(chosen.get("listeners") or ())),
         isolation=chosen.get("isolation", "context"),
         ask=chosen.get("ask"),
+        budget=chosen.get("budget"),
         progress=progress,
         surroundings=tracing,
         keeping=keeping,
@@ -244,9 +245,9 @@ async def drive(driver: Driver) -> RunResult:
     Let *driver* execute its run, and return its result or raise what it came to.
 
     Raises:
-        RunFailed: a node failed. RunTimeout: the run's deadline passed. Both keep everything that completed in
-        ``.result``. CancelledError: the caller was cancelled; it carries ``.result`` too. StoreError: what happened
-        could not be kept any more; what ``.result`` has of it was.
+        RunFailed: a node failed. RunTimeout: the run's deadline passed. BudgetSpent: its budget is used up. All keep
+        everything that completed in ``.result``. CancelledError: the caller was cancelled; it carries ``.result`` too.
+        StoreError: what happened could not be kept any more; what ``.result`` has of it was.
     """
     await driver.run()
     result = driver.result()
@@ -267,11 +268,26 @@ def conclude(driver: Driver, result: RunResult) -> RunResult:
     if driver.timed_out and result.status != "succeeded":
         unfinished = [name for name, node in result.nodes.items() if node.state == "cancelled"]
         raise RunTimeout(driver.settings.deadline or 0.0, result, unfinished)
+    if driver.ran_out and result.status == "paused":
+        raise _spent(driver, result)
     if result.status == "failed" or driver.resource_errors:
         errors = [*_own_errors(result), *driver.resource_errors]
         count = len(errors)
         raise RunFailed(f"{count} failure{'s' * (count != 1)} in graph {driver.plan.name!r}", errors, result)
     return result
+
+
+def _spent(driver: Driver, result: RunResult) -> BudgetSpent:
+    budget = driver.settings.budget
+    assert budget is not None
+    spent = budget.spent
+    assert spent is not None  # it never shrinks
+    unfinished = [name for name, node in result.nodes.items() if node.reason == "budget" and not node.group]
+    is_kept = driver.keeping is not None
+    error = BudgetSpent(spent.unit, spent.used, spent.limit, result, unfinished, is_kept)
+    for each in _own_errors(result):
+        note(error, f"besides, {type(each).__name__} was raised: {each}")
+    return error
 
 
 def _own_errors(result: RunResult) -> list[Exception]:

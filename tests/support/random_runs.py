@@ -65,6 +65,7 @@ MORE = (
     "overload",
     "queue",
     "idle",
+    "budget",
 )
 
 
@@ -818,8 +819,12 @@ class World:
         if not scheduler.has_ended:
             self.features.add("cancel")
         self.log("cancel", self.now)
-        if self.rng.random() < 0.2 and self.now < LATEST:
+        manner = self.rng.random()
+        if manner < 0.2 and self.now < LATEST:
             scheduler.stop(scheduler.root, self.now, interrupt=False)
+        elif manner < 0.5 and self.now < LATEST:
+            # A budget is used up.
+            scheduler.halt(self.now)
         else:
             scheduler.cancel(self.now)
 
@@ -853,6 +858,8 @@ class World:
             features.add("starved")
         if scheduler.overdue_since:
             features.add("queue")
+        if "budget" in reasons:
+            features.add("budget")
         if "deadline" in reasons:
             features.add("deadline")
             features.add("cancel")

@@ -52,7 +52,7 @@ from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, Flag, Shape
 # The whole state is looked at after so many signals, and after each of those that reach far: what else may change
 # is looked at after every signal.
 DEEP_EVERY: Final = 16
-REACHING: Final = frozenset({"start", "stop", "cancel", "tick"})
+REACHING: Final = frozenset({"start", "stop", "halt", "cancel", "tick"})
 # How many signals a report tells.
 STORY: Final = 30
 
@@ -362,10 +362,10 @@ class LawfulScheduler(Scheduler):
         self._leave_signal("settle")
         return counted
 
-    def paused(self, node: int, attempt: int, now: float) -> bool:
+    def paused(self, node: int, attempt: int, now: float, reason: int = PAUSED) -> bool:
         is_current = self._running.get(node) == attempt
-        self._enter_signal("paused", now, node, attempt)
-        counted = super().paused(node, attempt, now)
+        self._enter_signal("paused", now, node, attempt, REASON_NAMES[reason])
+        counted = super().paused(node, attempt, now, reason)
         self._judge_ending(node, attempt, counted, is_current, due=is_current and node not in self._settled)
         self._leave_signal("paused")
         return counted
@@ -451,6 +451,11 @@ class LawfulScheduler(Scheduler):
         self._enter_signal("stop", now, group.owner, REASON_NAMES[reason], interrupt, spare)
         super().stop(group, now, reason=reason, interrupt=interrupt, spare=spare)
         self._leave_signal("stop")
+
+    def halt(self, now: float) -> None:
+        self._enter_signal("halt", now)
+        super().halt(now)
+        self._leave_signal("halt")
 
     def cancel(self, now: float, reason: int = RUN) -> None:
         if self._busy:

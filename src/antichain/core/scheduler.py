@@ -6,8 +6,8 @@ Two rules hold here. All that decides is in this package: the driver, the simula
 methods and never decide for themselves. And no value, exception, clock, task or thread is known here.
 
 The methods are the signals. Of attempts: `take` (which starts one), `arm`, `judged`, `settle`, `ended`, `failed`,
-`cancelled`, `paused`, `returned`, `lend`, `reclaim`. Of the run: `start`, `resize`, `stop`, `cancel`, `tick`. Of
-growth: `open`, `enter`, `close`, `renew`, `forget`. Of limits that open by time: `weighed`, `settle_usage`,
+`cancelled`, `paused`, `returned`, `lend`, `reclaim`. Of the run: `start`, `resize`, `stop`, `halt`, `cancel`,
+`tick`. Of growth: `open`, `enter`, `close`, `renew`, `forget`. Of limits that open by time: `weighed`, `settle_usage`,
 `overloaded`, `reconsider`. What the caller has to do afterwards is in six places, which it empties: `interrupts`
 (attempts to cancel), `failures` (nodes that failed by themselves), `completed` (groups that have ended),
 `next_to_judge()` (conditions to evaluate), `next_to_weigh()` (weights), and `next_at()` (when to call `tick`).
@@ -38,6 +38,7 @@ from antichain.core.capacity import (
 from antichain.core.groups import CANCEL, CANCELLING, CONTINUE, DRAIN, DRAINING, NOT_STOPPING, Group
 from antichain.core.states import (
     BACKING_OFF,
+    BUDGET,
     CANCELLED,
     CONDITION,
     DEADLINE,
@@ -1219,7 +1220,7 @@ class Scheduler:
             if self.abandoned_nodes.get(node) == attempt and not self.flags[node] & _REPEAT_SAFE:
                 # Its thread or coroutine may still be at it, and twice at once is not safe.
                 retryable = False
-            if retryable and stopping == NOT_STOPPING:
+            if retryable and (stopping == NOT_STOPPING or self._halts(node)):
                 delay = self._backoff(node, attempt, now, after)
                 if delay is not None:
                     self.delay = delay
@@ -1229,6 +1230,10 @@ class Scheduler:
                     self._set_alarm(now + delay, BACKOFF_ENDS, node, attempt)
                     if self.facts is not None:
                         self.facts.retrying(node, attempt, now, delay)
+                    if stopping != NOT_STOPPING:
+                        # Its next attempt is left for another day.
+                        self._finish(node, CANCELLED, BUDGET, now)
+                        self._spread(node, now)
                     return RETRYING
             if self.flags[node] & _HAS_FALLBACK and stopping != CANCELLING:
                 self._plain = False
@@ -1316,16 +1321,17 @@ class Scheduler:
             self._spread(node, now)
         return True
 
-    def paused(self, node: int, attempt: int, now: float) -> bool:
+    def paused(self, node: int, attempt: int, now: float, reason: int = PAUSED) -> bool:
         """
-        Take the end of an attempt that waits for somebody's answer: nothing that needs it can go on in this run. False
-        if it is not current any more, or has settled: its body was late, and its fallback is being written down.
+        Take the end of an attempt that waits for somebody's answer, or with reason `BUDGET` for what may not start any
+        more: nothing that needs it can go on in this run. False if it is not current any more, or has settled: its body
+        was late, and its fallback is being written down.
         """
         if self.state[node] != RUNNING or self.attempts[node] != attempt or node in self._settling:
             return False
         self._plain = False
         self._release(node, now)
-        self._finish(node, CANCELLED, PAUSED, now)
+        self._finish(node, CANCELLED, reason, now)
         self._spread(node, now)
         return True
 
@@ -1490,7 +1496,7 @@ class Scheduler:
                 continue
             if state == RUNNING:
                 self._stop_running(node, now, reason, interrupt)
-            elif state == BACKING_OFF and not interrupt:
+            elif state == BACKING_OFF and not interrupt and reason != BUDGET:
                 # It did fail, and a run that drains starts no further attempt.
                 group.failed = True
                 self.failures.append(node)
@@ -1519,6 +1525,11 @@ class Scheduler:
                 self.stop(group, now, reason=reason, interrupt=False)
                 # Nothing may enter it any more, and what would have said so may be waiting for its next item.
                 self.close(group)
+        elif reason == BUDGET:
+            # What a body runs itself is no part of the attempt that may end: it starts attempts of its own. Its other
+            # groups are empty, and end with the body.
+            for group in list(self.groups.get(node, ())):
+                self.stop(group, now, reason=reason, interrupt=False)
 
     def _interrupt(self, node: int, now: float, reason: int) -> None:
         """
@@ -1565,6 +1576,21 @@ class Scheduler:
         if node in self._interrupted:
             return CANCELLING
         return self.group_of.get(node, self.root).stopping
+
+    def halt(self, now: float) -> None:
+        """
+        Start nothing more, because a budget is used up, and leave it for another day; what runs may end.
+        """
+        if self.unfinished:
+            self.status_reason = self.status_reason or BUDGET
+            self.stop(self.root, now, reason=BUDGET, interrupt=False)
+
+    def _halts(self, node: int) -> bool:
+        """
+        Tell whether what *node* belongs to only ends what it has begun, because a budget is used up.
+        """
+        group = self.group_of.get(node, self.root)
+        return group.stopping == DRAINING and group.reason == BUDGET and node not in self._interrupted
 
     def cancel(self, now: float, reason: int = RUN) -> None:
         """
@@ -1777,8 +1803,6 @@ class Scheduler:
         self._uncharged.add(node)
         self._falling.add(node)
         self._restarted_at[node] = now
-        if self.started_at[node] != self.started_at[node]:
-            self.started_at[node] = now
         self.overdue.append(node)
         self.arm(node, self.attempts[node])
 
@@ -1857,6 +1881,8 @@ class Scheduler:
         if self._stopping(owner) == CANCELLING or self._expired.get(owner) == attempt:
             group.stopping = CANCELLING
             group.reason = self._reason_inside(self.reason[owner])
+        elif self._halts(owner):
+            group.stopping, group.reason = DRAINING, BUDGET
         elif self._stopping(owner) == DRAINING and self.flags[owner] & _CONTAINER:
             group.stopping = DRAINING
         return group

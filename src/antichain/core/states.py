@@ -58,6 +58,7 @@ DEADLINE: Final = 9
 STARVED: Final = 10
 CHECKPOINT: Final = 11
 PAUSED: Final = 12
+BUDGET: Final = 13
 
 REASON_NAMES: Final = (
     "",
@@ -73,6 +74,7 @@ REASON_NAMES: Final = (
     "starved",
     "checkpoint",
     "paused",
+    "budget",
 )
 
 # Which reasons go with which terminal state.
@@ -81,6 +83,7 @@ REASONS: Final[dict[int, frozenset[int]]] = {
     FAILED: frozenset({ERROR, TIMEOUT, STARVED}),
     SKIPPED: frozenset({UPSTREAM, CONDITION}),
     # upstream: the stage that feeds a running one has ended; timeout: the time of the graph around it is up; paused: it
-    # waits for somebody's answer, or for a node that does, and the run may go on another day.
-    CANCELLED: frozenset({RUN, DEADLINE, UPSTREAM, TIMEOUT, PAUSED}),
+    # waits for somebody's answer, or for a node that does, and the run may go on another day; budget: so may it, with
+    # another one.
+    CANCELLED: frozenset({RUN, DEADLINE, UPSTREAM, TIMEOUT, PAUSED, BUDGET}),
 }

@@ -37,6 +37,7 @@ class GraphOptions(TypedDict, total=False):
     max_concurrent: int | None
     deadline: float | None
     on_error: OnError
+    budget: Any  # Any: a Budget, which lives further down the road
     retry_budget: Any  # Any: a share, or a RetryBudget, which lives further down the road, or a dict of these by limit
     grace: float
     targets: Iterable[Any] | None  # Any: node ids, or nodes, which live further down the road
@@ -161,6 +162,12 @@ def _value_faults(name: str, value: Any) -> list[Fault]:  # Any: a user's value,
                 seconds(name, value, zero=True)
             case "on_error":
                 as_on_error(value)
+            case "budget":
+                from antichain.policies.budget import Purse  # not where it is off
+
+                if not isinstance(value, Purse) or isinstance(value, type):
+                    form = "use a Budget, e.g. Budget(tokens=1_000_000, usd=5)"
+                    raise GraphError(Fault("bad-policy", f"budget={shown(value)}: {form}."))
             case "retry_budget":
                 from antichain.policies.retry_budget import as_allowances  # not where it is off
 

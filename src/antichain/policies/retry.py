@@ -9,7 +9,7 @@ from datetime import UTC
 from random import Random
 from typing import Any, Final, Protocol, runtime_checkable
 
-from antichain.errors import Fault, GraphError, NobodyAnswers, shown
+from antichain.errors import BudgetSpent, Fault, GraphError, NobodyAnswers, shown
 from antichain.policies.timeout import seconds
 
 __all__ = ["EVERYTHING", "Allowance", "Backoff", "Retry", "RetryOn", "as_condition", "as_retry", "retry_after"]
@@ -27,6 +27,7 @@ PROGRAMMING_ERRORS: tuple[type[BaseException], ...] = (
     AssertionError,
     GraphError,
     NobodyAnswers,
+    BudgetSpent,
 )
 
 

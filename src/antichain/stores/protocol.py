@@ -39,6 +39,8 @@ class FactKind(IntEnum):
     # The run has begun to go on again, or has ended; the node is empty and the reason is its status.
     RESUMED = 9
     ENDED = 10
+    # An attempt has said what it used; the payload is a dict of amounts by unit. It counts whatever is forgotten.
+    USED = 11
 
 
 class Fact(NamedTuple):
