@@ -3,6 +3,7 @@
 """
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -209,3 +210,57 @@ def test_empty_graph(write: Write, here: Here) -> None:
     code, out, _ = here("plan", write("graph = Graph('empty')"))
     assert code == 0
     assert out.startswith("empty: 0 nodes, 0 edges\n")
+
+
+def test_seconds_of_earlier_runs_are_those_of_the_plan(
+    write: Write, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a store, named or usual; of what is new, nine in ten of the known take less, unless its author says more."""
+    file = write("""
+        import asyncio
+        graph = Graph("slow")
+        inner = Graph("inner")
+        inner.add("step", lambda: None)
+
+        @graph.node(cost=50)
+        async def first(): await asyncio.sleep(0.05)
+
+        graph.add("rest", inner, depends_on=[first])
+    """)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ANTICHAIN_STORE")
+    code, out, err = here("plan", file)
+    assert (code, err) == (0, "")
+    assert out.endswith("Seconds are those of cost=; a node without one counts as 1 s.\n")
+    assert not (tmp_path / ".antichain").exists()
+    for number in range(2):
+        assert here("run", file, "--run-id", f"r{number}")[0] == 0
+    code, out, err = here("plan", file, "--slots", "1,2", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert (document["measured"], document["unmeasured"], document["measured_in"]) == (2, 0, "'.antichain/runs.db'")
+    assert 0.05 <= document["nodes"][0]["cost"] < 5
+    assert 0.05 <= document["estimates"][0]["makespan"] < 5
+    code, out, err = here("plan", file, "--store", str(tmp_path / ".antichain" / "runs.db"))
+    assert out.endswith(f"Seconds are those of 2 nodes in earlier runs, in '{tmp_path}/.antichain/runs.db'.\n")
+    Path(file).write_text(Path(file).read_text() + "graph.add('new', lambda: None)\n")
+    code, out, err = here("plan", file)
+    assert out.endswith("\nOf 1 more, they are those of cost=, else what nine in ten of the others take.\n")
+
+
+def test_a_store_that_is_named_must_be_there(
+    write: Write, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody has named may be anything: a plan does not need it."""
+    file = write(BRIEFING)
+    code, _, err = here("plan", file, "--store", str(tmp_path / "gone.db"))
+    assert code == 2
+    assert "there is no store at" in err
+    damaged = tmp_path / "damaged.db"
+    damaged.write_bytes(b"no database" * 500)
+    code, _, err = here("plan", file, "--store", str(damaged))
+    assert (code, err != "") == (1, True)
+    monkeypatch.setenv("ANTICHAIN_STORE", str(damaged))
+    code, out, err = here("plan", file)
+    assert (code, err) == (0, "")
+    assert out.endswith("Seconds are those of cost=; a node without one counts as 1 s.\n")

@@ -394,6 +394,7 @@ def _plan(
         str | None, typer.Option(help="Numbers of slots to estimate the run for, such as 1,2,4,8.", metavar="N,N,...")
     ] = None,
     limit: Annotated[list[str] | None, LIMIT] = None,
+    store: Annotated[str | None, STORE] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as one JSON document.")] = False,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
@@ -401,16 +402,17 @@ def _plan(
     Check a graph without running it, and estimate how long a run would take.
 
     Shows how many nodes it has and how many could ever run at once, its longest path, the inputs and limits that a run
-    needs, and how long a run would take with so many slots: the real scheduler in virtual time, with each node's cost=
-    in seconds (1 where there is none). Inputs that only the run needs may be left out.
+    needs, and how long a run would take with so many slots: the real scheduler in virtual time, with the seconds that
+    each node took in earlier runs, else its cost=, else 1. Inputs that only the run needs may be left out.
 
     Exit codes: 0 the graph is right, 2 it is not.
     """
 
     def work() -> int:
+        from antichain.cli.places import place_of
         from antichain.cli.planning import Request, plan
 
-        return plan(Request(file, values or (), slots, limit or (), as_json, debug))
+        return plan(Request(file, values or (), slots, limit or (), as_json, debug, place_of(store)))
 
     raise typer.Exit(guarded(work, debug))
 

@@ -5,13 +5,15 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from antichain.binding import Binding
 from antichain.cli.endings import SUCCEEDED, emit
 from antichain.cli.given import Named, limits_of, open_named, sizes_of
-from antichain.errors import GraphError
+from antichain.cli.places import NOWHERE, Place
+from antichain.errors import GraphError, StoreError
 from antichain.loading import UsageError
 from antichain.plan import Plan, check_inputs, plan_inside, prepare
 from antichain.policies import LimitValue, check_options
@@ -42,6 +44,8 @@ class Request:
     limits: Sequence[str] = ()
     as_json: bool = False
     debug: bool = False
+    # Where earlier runs are kept, that tell how long the nodes take.
+    place: Place = NOWHERE
 
 
 def plan(request: Request) -> int:
@@ -56,7 +60,13 @@ def plan(request: Request) -> int:
     named = open_named(request.target, request.values)
     try:
         plan = _checked(named, limits)
+        measured = _measured(request.place, plan)
+        plan = plan.with_costs(measured) if measured else plan
         outlook = _outlook(plan, slots, {**(plan.options.get("limits") or {}), **limits})
+        if measured:
+            unmeasured = sum(not part.is_container for part in _parts(plan)) - len(measured)
+            where = str(request.place)
+            outlook = replace(outlook, measured=len(measured), unmeasured=unmeasured, measured_in=where)
     except GraphError as error:
         raise UsageError(str(error)) from error
     if request.as_json:
@@ -90,6 +100,30 @@ def _checked(named: Named, limits: dict[str, int]) -> Plan:
     except GraphError as error:
         faults = [fault for fault in error.faults if fault.code not in OF_A_RUN]
     raise GraphError(faults, graph.name)
+
+
+def _measured(place: Place, plan: Plan) -> dict[str, float]:
+    """
+    Return how many seconds the nodes of *plan* took in earlier runs; a store that nobody has named may be missing, or
+    unreadable.
+
+    Raises:
+        UsageError: there is no such store. StoreError: it cannot be read.
+    """
+    if not place.spec or (place.said_by != "option" and place.is_file and not Path(place.spec).is_file()):
+        return {}
+    from antichain.cli.storing import opened  # most plans are of graphs that no store has seen
+    from antichain.resuming.history import durations
+
+    try:
+        with opened(place) as store:
+            found = durations(store, plan.name)
+    except StoreError:
+        if place.said_by == "option":
+            raise
+        return {}
+    names = {part.name for part in _parts(plan) if not part.is_container}
+    return {name: seconds for name, seconds in found.items() if name in names}
 
 
 def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitValue]) -> Outlook:
@@ -138,6 +172,8 @@ class _Part:
     demand: tuple[tuple[str, int], ...]
     is_inner: bool
     is_map: bool
+    # A graph, or a map of graphs: how long it takes follows from its nodes.
+    is_container: bool
 
 
 def _parts(plan: Plan) -> Iterator[_Part]:
@@ -154,7 +190,8 @@ def _parts(plan: Plan) -> Iterator[_Part]:
             spec = None if binding is None else binding.map
             if spec is not None:
                 demand, binding = spec.demand, spec.binding
-            yield _Part(prefix + name, demand, bool(prefix), spec is not None)
+            is_container = binding is not None and binding.subplan is not None
+            yield _Part(prefix + name, demand, bool(prefix), spec is not None, is_container)
             if binding is not None and binding.subplan is not None:
                 left.append((f"{prefix}{name}/", binding.subplan))
 

@@ -70,6 +70,11 @@ class Outlook:
     optional_inputs: Sequence[str]
     limits: Sequence[LimitUse]
     estimates: Sequence[Forecast]
+    # Nodes of which it is known how long they took in earlier runs, those of which it is not (without those that are
+    # graphs), and where those runs are kept.
+    measured: int = 0
+    unmeasured: int = 0
+    measured_in: str = ""
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         """
@@ -162,7 +167,11 @@ def _setter(name: str | None) -> str:
 
 
 def _notes(outlook: Outlook) -> Iterator[str]:
-    if outlook.has_costs:
+    if outlook.measured:
+        yield f"Seconds are those of {_count(outlook.measured, 'node')} in earlier runs, in {outlook.measured_in}."
+        if outlook.unmeasured:
+            yield f"Of {outlook.unmeasured:,} more, they are those of cost=, else what nine in ten of the others take."
+    elif outlook.has_costs:
         yield "Seconds are those of cost=; a node without one counts as 1 s."
     else:
         yield "No node says by cost= how long it takes: each counts as 1 s."
