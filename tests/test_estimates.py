@@ -29,13 +29,13 @@ def graph_of(edges: Mapping[str, str], costs: Mapping[str, float], **options: An
     return graph
 
 
-def fan(**policies: Any) -> Graph:
+def fan(limits: Mapping[str, Any] | None = None, **policies: Any) -> Graph:
     """
           ┌── a ──┐
     first ├── … ──┤ last      four in the middle
           └── d ──┘
     """
-    graph = Graph("fan", limits={"llm": 2})
+    graph = Graph("fan", limits={"llm": 2, **(limits or {})})
     graph.add("first", one, runner="loop")
     for name in "abcd":
         graph.add(name, one, depends_on=["first"], runner="loop", **policies)
@@ -70,6 +70,27 @@ def test_weights_are_work() -> None:
     """Four nodes of 2 units each, of 4: two at once."""
     found = estimate(fan(uses={"llm": 2}).plan(), limits={"llm": 4})
     assert (found.makespan, found.bound, found.bound_by) == (4.0, 4.0, "llm")
+
+
+@pytest.mark.parametrize(
+    ("rate", "bound", "by"),
+    [
+        (Rate(requests=2, per=10.0), 1 + 10 + 2, "api"),
+        (Rate(requests=3, per=10.0), 1 + 10 + 2, "api"),
+        (Rate(requests=4, per=10.0), 4.0, "max_concurrent"),
+        (Rate(requests=1, per=10.0), 1 + 30 + 2, "api"),
+        (Rate(requests=100, tokens=70, per=60.0), 1 + 60 + 2, "api"),
+        (Rate(requests=100, tokens=30, per=60.0), 1 + 180 + 2, "api"),
+    ],
+)
+def test_a_rate_binds_too(rate: Rate, bound: float, by: str) -> None:
+    """
+    Four calls of 30 tokens each, 1 s before them and 1 s after; some start only so many windows after the first.
+    """
+    graph = fan({"api": rate}, uses={"api": {"requests": 1, "tokens": 30} if "tokens" in rate.units else 1})
+    found = estimate(graph.plan(), max_concurrent=2)
+    assert (found.bound, found.bound_by) == (bound, by)
+    assert found.makespan == found.bound
 
 
 def test_one_of_many_is_enough_for_any() -> None:

@@ -775,7 +775,7 @@ def estimates(
     found = []
     for number in slots:
         result, _ = _play_well(plan, durations, number, {**known, **_played(rates)})
-        bound = bounds.of(number, known)
+        bound = bounds.of(number, known, rates)
         # Sums of the same seconds in another order differ in the last digits.
         least = min(bound.seconds, result.makespan)
         starts = {node.id: node.started_at for node in result.nodes.values() if node.started_at is not None}

@@ -4,12 +4,15 @@ How short a run could be at best: what no order of starts can beat.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from antichain.estimating.points import Points
+from antichain.policies import SharedRate
 
 __all__ = ["Bound", "Bounds"]
 
@@ -18,6 +21,7 @@ __all__ = ["Bound", "Bounds"]
 GRID: Final = 150
 # Sums of the same seconds in another order differ in the last digits.
 ROUNDING: Final = 1e-9
+NO_RATES: Final[Mapping[str, SharedRate]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ class Bounds:
 
     The largest of: the longest path; and of all attempts together, and of those that use each limit: what could start
     at *head* at the earliest and leaves at least *tail* to come runs between them, so that the run takes at least head
-    + tail + its work / size. For all heads and tails (head and tail 0 give work / size).
+    + tail + its work / size. For all heads and tails (head and tail 0 give work / size). Of a rate that lets so much
+    pass in so many seconds, what needs k times as much starts over (k - 1) times as long.
     """
 
     def __init__(self, points: Points) -> None:
@@ -44,7 +49,9 @@ class Bounds:
         self.longest_path = max(map(sum, zip(head, seconds, tail, strict=True)), default=0.0)
         charged = [point for point in range(len(head)) if not points.is_free[point]]
         self._slots = _profile([head[i] for i in charged], [tail[i] for i in charged], [seconds[i] for i in charged])
-        users: dict[str, list[tuple[int, int]]] = {}
+        self._points = points
+        # Nodes with their weights, by limit.
+        self._users = users = dict[str, list[tuple[int, int]]]()
         for point in charged:
             for name, weight in points.demand[point]:
                 users.setdefault(name, []).append((point, weight))
@@ -57,11 +64,11 @@ class Bounds:
             for name, of_limit in users.items()
         }
 
-    def of(self, slots: int | None, sizes: Mapping[str, int]) -> Bound:
+    def of(self, slots: int | None, sizes: Mapping[str, int], rates: Mapping[str, SharedRate] = NO_RATES) -> Bound:
         """
-        Return the bound; limits that *sizes* does not name count for nothing.
+        Return the bound; limits that neither *sizes* nor *rates* names count for nothing.
         """
-        found = [*self._candidates(slots, sizes)]
+        found = [*self._candidates(slots, sizes), *self._of_rates(rates)]
         seconds = max(each.seconds for each in found)
         by = next(each.by for each in found if each.seconds >= seconds * (1 - ROUNDING))
         return Bound(seconds, by)
@@ -73,6 +80,23 @@ class Bounds:
         for name, profile in self._limits.items():
             if name in sizes:
                 yield Bound(_most(profile, sizes[name]), name)
+
+    def _of_rates(self, rates: Mapping[str, SharedRate]) -> Iterator[Bound]:
+        head, tail, seconds = self._points.head, self._points.tail, self._points.seconds
+        for name, users in self._users.items():
+            rate = rates.get(name)
+            if rate is None:
+                continue
+            total = dict.fromkeys(rate.units, 0.0)
+            for point, weight in users:
+                given = self._points.amounts.get(point, {})
+                amounts = given[name] if name in given else rate.plain(weight)
+                for unit, amount in amounts.items():
+                    total[unit] += amount
+            windows = max(math.ceil(total[unit] / rate.units[unit] * (1 - ROUNDING)) for unit in total)
+            first = min(head[point] for point, _ in users)
+            last = min(seconds[point] + tail[point] for point, _ in users)
+            yield Bound(first + (windows - 1) * rate.per + last, name)
 
 
 def _most(profile: Sequence[tuple[float, float]], size: int) -> float:

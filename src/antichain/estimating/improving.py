@@ -130,7 +130,7 @@ def _reversed(points: Points) -> Points:
             before = [min(before, key=lambda each: (points.head[each] + points.seconds[each], each))]
         for each in before:
             turned[each].append(point)
-    return Points(list(turned), points.seconds, points.demand, points.is_free, bytearray(len(turned)))
+    return Points(list(turned), points.seconds, points.demand, {}, points.is_free, bytearray(len(turned)))
 
 
 def _play(

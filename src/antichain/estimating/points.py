@@ -4,11 +4,11 @@ A run that was played to its end, as one graph of nodes with seconds, whatever i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from antichain.core.scheduler import Scheduler
-from antichain.policies import Join
+from antichain.policies import Amounts, Join
 from antichain.shape import Flag, order
 
 __all__ = ["Points", "points_of"]
@@ -29,6 +29,8 @@ class Points:
     upstream: list[Sequence[int]]
     seconds: list[float]
     demand: list[Demand]
+    # What a node takes of rates, where units are named.
+    amounts: Mapping[int, Amounts]
     # Charges no slot.
     is_free: bytearray
     # One of its upstream is enough.
@@ -88,6 +90,7 @@ def points_of(scheduler: Scheduler, seconds: Callable[[int], float]) -> Points:
         upstream=list(scheduler.upstream),
         seconds=[0.0 if is_free[node] else seconds(node) for node in nodes],
         demand=[scheduler.demand_of(scheduler.demand[node]) for node in nodes],
+        amounts=scheduler.amounts,
         is_free=is_free,
         is_any=bytearray(count),
     )

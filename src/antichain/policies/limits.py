@@ -135,6 +135,13 @@ class SharedRate(Protocol):
         """
         ...
 
+    @property
+    def per(self) -> float:
+        """
+        The seconds of a window.
+        """
+        ...
+
     def check(self, amounts: Mapping[str, float]) -> None:
         """
         Refuse what can never pass.
