@@ -27,6 +27,8 @@ from antichain import (
     RunFailed,
 )
 from antichain.testing import simulate, virtual_time
+from antichain.views.board import Board
+from antichain.views.progress import standing_text
 
 
 def in_virtual_time(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -685,3 +687,83 @@ found = [name for name in names if f"antichain.{name}" in sys.modules]
 assert not found, found
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# ---------------------------------------------------------------------- what people see
+
+
+def test_state_of_limits_is_told() -> None:
+    seen: list[str] = []
+    rate = Rate(requests=5, tokens=2_000, per=10)
+    graph = Graph(limits={"llm": rate, "ada": Adaptive(initial=2)})
+    frames: list[str] = []
+    board = Board()
+
+    def watch(event: Any) -> None:
+        board(event)
+
+    async def look() -> None:
+        await asyncio.sleep(6.8)
+        assert board.limit_states is not None
+        seen.extend(map(str, board.limit_states(6.8)))
+        frames.append(standing_text(board.look(6.8)))
+
+    for number in range(3):
+        graph.add(f"call{number}", asyncio.sleep, inputs={"delay": 20}, uses={"llm": {"tokens": 1_200}})
+    graph.add("look", look)
+
+    async def main() -> None:
+        started = asyncio.get_running_loop().time()
+        assert started == 0
+        await graph.arun(listeners=[watch])
+
+    in_virtual_time(main)
+    assert seen == ["adaptive ada: 0 of 2", "rate llm: 3.2 s until 1,200 tokens"]
+    assert "2 waiting for llm (3.2 s until 1,200 tokens)" in frames[0]
+
+
+def test_pause_of_an_adaptive_limit_is_told() -> None:
+    adaptive = Adaptive(initial=4)
+    board = Board()
+    texts: list[str] = []
+
+    async def refused(item: int) -> int:
+        await asyncio.sleep(0.1)
+        raise Overload(retry_after=30.0)
+
+    async def look(item: int) -> None:
+        await asyncio.sleep(2)
+        texts.append(standing_text(board.look(asyncio.get_running_loop().time())))
+
+    async def main() -> None:
+        calls = antichain.amap(
+            refused, range(7), uses="llm", limits={"llm": adaptive}, retry=2, outcomes=True, listeners=[board]
+        )
+        await asyncio.gather(calls, look(1))
+
+    in_virtual_time(main)
+    assert "3 waiting for llm (0 of" in texts[0]
+    assert "paused 28 s more" in texts[0]
+
+
+def test_classes_are_no_limits() -> None:
+    for kind in (Rate, Adaptive, Limit):
+        graph = Graph(limits={"llm": kind})  # type: ignore[dict-item]
+        graph.add("node", print, uses={"llm": 1})
+        with pytest.raises(GraphError, match="class: call it"):
+            graph.run()
+        with pytest.raises(GraphError, match="class: call it"):
+            Graph().run(limits={"llm": kind})  # type: ignore[dict-item]
+
+
+def test_weight_takes_the_default_of_the_nodes_parameter() -> None:
+    rate = Rate(tokens=10, per=5)
+    graph = Graph(limits={"llm": rate})
+
+    @graph.node(uses={"llm": lambda size: size})
+    async def call(size: int = 4) -> int:
+        return size
+
+    assert in_virtual_time(graph.arun)["call"] == 4
+    assert rate.passed(0.0) == {"tokens": 4}
+    assert in_virtual_time(lambda: graph.arun(size=7, limits={"llm": Rate(tokens=7)}))["call"] == 7

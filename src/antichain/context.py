@@ -120,7 +120,7 @@ class Context:
         for unit, amount in amounts.items():
             if not is_amount(amount):
                 text = f"ctx.use({unit}={shown(amount)}) in node {self.node_id!r}: must be a number from zero up."
-                raise GraphError(Fault("bad-usage", text, self.node_id))
+                raise GraphError(Fault("bad-policy", text, self.node_id))
         self._door.use(self._node, self.attempt, amounts)
 
     def heartbeat(self) -> None:

@@ -363,7 +363,8 @@ class Driver:
             core.abandoned_nodes,
             self._on_broken_listener,
         )
-        outline = Outline(self.plan.ids, self.plan.shape, core.limits, core.max_concurrent)
+        states = core.limit_states if core.has_timed_limits else None
+        outline = Outline(self.plan.ids, self.plan.shape, core.limits, core.max_concurrent, states)
         self.facts.run_started(self.plan.name, self.plan.shape.count, now, outline)
         core.facts = self.facts
         if self.plan.shape.limits_waits:

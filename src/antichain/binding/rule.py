@@ -15,7 +15,7 @@ from antichain.binding.wiring import Namespace, Wiring
 from antichain.errors import GraphError, named, shown
 from antichain.graph import Graph, Mapped, Node
 from antichain.policies import Weighing
-from antichain.runnable import describe
+from antichain.runnable import EMPTY, Described, describe
 from antichain.shape import Flag
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _bind_question(
     Bind a plain function that is asked before the node starts; *item* is the parameter, and the slot, of a map's item.
     """
     binding = Binding("inline", function)
-    fault, said = f"bad-{policy}", f"has {policy}={shown(function)}"
+    fault, said = "bad-when" if policy == "when" else "bad-policy", f"has {policy}={shown(function)}"
     described = describe(function)
     if described is None or described.form != "function":
         what = "a condition" if policy == "when" else "what tells a weight"
@@ -185,6 +185,8 @@ def _bind_question(
     if described.context is not None:
         wiring.fault(fault, f"{said}, which takes a Context: there is none before the start.")
         return binding
+    if policy == "uses":
+        described = _with_defaults_of(wiring.node.runnable, described)
     filling = Filling(wiring, binding, described)
     known = {parameter.name for parameter in described.parameters}
     # What the body takes and this one does not is no fault; and a resource is not opened for it.
@@ -213,6 +215,19 @@ def _bind_weights(
         return None
     item = None if instance is None else (_parameter_of(instance, item_slot), item_slot)
     return {name: _bind_question(wiring, function, "uses", item) for name, function in weighing.weights.items()}
+
+
+def _with_defaults_of(runnable: object, described: Described) -> Described:
+    """
+    Let the parameters of a weight that have no default have that of the node's parameter of that name.
+    """
+    of_node = describe(runnable)
+    defaults = {} if of_node is None else {parameter.name: parameter.default for parameter in of_node.parameters}
+    parameters = [
+        each._replace(default=defaults.get(each.name, EMPTY)) if each.default is EMPTY else each
+        for each in described.parameters
+    ]
+    return described._replace(parameters=tuple(parameters))
 
 
 def _parameter_of(instance: Binding, slot: int) -> str | None:

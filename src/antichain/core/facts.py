@@ -28,12 +28,58 @@ class Entry(NamedTuple):
     uses: Uses
 
 
+class LimitState(NamedTuple):
+    """
+    Say how a limit that opens by time stands at one instant.
+    """
+
+    name: str
+    # Slots that are taken, over all runs that share it, and in all; None of a rate.
+    used: int | None
+    size: int | None
+    # Seconds for which nobody starts, because the other side asks for it.
+    paused: float = 0.0
+    # Of a rate: seconds until the first in line may pass, and what it takes; None if nobody waits.
+    opens_in: float | None = None
+    wants: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def is_shut(self) -> bool:
+        """
+        Tell whether nobody may start now, whatever else is free.
+        """
+        return self.paused > 0 or (self.opens_in is not None and self.opens_in > 0)
+
+    def __str__(self) -> str:
+        """
+        Say it to people: ``rate llm: 3.2 s until 1,200 tokens``, ``adaptive llm: 4 of 4, paused 12 s more``.
+        """
+        return f"{'rate' if self.size is None else 'adaptive'} {self.name}: {self.why}"
+
+    @property
+    def why(self) -> str:
+        """
+        The same without its name.
+        """
+        parts = [] if self.size is None else [f"{self.used:,} of {self.size:,}"]
+        if self.paused > 0:
+            parts.append(f"paused {_seconds(self.paused)} more")
+        elif self.opens_in is not None and self.opens_in > 0:
+            amounts = " and ".join(f"{amount:,.6g} {unit}" for unit, amount in self.wants.items() if amount)
+            parts.append(f"{_seconds(self.opens_in)} until {amounts}" if amounts else _seconds(self.opens_in))
+        return ", ".join(parts) or "open"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
+
+
 class Outline:
     """
     Tell what is known of a run before its first node starts: the planned nodes, and how much may run at once.
     """
 
-    __slots__ = ("_shape", "limits", "max_concurrent", "names")
+    __slots__ = ("_shape", "limit_states", "limits", "max_concurrent", "names")
 
     EMPTY: ClassVar["Outline"]
 
@@ -43,6 +89,7 @@ class Outline:
         shape: Shape | None = None,
         limits: Mapping[str, Slots] = MappingProxyType({}),
         max_concurrent: int = UNLIMITED,
+        limit_states: Callable[[float], Sequence[LimitState]] | None = None,
     ) -> None:
         # Of the planned nodes, in definition order.
         self.names = names
@@ -50,6 +97,8 @@ class Outline:
         # Sizes of the named limits, and how much may run at once in total, at the start.
         self.limits = {name: slots.size for name, slots in limits.items()}
         self.max_concurrent = None if max_concurrent == UNLIMITED else max_concurrent
+        # Tells, while the run goes on and in its thread, how limits stand that open by time; None if it began without.
+        self.limit_states = limit_states
 
     def demands(self) -> Iterator[tuple[str, Uses]]:
         """

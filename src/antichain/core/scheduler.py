@@ -35,6 +35,7 @@ from antichain.core.capacity import (
     TimedSlots,
     open_slots,
 )
+from antichain.core.facts import LimitState
 from antichain.core.groups import CANCEL, CANCELLING, CONTINUE, DRAIN, DRAINING, NOT_STOPPING, Group
 from antichain.core.states import (
     BACKING_OFF,
@@ -1006,6 +1007,49 @@ class Scheduler:
             started_at = self.attempt_started_at(node)
             for slots, _ in queue.adaptive:
                 slots.adaptive.succeeded(started_at, now)
+
+    @property
+    def has_timed_limits(self) -> bool:
+        """
+        Tell whether the run has limits that open by time.
+        """
+        return bool(self._openers)
+
+    def limit_states(self, now: float) -> list[LimitState]:
+        """
+        Tell how each limit stands that opens by time: what nodes wait for that wait for one.
+        """
+        states: list[LimitState] = []
+        for slots in self._openers.values():
+            if isinstance(slots, AdaptiveSlots):
+                paused = max(0.0, slots.adaptive.paused_until - now)
+                states.append(LimitState(slots.name, slots.limit.used, slots.limit.size, paused))
+                continue
+            paused = max(0.0, slots.limit.paused_until - now)
+            first = self._next_to_pass(slots)
+            if first is None:
+                states.append(LimitState(slots.name, None, None, paused))
+                continue
+            weight, node = first
+            wants = slots.amounts(weight, self.amounts.get(node))
+            states.append(LimitState(slots.name, None, None, paused, slots.opens_at(wants, now) - now, wants))
+        return states
+
+    def _next_to_pass(self, rate: RateSlots) -> tuple[int, int] | None:
+        """
+        Return the node that passes a rate next, after the weight by which it uses it.
+        """
+        best: Place | None = None
+        found: tuple[int, int] | None = None
+        for queue in self.timed:
+            weight = next((units for slots, units in queue.rates if slots is rate), None)
+            if weight is None or not queue.fits():
+                continue
+            # A copy, and nothing is dropped: a display may ask, in a thread of its own.
+            head = min((place for place in list(queue.line) if not self._is_stale(place[1])), default=None)
+            if head is not None and (best is None or head < best):
+                best, found = head, (weight, head[1] & INDEX_MASK)
+        return found
 
     def reconsider(self) -> None:
         """

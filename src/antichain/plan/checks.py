@@ -11,7 +11,8 @@ from typing import Any, Final
 from antichain.errors import SHOWN_FAULTS, Fault, GraphError
 from antichain.graph import Graph, Node
 from antichain.plan.blueprint import Blueprint
-from antichain.policies import SharedLimit, SharedRate, as_size
+from antichain.policies import as_size
+from antichain.policies.limits import is_limit
 from antichain.runnable import EMPTY, describe
 
 __all__ = ["graph_faults", "cycle_faults"]
@@ -31,7 +32,7 @@ def graph_faults(blueprint: Blueprint, nodes: Sequence[Node[..., Any]], index: d
 
 def _size_faults(blueprint: Blueprint) -> Iterator[Fault]:
     for name, size in blueprint.limits.items():
-        if not isinstance(size, (SharedLimit, SharedRate)):
+        if not is_limit(size):
             try:
                 as_size(name, size)
             except GraphError as error:

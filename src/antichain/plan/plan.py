@@ -21,6 +21,7 @@ from antichain.policies import (
     SharedRate,
     Weighing,
 )
+from antichain.policies.limits import is_limit
 from antichain.shape import Shape, critical_path_of, depth_of, width_of
 
 if TYPE_CHECKING:
@@ -322,6 +323,9 @@ def demand_faults(name: str, weight: int, nodes: Sequence[str], known: Mapping[s
             )
         return
     limit = known[name]
+    if not is_limit(limit) and type(limit) is not int:
+        # Said already: it is none.
+        return
     if isinstance(limit, SharedRate):
         yield from _amount_faults(nodes[0], name, limit, limit.plain(weight))
         return
@@ -339,7 +343,7 @@ def weighing_faults(node: str, weighing: Weighing, known: Mapping[str, LimitValu
     """
     for name in (*weighing.amounts, *weighing.weights):
         limit = known.get(name)
-        if limit is None:
+        if limit is None or (not is_limit(limit) and type(limit) is not int):
             # Said already, as of any limit that nobody defines.
             continue
         if not isinstance(limit, SharedRate):

@@ -20,6 +20,7 @@ __all__ = [
     "as_uses",
     "as_weighing",
     "is_amount",
+    "is_limit",
 ]
 
 # What an attempt takes of rates, by limit and unit, where it says more than a number of calls.
@@ -82,6 +83,13 @@ class AdaptiveLimit(SharedLimit, Protocol):
     """
     A shared limit that finds its size by what becomes of the attempts that hold it; `antichain.Adaptive` is one.
     """
+
+    @property
+    def paused_until(self) -> float:
+        """
+        The instant before which nobody starts.
+        """
+        ...
 
     @property
     def maximum(self) -> int:
@@ -184,6 +192,13 @@ class SharedRate(Protocol):
         """
         ...
 
+    @property
+    def paused_until(self) -> float:
+        """
+        The instant before which nobody passes.
+        """
+        ...
+
     def pause(self, until: float) -> None:
         """
         Let nothing pass before *until*.
@@ -207,6 +222,13 @@ class SharedRate(Protocol):
 LimitValue = int | SharedLimit | SharedRate
 
 
+def is_limit(value: object) -> TypeGuard[SharedLimit | SharedRate]:
+    """
+    Tell whether *value* is an object that counts for itself, not a number and not the class of such objects.
+    """
+    return isinstance(value, (SharedLimit, SharedRate)) and not isinstance(value, type)
+
+
 def as_size(name: str, value: object) -> int:
     """
     Check that *value* is a size of a limit: a whole number above zero.
@@ -217,7 +239,9 @@ def as_size(name: str, value: object) -> int:
     if type(value) is int and value > 0:
         return value
     why = "a limit must be at least 1, else nothing that uses it could ever start"
-    if type(value) is not int:
+    if isinstance(value, type):
+        why = f"that is a class: call it, {value.__name__}(…)"
+    elif type(value) is not int:
         why = "a limit must be a whole number above zero, or a Limit"
     raise GraphError(Fault("bad-limit", f"limit {name!r} is {shown(value)}: {why}."))
 

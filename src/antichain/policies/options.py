@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypedDict, get_args
 
 from antichain.errors import Fault, GraphError, shown, suggestion
 from antichain.policies.failure import OnError, as_on_error
-from antichain.policies.limits import LimitValue, SharedLimit, SharedRate, as_size
+from antichain.policies.limits import LimitValue, as_size, is_limit
 from antichain.policies.timeout import seconds
 
 __all__ = [
@@ -186,7 +186,7 @@ def _limit_faults(value: object) -> list[Fault]:
     for name, size in value.items():
         if not isinstance(name, str):
             faults.append(Fault("bad-limit", f"limits={shown(value)}: {shown(name)} is not the name of a limit."))
-        elif not isinstance(size, (SharedLimit, SharedRate)):
+        elif not is_limit(size):
             try:
                 as_size(name, size)
             except GraphError as error:

@@ -52,6 +52,11 @@ DURATION: Final = "antichain.node.duration"
 ERRORS: Final = "antichain.node.errors"
 IN_FLIGHT: Final = "antichain.node.in_flight"
 QUEUE_WAIT: Final = NODE_QUEUE_WAIT
+LIMIT_SIZE: Final = "antichain.limit.size"
+LIMIT_USED: Final = "antichain.limit.used"
+LIMIT_PAUSE: Final = "antichain.limit.pause"
+LIMIT_WAIT: Final = "antichain.limit.wait"
+LIMIT_NAME: Final = "antichain.limit.name"
 
 # -- semantic conventions, stable
 

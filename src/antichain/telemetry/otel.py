@@ -8,7 +8,7 @@ rest.
 
 import os
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -21,6 +21,7 @@ from opentelemetry.trace import Link, Span, SpanContext, StatusCode, Tracer, Tra
 from antichain.core.facts import (
     Entry,
     Event,
+    LimitState,
     NodeAnswered,
     NodeAsks,
     NodeEnded,
@@ -476,6 +477,50 @@ def _version() -> str:
 # ---------------------------------------------------------------------- metrics
 
 
+class _LimitMetrics:
+    """
+    Measure the limits of one run that open by time, whenever an attempt starts or ends.
+    """
+
+    def __init__(
+        self, meter: Meter, states: Callable[[float], Sequence[LimitState]], attributes: Mapping[str, str]
+    ) -> None:
+        self._states = states
+        self._attributes = attributes
+        # Up-down counters count changes.
+        self._counters = (
+            meter.create_up_down_counter(names.LIMIT_SIZE, "{slot}", "Slots of a limit that adapts."),
+            meter.create_up_down_counter(names.LIMIT_USED, "{slot}", "Slots of it that are taken, over all runs."),
+        )
+        self._pause = meter.create_histogram(names.LIMIT_PAUSE, "s", "For how long nobody on a limit starts.")
+        self._wait = meter.create_histogram(names.LIMIT_WAIT, "s", "For how long the first in line waits for a rate.")
+        self._known: dict[str, tuple[int, int]] = {}
+        # Instants until which limits are known to pause, or to be shut.
+        self._shut: dict[tuple[str, str], float] = {}
+
+    def measure(self, now: float) -> None:
+        """
+        Take in how the limits stand at *now*.
+        """
+        for state in self._states(now):
+            attributes = {**self._attributes, names.LIMIT_NAME: _encodable(state.name)}
+            if state.size is not None and state.used is not None:
+                before = self._known.get(state.name, (0, 0))
+                self._known[state.name] = (state.size, state.used)
+                for counter, old, new in zip(self._counters, before, self._known[state.name], strict=True):
+                    if new != old:
+                        counter.add(new - old, attributes)
+            for kind, histogram, seconds in (
+                ("pause", self._pause, state.paused),
+                ("wait", self._wait, state.opens_in or 0.0),
+            ):
+                key = (state.name, kind)
+                if seconds > 0 and self._shut.get(key, now) <= now:
+                    # Once for each pause, and for each time that the rate is shut.
+                    self._shut[key] = now + seconds
+                    histogram.record(seconds, attributes)
+
+
 class Metrics:
     """
     Count and time the attempts of one run; a listener. Only the graph's name and a state or an error's type tell the
@@ -491,6 +536,9 @@ class Metrics:
         self._queue_wait = meter.create_histogram(
             names.QUEUE_WAIT, "s", "How long attempts waited for slots after all else that they wait for had come."
         )
+        self._meter = meter
+        # Of runs with limits that open by time only.
+        self._limits: _LimitMetrics | None = None
         self._graph: dict[str, str] = {}
         self._ready_at: dict[str, float] = {}
         # The attempts that run. Invariant: so many are in flight.
@@ -500,6 +548,8 @@ class Metrics:
         """
         Count what *event* tells.
         """
+        if self._limits is not None and isinstance(event, (NodeStarted, NodeEnded, NodeRetrying)):
+            self._limits.measure(event.time)
         if isinstance(event, NodeReady):
             self._ready_at[event.node] = event.time
         elif isinstance(event, NodeStarted):
@@ -517,6 +567,8 @@ class Metrics:
             self._count_error(event.error)
         elif isinstance(event, RunStarted):
             self._graph = {names.GRAPH_NAME: _encodable(event.name)}
+            if event.outline.limit_states is not None:
+                self._limits = _LimitMetrics(self._meter, event.outline.limit_states, self._graph)
         elif isinstance(event, RunEnded):
             for node in list(self._started_at):
                 # Only a fault leaves any.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
 from antichain.core.facts import (
     Event,
+    LimitState,
     NodeAnswered,
     NodeAsks,
     NodeEnded,
@@ -153,13 +154,25 @@ class _Limit:
     Count what attempts hold of one limit.
     """
 
-    __slots__ = ("name", "size", "used")
+    __slots__ = ("name", "size", "state", "used")
 
     def __init__(self, name: str, size: int | None) -> None:
         self.name = name
+        # How it stands, if it opens by time.
+        self.state: LimitState | None = None
         # None for a limit that came while the run went on: no event tells its size.
         self.size = size
         self.used = 0
+
+    def blocks(self, weight: int) -> bool:
+        """
+        Tell whether nobody can start that takes so much.
+        """
+        state = self.state
+        if state is not None:
+            is_full = state.size is not None and state.used is not None and state.used + weight > state.size
+            return state.is_shut or is_full
+        return self.used > 0 if self.size is None else self.used + weight > self.size
 
 
 class _Demand:
@@ -177,11 +190,7 @@ class _Demand:
         """
         List the limits that have no room for it.
         """
-        return [
-            limit
-            for limit, weight in self.parts
-            if (limit.used > 0 if limit.size is None else limit.used + weight > limit.size)
-        ]
+        return [limit for limit, weight in self.parts if limit.blocks(weight)]
 
 
 class _Live:
@@ -263,6 +272,8 @@ class Board:
         self._last_cause: BaseException | None = None
         self._failures: deque[Failure] = deque(maxlen=KEPT_FAILURES)
         self._limits: dict[str, _Limit] = {}
+        # Tells how those of them stand that open by time, if the run has any.
+        self.limit_states: Callable[[float], Sequence[LimitState]] | None = None
         self._max_concurrent: int | None = None
         self._nothing = _Demand(())
         self._demands: dict[Uses, _Demand] = {(): self._nothing}
@@ -313,6 +324,7 @@ class Board:
         outline = event.outline
         self._limits = {name: _Limit(name, size) for name, size in outline.limits.items()}
         self._max_concurrent = outline.max_concurrent
+        self.limit_states = outline.limit_states
         self._pace = _Pace(event.time)
         self._own = _Group("", None, 0, event.time)
         self._own.known = self._own.total = event.node_count
@@ -608,6 +620,9 @@ class Board:
         Return what is to be drawn at *now*, in a time that depends only on how much of it there is.
         """
         self.time = now = max(now, self.time)
+        if self.limit_states is not None and self.status is None:
+            for state in self.limit_states(now):
+                self._limit(state.name).state = state
         rows = self._rows(now)
         return Look(
             run_id=self.run_id,
@@ -751,6 +766,8 @@ class Board:
             limit = self._limits.get(name)
             if limit is None:
                 yield Wait(name, count, self.running_count, self._max_concurrent)
+            elif limit.state is not None:
+                yield Wait(name, count, limit.used, limit.state.size, limit.state.why)
             else:
                 yield Wait(name, count, limit.used, limit.size)
 

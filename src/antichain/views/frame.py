@@ -445,6 +445,7 @@ def _waits(waits: Sequence[Wait], signs: Signs) -> Line:
     out: list[Span] = []
     for wait in sorted(waits, key=lambda wait: -wait.nodes):
         size = "" if wait.size is None else f" ({min(wait.used, wait.size):,}/{wait.size:,})"
+        size = f" ({wait.why})" if wait.why else size
         out += [Span(signs.dot)] if out else []
         out += [Span(f"{wait.nodes:,} for {limit_text(wait.limit)}"), Span(size, "dim")]
     return tuple(out)

@@ -61,6 +61,8 @@ class Wait:
     nodes: int
     used: int
     size: int | None
+    # Why it is shut, where not because all of it is taken.
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,9 @@ def standing_text(look: Look) -> str:
         parts.append(f"{head.running:,} running")
     if look.asking_count:
         parts.append(f"{look.asking_count:,} waiting for an answer")
-    parts += [f"{wait.nodes:,} waiting for {limit_text(wait.limit)}" for wait in look.waits]
+    for wait in look.waits:
+        why = f" ({wait.why})" if wait.why else ""
+        parts.append(f"{wait.nodes:,} waiting for {limit_text(wait.limit)}{why}")
     if look.retrying is not None:
         parts.append(f"{look.retrying.so_far:,} retried")
     if look.abandoned:
