@@ -38,6 +38,7 @@ from antichain.record import (
     RunResult,
     as_json,
     critical_path,
+    failed_attempt,
     fold,
     status_of,
 )
@@ -317,7 +318,8 @@ def test_fold_follows_a_node_through_its_states() -> None:
         seen.append(None if node is None else node.state)
     steps = ["ready", "running", "backing off", "ready", "running", "running", "succeeded", "succeeded"]
     assert seen == [None, *steps]
-    ended = NodeRecord("a", "succeeded", "fallback", 2, BROKEN, 1.0, 2.0, 6.0, abandoned=True)
+    retried = (failed_attempt(BROKEN, 1, 3.0, 1.0),)
+    ended = NodeRecord("a", "succeeded", "fallback", 2, BROKEN, 1.0, 2.0, 6.0, abandoned=True, retried=retried)
     assert record == RunRecord("run-1", "sample", "succeeded", 0.0, 7.0, {"a": ended}, 9)
     assert fold(events) == record
 
@@ -536,6 +538,7 @@ def test_to_dict_is_json() -> None:
         "upstream": ["a"],
         "uses": {},
         "asks": [],
+        "failures": [{"attempt": 1, "at": 2.0, "type": "ValueError", "message": "no such page", "delay": None}],
     }
     assert (data["run_id"], data["name"], data["started_at"], data["ended_at"]) == ("simulated", "sample", 0.0, 7.0)
     assert data["makespan"] == 7.0

@@ -146,7 +146,7 @@ def test_a_node_that_has_used_its_own_attempts_is_not_told_of_a_budget() -> None
     result = run(graph, retry_budget=0.2)
     error = result.nodes["calls"].error
     assert error is not None
-    assert error.__notes__ == ["node 'calls', attempt 1", "node 'calls', attempt 2"][1:]
+    assert not any("budget" in each for each in error.__notes__)
 
 
 def test_a_refused_node_takes_its_fallback() -> None:

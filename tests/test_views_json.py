@@ -25,7 +25,7 @@ RUN = {
     "ended_at": NUMBER,
     "nodes": (dict,),
 }
-RESULT = {**RUN, "makespan": NUMBER, "critical_path": (list,), "outputs": (dict,)}
+RESULT = {**RUN, "makespan": NUMBER, "critical_path": (list,), "outputs": (dict,), "usage": (dict,)}
 NODE = {
     "id": TEXT,
     "state": TEXT,
@@ -40,6 +40,7 @@ NODE = {
     "upstream": (list,),
     "uses": (dict,),
     "asks": (list,),
+    "failures": (list,),
 }
 
 

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from antichain.policies import Timeout as Timeout
     from antichain.policies.retryable import TRANSIENT as TRANSIENT
     from antichain.rate import Rate as Rate
+    from antichain.record import FailedAttempt as FailedAttempt
     from antichain.record import NodeRecord as NodeRecord
     from antichain.record import RunResult as RunResult
     from antichain.retry_budget import RetryBudget as RetryBudget
@@ -142,7 +143,7 @@ _HOMES = {
     "policies": ("Backoff", "Policies", "Retry", "Timeout"),
     "policies.retryable": ("TRANSIENT",),
     "rate": ("Rate",),
-    "record": ("NodeRecord", "RunResult"),
+    "record": ("FailedAttempt", "NodeRecord", "RunResult"),
     "retry_budget": ("RetryBudget",),
     "simulation": ("Estimate",),
 }
@@ -161,6 +162,7 @@ __all__ = [
     "Chunk",
     "Context",
     "Estimate",
+    "FailedAttempt",
     "Graph",
     "GraphError",
     "GraphNode",

@@ -44,13 +44,13 @@ from antichain.core.states import (
     SUCCEEDED,
 )
 from antichain.durable import announce, close_journal, told
-from antichain.errors import Fault, GraphError, InternalError, NodeFailed, NodeTimeout, RunnerError, note
+from antichain.errors import Fault, GraphError, InternalError, NodeFailed, NodeTimeout, RunnerError, note, shed
 from antichain.growth import Container, Grown
 from antichain.items import Queued
 from antichain.lending import Lending
 from antichain.plan import Plan
 from antichain.policies import EVERYTHING, Allowance, LimitValue, SharedLimit, SharedRate, as_weight, retry_after
-from antichain.record import RunResult, status_of
+from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
 from antichain.runners.threads import RETURNED, YIELDED, Call, Threads
@@ -67,6 +67,9 @@ T = TypeVar("T")
 # A run of bodies that do not suspend gives the loop a turn after so many nodes, or seconds.
 SLICE_NODES: Final = 256
 SLICE_SECONDS: Final = 0.001
+
+# How many earlier failures the last one tells.
+TOLD_FAILURES: Final = 10
 
 # What `_general` returns for an attempt that goes on elsewhere.
 _LAUNCHED: Final = object()
@@ -206,6 +209,8 @@ class Driver:
         self.values = plan.fill(inputs)
         # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
         self.errors: dict[int, BaseException] = {}
+        # The attempts of each node that failed before another one, in words.
+        self.retried: dict[int, list[FailedAttempt]] = {}
         # Names by node, and what is known of the nodes that came while the run went on.
         self.names: list[str] = list(plan.ids) if settings.listeners else plan.ids
         self.grown: dict[int, Grown] = {}
@@ -530,6 +535,7 @@ class Driver:
             more=self.archives,
             groups=self.groups,
             usage=self.usage,
+            retried=self.retried,
             questions=() if self.keeping is None else self.keeping.open_questions,
         )
 
@@ -861,6 +867,7 @@ class Driver:
         """
         Prepare another attempt than the first; returns how its body is awaited.
         """
+        shed(self.errors.get(node))
         if self.core.flags[node] & _TIMED:
             # What is left of its total may be less than any timeout.
             self.core.arm(node, attempt)
@@ -1192,30 +1199,38 @@ class Driver:
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
         if verdict == RETRYING:
             self._set_alarm()
+            self.retried.setdefault(node, []).append(failed_attempt(error, attempt, now, core.delay))
             if self.keeping is not None:
                 self.keeping.note_retry(node, attempt, core.delay, error)
         elif verdict == FALLING_BACK:
-            self._note_refusal(error)
+            self._note_history(node, error)
             self._fall_back(node, attempt, error)
         elif verdict == FINAL:
-            self._note_refusal(error)
+            self._note_history(node, error)
             self._child_failed(node)
         elif verdict == LATE:
             raise InternalError(
                 f"node {self.name_of(node)!r}: the failure of its current attempt {attempt} was refused"
             )
 
-    def _note_refusal(self, error: BaseException) -> None:
+    def _note_history(self, node: int, error: BaseException) -> None:
         """
-        Say of a node's last failure that a retry budget has made it the last.
+        Say with a node's last failure what the attempts before it raised, and that a retry budget has made it the last
+        if one has.
         """
+        earlier = self.retried.get(node, ())
+        for each in earlier[-TOLD_FAILURES:]:
+            note(error, f"before that, {each}")
+        if len(earlier) > TOLD_FAILURES:
+            name = self.name_of(node)
+            note(error, f"and {len(earlier) - TOLD_FAILURES} more, which result.nodes[{name!r}].failures lists")
         core = self.core
-        name = core.refused_by
-        if name is not None:
-            which = "of this run" if name == EVERYTHING else f"of limit {name!r}"
+        refused = core.refused_by
+        if refused is not None:
+            which = "of this run" if refused == EVERYTHING else f"of limit {refused!r}"
             note(
                 error,
-                f"not tried again: the retry budget {which} is used up: {core.retry_budgets[name].told()}. Find out"
+                f"not tried again: the retry budget {which} is used up: {core.retry_budgets[refused].told()}. Find out"
                 " what makes so many calls fail; RetryBudget(reserve=…, share=…) allows more.",
             )
 
@@ -1415,6 +1430,7 @@ class Driver:
             self._tell_entry(node, core.group_of[node].owner, core.demand[node], (), now)
         if self.errors:
             self.errors.pop(node, None)
+            self.retried.pop(node, None)
         self.core.renew(node, self.clock(), order)
 
     def _tell_entry(self, node: int, owner: int, demand: int, upstream: tuple[str, ...], now: float) -> None:
@@ -1451,6 +1467,7 @@ class Driver:
         Drop what is known of a grown node that has ended.
         """
         self.errors.pop(node, None)
+        self.retried.pop(node, None)
         if node not in self.core.abandoned_nodes:
             del self.grown[node]
             self.core.forget(node)

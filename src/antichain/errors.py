@@ -345,6 +345,19 @@ def note(error: BaseException, text: str) -> None:
         BaseException.__setattr__(error, "__notes__", [*getattr(error, "__notes__", ()), text])
 
 
+def shed(error: BaseException | None) -> None:
+    """
+    Drop the tracebacks of an error that has been dealt with, and of those behind it: their frames keep alive all that
+    a body had in its hands.
+    """
+    left = [error]
+    for each in left:  # grows while it is read
+        if each is not None and each.__traceback__ is not None:
+            # Not by the attribute, which a frozen dataclass refuses.
+            each.with_traceback(None)
+            left += [each.__cause__, each.__context__, *(each.exceptions if isinstance(each, ExceptionGroup) else ())]
+
+
 def shown(value: object) -> str:
     """
     Show *value* in a message: its repr, cut to one short line, whatever the repr does.

@@ -62,6 +62,8 @@ class Known:
     attempts: int = 0
     spent: float = 0.0
     until: float = 0.0
+    # All that failed before another one, since the run began: as facts, which are read once somebody asks.
+    retried: list[Fact] = field(default_factory=list)
     # The attempt that had started and of which nobody knows what became; 0 if there is none.
     unknown: int = 0
     # Questions and answers, encoded, by number.
@@ -81,6 +83,7 @@ class Known:
                 self.unknown = fact.attempt
             case FactKind.RETRYING:
                 self.unknown = 0
+                self.retried.append(fact)
                 self.attempts = fact.attempt
                 self.spent += fact.seconds + max(0.0, fact.until - fact.at)
                 self.until = fact.until

@@ -19,10 +19,11 @@ from antichain.growth import Kept
 from antichain.journal import DECISION, GIVE_UP, RUN_AGAIN, Known, RunJournal
 from antichain.plan import Plan
 from antichain.policies import Settled
+from antichain.record import failed_attempt
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint, read_fingerprint
 from antichain.shape import Flag, order, with_start_edges
 from antichain.stores import Fact, FactKind
-from antichain.stores.codec import decode, encode
+from antichain.stores.codec import decode, decode_error, encode
 from antichain.tasks import OUT
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Keeping:
         for node, name in enumerate(self.plan.ids):
             if name in given:
                 continue
+            self._tell_retried(driver, node, name, now - wall)
             if node in self._past:
                 past[node] = self._past[node]
                 driver.values[node] = self._values.get(node, MISSING)
@@ -136,6 +138,20 @@ class Keeping:
                 past[node] = _attempts(before, now - wall)
         self._values.clear()
         return past
+
+    def _tell_retried(self, driver: Driver, node: int, path: str, clock_of_wall: float) -> None:
+        """
+        Tell the driver which attempts of a node had failed before the run went on.
+        """
+        before = self.journal.known.get(path)
+        if before is None or not before.retried:
+            return
+        driver.retried[node] = [
+            failed_attempt(
+                decode_error(fact.payload or b""), fact.attempt, fact.at + clock_of_wall, max(0.0, fact.until - fact.at)
+            )
+            for fact in before.retried
+        ]
 
     def past_of(self, node: int, path: str, kept: Kept) -> tuple[Past | None, Any]:
         """
@@ -150,6 +166,7 @@ class Keeping:
         before = self.journal.known.get(path)
         if before is None:
             return None, MISSING
+        self._tell_retried(self._driver, node, path, self._driver.clock() - time.time())
         fact = before.succeeded
         if fact is not None and fact.payload is None:
             return (Past(CHECKPOINT), MISSING) if self.is_finished else (None, MISSING)

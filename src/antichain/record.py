@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, NamedTuple, Protocol, assert_never
 
 from antichain.core.facts import (
     Chunk,
@@ -39,14 +39,53 @@ from antichain.core.states import (
 from antichain.errors import shown as shortened
 from antichain.errors import suggestion
 
-__all__ = ["MissingOutput", "NodeRecord", "RunRecord", "RunResult", "Standing", "fold", "status_of"]
+__all__ = ["FailedAttempt", "MissingOutput", "NodeRecord", "RunRecord", "RunResult", "Standing", "fold", "status_of"]
 
 # The form of `to_dict`; a field is added without a new version, and never changes its meaning within one.
 VERSION: Final = 1
 # How deep `to_dict` follows outputs, so that a value that contains itself ends.
 MAX_DEPTH: Final = 32
+# Of what a failed attempt said.
+MAX_MESSAGE: Final = 1_000
 # Rows that a notebook shows.
 MAX_ROWS: Final = 50
+
+
+class FailedAttempt(NamedTuple):
+    """
+    What is kept of an attempt that failed: words, and no exception, whose traceback would keep alive all that the
+    attempt had in its hands.
+    """
+
+    # Numbered from 1.
+    attempt: int
+    # When it failed, on the run's clock.
+    at: float | None
+    # The class and what it said, which may be cut.
+    type: str
+    message: str
+    # Seconds until the next attempt was to start; None if there was to be none.
+    delay: float | None = None
+
+    def __str__(self) -> str:
+        said = f"{self.type}: {self.message}" if self.message else self.type
+        return f"attempt {self.attempt}: {said}"
+
+
+def failed_attempt(
+    error: BaseException, attempt: int, at: float | None = None, delay: float | None = None
+) -> FailedAttempt:
+    """
+    Put an attempt that raised *error* in words.
+    """
+    told: Mapping[str, Any] = describe_error(error)
+    if "type_name" in vars(error):
+        # One out of a store has its class and message as texts.
+        told = {"type": vars(error)["type_name"], "message": vars(error).get("message", "")}
+    message = str(told["message"])
+    if len(message) > MAX_MESSAGE:
+        message = f"{message[: MAX_MESSAGE - 1]}…"
+    return FailedAttempt(attempt, at, str(told["type"]), message, delay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +115,20 @@ class NodeRecord:
     uses: Uses = ()
     # What somebody has to answer: number and text of each open question.
     asks: tuple[tuple[int, str], ...] = ()
+    # Its failed attempts that another one was to follow, those before the run went on included.
+    retried: tuple[FailedAttempt, ...] = ()
+
+    @property
+    def failures(self) -> tuple[FailedAttempt, ...]:
+        """
+        All of its attempts that failed, also if a later one succeeded.
+        """
+        is_last = self.reason in ("error", "timeout", "fallback") and self.error is not None
+        if not is_last or (self.retried and self.retried[-1].attempt >= self.attempts):
+            # A run that drained did not let it try again.
+            return self.retried
+        assert self.error is not None
+        return (*self.retried, failed_attempt(self.error, self.attempts, self.ended_at))
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         """
@@ -86,6 +139,8 @@ class NodeRecord:
         data["upstream"] = list(self.upstream)
         data["uses"] = dict(self.uses)
         data["asks"] = [{"number": number, "text": text} for number, text in self.asks]
+        del data["retried"]
+        data["failures"] = [each._asdict() for each in self.failures]
         return data
 
 
@@ -159,7 +214,10 @@ def _follow(
         case NodeAnswered():
             return replace(node, asks=tuple([each for each in node.asks if each[0] != event.number]))
         case NodeRetrying():
-            return replace(node, state="backing off", error=event.error, asks=())
+            retried = node.retried
+            if event.error is not None:
+                retried += (failed_attempt(event.error, event.attempt, event.time, event.delay),)
+            return replace(node, state="backing off", error=event.error, asks=(), retried=retried)
         case NodeEnded():
             return replace(
                 node,
@@ -272,6 +330,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         "_names",
         "_nodes",
         "_outputs",
+        "_retried",
         "_scheduler",
         "_shown",
         "_values",
@@ -306,6 +365,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         groups: Mapping[int, str] = MappingProxyType({}),
         questions: Sequence[Any] = (),  # Any: Questions, which live further down the road
         usage: Mapping[str, float] = MappingProxyType({}),
+        retried: Mapping[int, Sequence[FailedAttempt]] = MappingProxyType({}),
     ) -> None:
         self.run_id = run_id
         self.name = name
@@ -322,6 +382,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
         self._more = more
         # Who brought the nodes that came while the run went on.
         self._groups = groups
+        self._retried = retried
         # What somebody has to answer before a run that has paused can go on.
         self.questions = tuple(questions)
         # What its nodes have said that they used, by unit (`ctx.use`); of a run that went on, all that it ever used.
@@ -399,6 +460,7 @@ class RunResult(Mapping[str, Any]):  # Any: the nodes' values
                 names=self._names,
                 groups=self._groups,
                 questions=self.questions,
+                retried=self._retried,
             )
         return self._nodes
 
@@ -534,7 +596,7 @@ class NodeRecords(Mapping[str, NodeRecord]):
     Make the record of a node when it is asked for.
     """
 
-    __slots__ = ("_asks", "_errors", "_groups", "_index", "_leaders", "_more", "_names", "_scheduler")
+    __slots__ = ("_asks", "_errors", "_groups", "_index", "_leaders", "_more", "_names", "_retried", "_scheduler")
 
     def __init__(
         self,
@@ -546,7 +608,9 @@ class NodeRecords(Mapping[str, NodeRecord]):
         names: Sequence[str],
         groups: Mapping[int, str] = MappingProxyType({}),
         questions: Sequence[Any] = (),  # Any: Questions
+        retried: Mapping[int, Sequence[FailedAttempt]] = MappingProxyType({}),
     ) -> None:
+        self._retried = retried
         self._scheduler = scheduler
         self._index = index
         self._errors = errors
@@ -585,6 +649,7 @@ class NodeRecords(Mapping[str, NodeRecord]):
             group=self._groups.get(node, ""),
             upstream=tuple([names[each] for each in before]),
             uses=run.demand_of(run.demand[node]),
+            retried=tuple(self._retried.get(node, ())),
         )
         return self._asking(record) if self._asks else record
 

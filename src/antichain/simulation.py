@@ -20,7 +20,7 @@ from antichain.core.capacity import UNLIMITED
 from antichain.core.facts import Entry, FactStream, Outline, leaders_of
 from antichain.core.groups import COLLECT, Group
 from antichain.core.laws import LawfulScheduler
-from antichain.core.scheduler import FALLING_BACK, NO_PAST, NOTHING, Kind, Past, Scheduler
+from antichain.core.scheduler import FALLING_BACK, NO_PAST, NOTHING, RETRYING, Kind, Past, Scheduler
 from antichain.core.states import FAILED, FALLBACK, OUTPUT, READY, RUNNING, SUCCEEDED
 from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, suggestion
 from antichain.estimating import Bounds, Points, points_of
@@ -28,7 +28,7 @@ from antichain.estimating import improve as improve_order
 from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedRate
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.retry import retry_after
-from antichain.record import RunResult, status_of
+from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.retry_budget import open_budgets
 from antichain.shape import DEFAULT_COST, Flag, Place, after_of, item_order, order, with_start_edges
 
@@ -318,6 +318,7 @@ class ScriptedBodies:
         self._names = list(plan.ids)
         self._values: list[Any] = [None] * plan.shape.count  # Any: the user's values
         self._errors: dict[int, BaseException] = {}
+        self._retried: dict[int, list[FailedAttempt]] = {}
         self._grown: dict[int, _Part] = {}
         # The last node of each name that came while the run went on.
         self._grown_index: dict[str, int] = {}
@@ -381,6 +382,7 @@ class ScriptedBodies:
             errors=self._errors,
             shown=plan.ids if plan.targets is None else plan.targets,
             groups=self._groups,
+            retried=self._retried,
         )
 
     def _value(self, node: int) -> Any:  # Any: the user's value
@@ -527,6 +529,9 @@ class ScriptedBodies:
         retryable = retry is not None and retry.retryable(error)
         after = retry_after(error, 0.0) if retryable else None
         verdict = scheduler.failed(node, attempt, self._simulation.now, retryable=retryable, after=after)
+        if verdict == RETRYING:
+            failure = failed_attempt(error, attempt, self._simulation.now, scheduler.delay)
+            self._retried.setdefault(node, []).append(failure)
         if verdict == FALLING_BACK:
             self._succeed(node, attempt, self._fallback_value(node), FALLBACK)
 

@@ -19,7 +19,7 @@ from antichain.core.states import REASON_NAMES, STATE_NAMES
 from antichain.errors import Fault, GraphError, RunnerError, shown
 from antichain.growth import Container, Grown, Kept, NestedGraph, Owner, limit_faults, place_of
 from antichain.items import Items, Iterated, Queued
-from antichain.record import NodeRecord, instant
+from antichain.record import FailedAttempt, NodeRecord, instant
 from antichain.shape import ITEM_BITS, ITEM_MAX, Place, item_order
 
 if TYPE_CHECKING:
@@ -545,6 +545,7 @@ class InstanceRecords(Mapping[str, NodeRecord]):
         self._started = array("d")
         self._ended = array("d")
         self._errors: dict[int, BaseException] = {}
+        self._retried: dict[int, tuple[FailedAttempt, ...]] = {}
         self._abandoned: set[int] = set()
 
     def keep(self, driver: Driver, node: int, position: int) -> None:
@@ -565,6 +566,8 @@ class InstanceRecords(Mapping[str, NodeRecord]):
         error = driver.errors.get(node)
         if error is not None:
             self._errors[position] = error
+        if node in driver.retried:
+            self._retried[position] = tuple(driver.retried[node])
         if node in core.abandoned_nodes:
             self._abandoned.add(position)
 
@@ -599,6 +602,7 @@ class InstanceRecords(Mapping[str, NodeRecord]):
             self._name,
             () if self.leader is None else (self.leader.name_at(at),),
             self.uses,
+            retried=self._retried.get(at, ()),
         )
 
     def __iter__(self) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from antichain.errors import StoreDamaged
-from antichain.record import NodeRecord, RunRecord
+from antichain.record import NodeRecord, RunRecord, failed_attempt
 from antichain.stores.codec import decode, decode_error
 from antichain.stores.paths import is_within
 from antichain.stores.protocol import Fact, FactKind, Journal
@@ -193,6 +193,8 @@ class _Fold:
                 self._put(fact.node, state="running", attempts=_count(fact.attempt), started_at=at)
             case FactKind.SUCCEEDED | FactKind.FAILED | FactKind.SKIPPED | FactKind.RETRYING:
                 self._ended(fact, at)
+            case FactKind.USED:
+                pass
 
     def _put(self, name: str, **changes: Any) -> None:  # Any: fields of a record
         node = self.nodes.get(name) or NodeRecord(name)
@@ -225,9 +227,12 @@ class _Fold:
                 )  # fmt: skip
             case _:
                 self.until[fact.node] = _instant(fact.until) or 0.0
+                error, earlier = _error(fact.payload), () if known is None else known.retried
+                failure = failed_attempt(error, attempts, at, max(0.0, fact.until - fact.at))
                 self._put(
-                    fact.node, state="backing off", attempts=attempts, started_at=first, error=_error(fact.payload)
-                )
+                    fact.node, state="backing off", attempts=attempts, started_at=first, error=error,
+                    retried=(*earlier, failure),
+                )  # fmt: skip
 
     def _settle(self, name: str) -> None:
         """
