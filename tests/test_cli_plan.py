@@ -243,6 +243,7 @@ def test_seconds_of_earlier_runs_are_those_of_the_plan(
     assert 0.05 <= document["estimates"][0]["makespan"] < 5
     code, out, err = here("plan", file, "--store", str(tmp_path / ".antichain" / "runs.db"))
     assert out.endswith(f"Seconds are those of 2 nodes in earlier runs, in '{tmp_path}/.antichain/runs.db'.\n")
+    assert "51 s" in here("plan", file, "--no-store")[1]
     Path(file).write_text(Path(file).read_text() + "graph.add('new', lambda: None)\n")
     code, out, err = here("plan", file)
     assert out.endswith("\nOf 1 more, they are those of cost=, else what nine in ten of the others take.\n")

@@ -395,6 +395,7 @@ def _plan(
     ] = None,
     limit: Annotated[list[str] | None, LIMIT] = None,
     store: Annotated[str | None, STORE] = None,
+    no_store: Annotated[bool, typer.Option("--no-store", help="Count with cost=, whatever earlier runs took.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as one JSON document.")] = False,
     debug: Annotated[bool, DEBUG] = False,
 ) -> None:
@@ -412,7 +413,7 @@ def _plan(
         from antichain.cli.places import place_of
         from antichain.cli.planning import Request, plan
 
-        return plan(Request(file, values or (), slots, limit or (), as_json, debug, place_of(store)))
+        return plan(Request(file, values or (), slots, limit or (), as_json, debug, place_of(store, not no_store)))
 
     raise typer.Exit(guarded(work, debug))
 
