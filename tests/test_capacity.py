@@ -767,3 +767,30 @@ def test_weight_takes_the_default_of_the_nodes_parameter() -> None:
     assert in_virtual_time(graph.arun)["call"] == 4
     assert rate.passed(0.0) == {"tokens": 4}
     assert in_virtual_time(lambda: graph.arun(size=7, limits={"llm": Rate(tokens=7)}))["call"] == 7
+
+
+def test_choices_that_share_a_bound_have_their_turns() -> None:
+    call = Recorder(seconds=1.0)
+    items = ["a"] * 30 + ["b"] * 10
+    limits = {"a": 10, "b": 10}
+    in_virtual_time(lambda: antichain.amap(call, items, uses=lambda item: item, limits=limits, max_concurrent=4))
+    for second in range(5):
+        started = [name for at, name in call.starts if at == second]
+        assert sorted(started) == ["a", "a", "b", "b"], second
+    assert [name for at, name in call.starts if at >= 5] == ["a"] * 20
+
+
+def test_simulate_tells_limits_of_overloads_and_of_usage() -> None:
+    graph = Graph(limits={"llm": Adaptive(initial=4), "rate": Rate(tokens=100, per=10)})
+    for number in range(6):
+        graph.add(f"s{number}", print, uses="llm", retry=2)
+    outcomes = {"s0": [Overload(retry_after=20.0), "v"]}
+    result = simulate(graph.plan(), outcomes=outcomes)
+    starts = sorted(node.started_at for node in result.nodes.values() if node.started_at is not None)
+    assert starts[:4] == [0, 0, 0, 0]
+    assert min(starts[4:]) >= 21
+    rated = Graph(limits={"rate": Rate(tokens=100, per=10)})
+    for number in range(3):
+        rated.add(f"r{number}", print, uses={"rate": {"tokens": 60}})
+    told = simulate(rated.plan(), outcomes={f"r{number}": {"usage": {"total_tokens": 30}} for number in range(3)})
+    assert sorted(node.started_at for node in told.nodes.values()) == [0, 1, 10]

@@ -1,6 +1,6 @@
 """
 Maps whose items say themselves which limits they use: items of a full limit wait aside, so that none of another waits
-behind them. No clock and no task.
+behind them; and where all wait for something that they share, each choice has its turn. No clock and no task.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Chosen(NamedTuple):
     uses: Uses
     kind: Kind
     error: BaseException | None
+    # Items of a lower turn go first.
+    turn: int = 0
 
 
 class Choosing:
@@ -62,8 +64,12 @@ class Choosing:
         self._live: dict[Uses, int] = {}
         self._aside: dict[Uses, deque[Chosen]] = {}
         self._waiting = 0
-        # What items in the run use, by position.
-        self._uses: dict[int, Uses] = {}
+        # What items in the run use, by position, and their turns.
+        self._uses: dict[int, tuple[Uses, int]] = {}
+        # The turn of the last item of each choice, and of the last one that has ended: who comes late does not make up
+        # for what it has missed (start-time fair queueing, Goyal, Vin and Cheng, SIGCOMM 1996).
+        self._turns: dict[Uses, int] = {}
+        self._turn = 0
 
     @property
     def has_waiting(self) -> bool:
@@ -100,17 +106,21 @@ class Choosing:
         return self._live.get(uses, 0) < self._window
 
     def _hand_out(self, chosen: Chosen) -> Chosen:
-        self._live[chosen.uses] = self._live.get(chosen.uses, 0) + 1
-        self._uses[chosen.position] = chosen.uses
-        return chosen
+        uses = chosen.uses
+        self._live[uses] = self._live.get(uses, 0) + 1
+        turn = self._turns[uses] = max(self._turns.get(uses, -1) + 1, self._turn)
+        self._uses[chosen.position] = (uses, turn)
+        return chosen._replace(turn=turn)
 
     def ended(self, position: int) -> None:
         """
         Hear that an item is not in the run any more.
         """
-        uses = self._uses.pop(position, None)
-        if uses is not None:
+        known = self._uses.pop(position, None)
+        if known is not None:
+            uses, turn = known
             self._live[uses] -= 1
+            self._turn = max(self._turn, turn)
 
     def _chosen(self, position: int, item: Any) -> Chosen:
         try:

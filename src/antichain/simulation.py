@@ -27,7 +27,9 @@ from antichain.estimating import Bounds, Points, points_of
 from antichain.estimating import improve as improve_order
 from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedRate
 from antichain.policies.options import RunOptions, check_options
+from antichain.policies.overload import overload_of
 from antichain.policies.retry import retry_after
+from antichain.policies.usage import usage_of
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.retry_budget import open_budgets
 from antichain.shape import DEFAULT_COST, Flag, Place, after_of, item_order, order, with_start_edges
@@ -519,6 +521,8 @@ class ScriptedBodies:
 
     def _succeed(self, node: int, attempt: int, value: object, reason: int = OUTPUT) -> None:
         self._values[node] = value
+        if self._scheduler.rates and (used := usage_of(value)) is not None:
+            self._scheduler.settle_usage(node, self._scheduler.attempts[node], used, self._simulation.now)
         if not self._scheduler.ended(node, attempt, self._simulation.now, reason):
             self._values[node] = None
 
@@ -528,6 +532,8 @@ class ScriptedBodies:
         retry = scheduler.retry.get(node)
         retryable = retry is not None and retry.retryable(error)
         after = retry_after(error, 0.0) if retryable else None
+        if scheduler.timed and (overload := overload_of(error, 0.0)) is not None:
+            scheduler.overloaded(node, attempt, overload.retry_after, self._simulation.now)
         verdict = scheduler.failed(node, attempt, self._simulation.now, retryable=retryable, after=after)
         if verdict == RETRYING:
             failure = failed_attempt(error, attempt, self._simulation.now, scheduler.delay)

@@ -278,12 +278,12 @@ class MappedStage(Container):
                     chosen = self._choosing.next(self._items)
                     if chosen is None:
                         break
-                    self._enter(chosen.position, chosen.item, chosen.kind, chosen.error)
+                    self._enter(chosen.position, chosen.item, chosen.kind, chosen.turn, chosen.error)
                     continue
                 taken = self._items.next()
                 if taken is None:
                     break
-                self._enter(*taken, self._kind)
+                self._enter(*taken, self._kind, taken[0])
         except BaseException as error:
             self._fail(error)
         finally:
@@ -308,9 +308,10 @@ class MappedStage(Container):
         items = self._items
         return items.queue if isinstance(items, Queued) else deque()
 
-    def _enter(self, position: int, item: Any, kind: Kind, refused: BaseException | None = None) -> None:
+    def _enter(self, position: int, item: Any, kind: Kind, turn: int, refused: BaseException | None = None) -> None:
         """
-        Bring an instance for *item* into the run; one that is *refused* fails with that.
+        Bring an instance for *item* into the run; who has a lower *turn* goes first, and one that is *refused* fails
+        with that.
         """
         spec, driver = self._spec, self._driver
         name = self._make_room(position, item)
@@ -326,7 +327,7 @@ class MappedStage(Container):
         node = driver.core.next_node
         self._live[node] = grown
         try:
-            driver.enter(self.group, kind, name, grown, order=self._tie_of(position), now=driver.clock())
+            driver.enter(self.group, kind, name, grown, order=self._tie_of(turn), now=driver.clock())
         except BaseException:
             # What is kept of that name is another one's: this one has not come into the run.
             self._live.pop(node, None)

@@ -175,15 +175,22 @@ def _bind_question(
     Bind a plain function that is asked before the node starts; *item* is the parameter, and the slot, of a map's item.
     """
     binding = Binding("inline", function)
-    fault, said = "bad-when" if policy == "when" else "bad-policy", f"has {policy}={shown(function)}"
+    said = f"has {policy}={shown(function)}"
+
+    def refuse(why: str) -> None:
+        if policy == "when":
+            wiring.fault("bad-when", why)
+        else:
+            wiring.fault("bad-policy", why)
+
     described = describe(function)
     if described is None or described.form != "function":
         what = "a condition" if policy == "when" else "what tells a weight"
         why = f"{what} is a plain function, because nothing may wait between it and the start"
-        wiring.fault(fault, f"{said}: {why}. Make it a node, and use its output.")
+        refuse(f"{said}: {why}. Make it a node, and use its output.")
         return binding
     if described.context is not None:
-        wiring.fault(fault, f"{said}, which takes a Context: there is none before the start.")
+        refuse(f"{said}, which takes a Context: there is none before the start.")
         return binding
     if policy == "uses":
         described = _with_defaults_of(wiring.node.runnable, described)
@@ -201,7 +208,7 @@ def _bind_question(
         filling.fill_item(slot, name if name in known else None)
     if binding.resources:
         what = named(binding.resources)
-        wiring.fault(fault, f"{said}, which takes the resource {what}: use it in a node.")
+        refuse(f"{said}, which takes the resource {what}: use it in a node.")
     return binding
 
 
