@@ -20,7 +20,7 @@ from antichain.plan.plan import demand_faults, weighing_faults
 from antichain.policies import UNSET, Weighing
 from antichain.record import RunResult, instant
 from antichain.runnable import CallKind
-from antichain.shape import Flag, Place, after_of, order, with_start_edges
+from antichain.shape import NO_PLACE, Flag, Place, after_of, order, with_start_edges
 
 if TYPE_CHECKING:
     import asyncio
@@ -109,7 +109,7 @@ class Owner:
         """
         Return the place of a node of its own that is a container.
         """
-        return Place()
+        return NO_PLACE
 
     def name_of(self, grown: Grown) -> str:
         """
@@ -221,7 +221,7 @@ class NestedGraph(Container):
         self.nodes: list[int] = []
         # Where the run is kept.
         self._fingerprints: Sequence[str] = ()
-        self._place = Place()
+        self._place = NO_PLACE
 
     def place_of(self, grown: Grown) -> Place:
         place = self._place

@@ -19,6 +19,7 @@ from antichain.policies.timeout import Timeout
 
 __all__ = [
     "INDEX_MASK",
+    "NO_PLACE",
     "Flag",
     "Place",
     "Shape",
@@ -165,10 +166,16 @@ class Place(NamedTuple):
         and its tie.
         """
         remaining += self.after
-        if not self.line:
+        line = self.line
+        if not line:
             return remaining, local
         # All nodes of all items are equally urgent, so that the item decides: an earlier one is finished first.
-        return self.line, item_order(self.position, remaining, self.line)
+        done = 0 if remaining >= line else int((1 - remaining / line) * ITEM_MAX)  # see item_order
+        return line, self.position << ITEM_BITS | done
+
+
+# That of what no container has brought.
+NO_PLACE = Place()
 
 
 def order(upstream: Sequence[Sequence[int]], downstream: Sequence[Sequence[int]]) -> Sequence[int]:

@@ -20,7 +20,7 @@ from antichain.errors import Fault, GraphError, RunnerError, shown
 from antichain.growth import Container, Grown, Kept, NestedGraph, Owner, limit_faults, place_of
 from antichain.items import Items, Iterated, Queued
 from antichain.record import FailedAttempt, NodeRecord, instant
-from antichain.shape import ITEM_BITS, ITEM_MAX, Place, item_order
+from antichain.shape import ITEM_BITS, ITEM_MAX, NO_PLACE, Place, item_order
 
 if TYPE_CHECKING:
     from antichain.choosing import Choosing
@@ -108,13 +108,14 @@ class MappedStage(Container):
         self._choosing: Choosing | None = None
         self._records = InstanceRecords(self._name, self._keys)
         self._node = node
-        self._place = Place()
+        self._place = NO_PLACE
         # The path of a whole item, through all stages that it goes through; and the tie of the first instance.
         self._line = 0.0
         self._first_tie = 0
 
     def place_of(self, grown: Grown) -> Place:
-        return Place(self._place.after, self._line, self._tie_of(grown.position) >> ITEM_BITS)
+        place = self._place
+        return Place(place.after, self._line, place.position if place.line else grown.position)
 
     def _tie_of(self, position: int) -> int:
         if self._place.line:  # a stage in an item of another one: that one's order comes first
