@@ -254,7 +254,9 @@ class RunJournal:
         """
         Make the fact that a node has its output.
         """
-        return Fact(FactKind.SUCCEEDED, path, attempt, reason, fingerprint, time.time(), seconds, 0.0, payload)
+        parts = FactKind.SUCCEEDED, path, attempt, reason, fingerprint, time.time(), seconds, 0.0, payload
+        # As Fact(*parts), for every node that ends well.
+        return tuple.__new__(Fact, parts)
 
     def failure(self, path: str, attempt: int, reason: str, seconds: float, error: BaseException) -> Fact:
         """

@@ -16,7 +16,7 @@ from antichain.asking import Question, plain_answer, question_of, read_answer
 from antichain.core.states import OUTPUTS, REASON_NAMES
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged, named, shown
 from antichain.journal import Inputs, Known, RunJournal, forget, name_fault, read_inputs, read_known
-from antichain.keeping import Keeping, kept_of
+from antichain.keeping import Keeping, kept_nodes, kept_of
 from antichain.plan import Plan, check_inputs
 from antichain.resuming.wiring import describe_wiring
 from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
@@ -36,11 +36,11 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
     """
     store = open_store(options["store"])
     encoding = encoding_of(store, options.get("redact"))
-    wiring = describe_wiring(plan)
-    _check_names(plan, wiring, run_id, encoding)
+    if encoding.redact is not None:
+        _check_names(plan, run_id, encoding)
     given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
     payloads = {name: _encoded_output(plan, name, value, encoding) for name, value in given.items()}
-    told = encode(wiring, compress=encoding.compress)
+    told = _told_wiring(plan, encoding)
     header = Header(run_id, plan.name, "", time.time(), _encoded_inputs(inputs, plan, encoding), told)
     plan = _with_history(plan, store, options)
     ownership = store.open(run_id, header)
@@ -65,16 +65,27 @@ def _with_history(plan: Plan, store: Store, options: Mapping[str, Any]) -> Plan:
         return plan
     from antichain.resuming.history import durations  # most runs take no time for it
 
-    return plan.with_costs(durations(store, plan.name))
+    known = durations(store, plan.name)
+    if not known:
+        return plan
+    # Its costs are no matter of what is known of it, which is kept for the next run: a plan with costs is for one.
+    kept_nodes(plan)
+    return plan.with_costs(known)
 
 
-def _check_names(plan: Plan, wiring: Mapping[str, Any], run_id: str, encoding: Encoding) -> None:
+def _told_wiring(plan: Plan, encoding: Encoding) -> bytes:
+    if encoding.compress:
+        return encode(describe_wiring(plan), compress=True)
+    if plan._told is None:
+        plan._told = encode(describe_wiring(plan))
+    return plan._told
+
+
+def _check_names(plan: Plan, run_id: str, encoding: Encoding) -> None:
     """
     Make sure that nothing is to be redacted of what is stored as it is.
     """
-    if encoding.redact is None:
-        return
-    graphs = wiring.get("graphs", [])
+    graphs = describe_wiring(plan).get("graphs", [])
     names = {*plan.ids, *(name for ids, *_ in graphs for name in ids)}
     versions = {node.policies.version for node in plan.nodes if node.policies.version}
     versions.update(each[3] for *_, special in graphs for each in special)
@@ -141,7 +152,8 @@ def reopen_run(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Reopened:
     """
     store = open_store(options["store"])
     encoding = encoding_of(store, options.get("redact"))
-    _check_names(plan, describe_wiring(plan) if encoding.redact is not None else {}, run_id, encoding)
+    if encoding.redact is not None:
+        _check_names(plan, run_id, encoding)
     given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
     payloads = {name: _encoded_output(plan, name, value, encoding) for name, value in given.items()}
     ownership = store.open(run_id, take_over=bool(options.get("take_over")))

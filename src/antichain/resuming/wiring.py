@@ -98,6 +98,9 @@ def _all_plans(plan: Plan) -> list[Plan]:
 def _described(plan: Plan, number: Mapping[int, int]) -> list[Any]:
     shape, how = plan.shape, wired(plan)
     before_all, _ = with_start_edges(shape)
+    wires = [list(before) for before in before_all]
+    if _is_ordinary(plan):
+        return [list(plan.ids), wires, "n" * shape.count, " ".join(how), []]
     kinds, special = [], []
     for node in range(shape.count):
         inside = subplan_of(plan, node)
@@ -110,7 +113,18 @@ def _described(plan: Plan, number: Mapping[int, int]) -> list[Any]:
         ]
         if what != _ORDINARY:
             special.append([node, *what])
-    return [list(plan.ids), [list(before) for before in before_all], "".join(kinds), " ".join(how), special]
+    return [list(plan.ids), wires, "".join(kinds), " ".join(how), special]
+
+
+def _is_ordinary(plan: Plan) -> bool:
+    """
+    Tell whether a plan has nothing but nodes of which nothing special has to be told: they are not looked at one by
+    one.
+    """
+    shape = plan.shape
+    if CallKind.GENERAL in plan.kinds or any(shape.join) or any([flags & _WHEN for flags in shape.flags]):
+        return False
+    return not any([node.policies.version or node.mapped for node in plan.nodes])
 
 
 _ORDINARY: Final = [JOINS[0], False, "", -1]

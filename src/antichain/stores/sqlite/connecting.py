@@ -31,6 +31,11 @@ INSTRUCTIONS = 100_000
 MOST_LOOKS = 2_000
 # Bytes of the -wal file that are kept after a checkpoint.
 KEPT_WAL_BYTES = 16 * 1024 * 1024
+# A commit that makes a file longer takes half as long again, since the length has to be durable too. So the -wal file
+# is made so long at once, of zeros, at which SQLite ends its reading of a log; and a checkpoint comes before its end,
+# after which it is written from its beginning again.
+GROWN_WAL_BYTES = 1024 * 1024
+PAGES_TO_CHECKPOINT = 240
 
 # What SQLite has beside a file, and leaves there when it is killed.
 BESIDE = ("-wal", "-shm", "-journal")
@@ -128,6 +133,7 @@ def prepare(connection: Guarded, path: str, synchronous: Literal["full", "normal
         raise StoreError(f"store {path!r}: its file system has no write-ahead log (mode {mode}); use a local disk")
     connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}")
     connection.execute(f"PRAGMA journal_size_limit = {KEPT_WAL_BYTES:d}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES_TO_CHECKPOINT:d}")
     if version < VERSION:
         bring_up_to_date(connection, path)
     # From now on whoever waits does it in Python, where it can be told how long.
@@ -187,6 +193,22 @@ def harden(connection: Guarded) -> None:
             connection.setconfig(getattr(sqlite3, f"SQLITE_DBCONFIG_ENABLE_{switch}"), False)
     for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "query_only = ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def grow_log(path: str) -> None:
+    """
+    Make the log of a store long before it is needed, if the disk has room; whoever calls it may write to the store.
+    """
+    try:
+        file = os.open(path + "-wal", os.O_WRONLY)
+        try:
+            size = os.fstat(file).st_size
+            if size < GROWN_WAL_BYTES:
+                os.pwrite(file, bytes(GROWN_WAL_BYTES - size), size)
+        finally:
+            os.close(file)
+    except OSError as error:
+        log.debug("store %r: its log grows as it is written: %s", path, error)
 
 
 def make_folder(path: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from antichain.errors import OwnershipLost, RunExists, RunOwned, StoreError
 from antichain.stores.limits import MAX_FACTS, check_fact
 from antichain.stores.protocol import Fact, Header, Ownership
-from antichain.stores.sqlite.connecting import Guarded, connect_to_read, connect_to_write, make_file, make_folder
+from antichain.stores.sqlite.connecting import Guarded, connect_to_read, connect_to_write, grow_log, make_file, make_folder
 from antichain.stores.sqlite.locks import WRITING, LockFile, place_of
 from antichain.stores.sqlite.reading import (
     RunRow,
@@ -67,6 +67,7 @@ KEPT_IN_RUN = 256
 # Seconds between two looks whether somebody else has stopped writing.
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
+COMMITS_TO_GROW = 8
 
 log = logging.getLogger("antichain.stores")
 
@@ -120,6 +121,7 @@ class Writer:
         # Nothing is appended any more. Guarded by _mutex.
         self._is_closed = False
         self._connection: Guarded | None = None
+        self._commits = 0
         # Device and inode of the file and of its log, to notice when they are deleted or replaced.
         self._identity: tuple[int, int] | None = None
         self._log_identity: tuple[int, int] | None = None
@@ -339,13 +341,20 @@ class Writer:
         """
         failures: list[StoreError | None] = [None] * len(batch)
         try:
-            with self._transaction(patience) as connection:
+            connection = self._begin(patience, new=False)
+            try:
                 # Whose right to add was looked at, and how many facts they had: nobody changes that meanwhile.
                 held: dict[Holder, int] = {}
                 for index, (holder, facts) in enumerate(batch):
                     failures[index] = holder.failure or self._add_facts(connection, holder, facts, held)
                 for holder, count in held.items():
                     self._find_again(connection, holder, count)
+                self._commit(connection)
+            except BaseException as error:
+                self._undo(error)
+                raise
+            finally:
+                self._free()
         except Locked:
             raise
         except StoreError as error:
@@ -378,7 +387,7 @@ class Writer:
                 lost = f"run {holder.run_id!r} of store {self.path!r} is not held any more by owner {holder.epoch}"
                 return refuse(holder, OwnershipLost(f"{lost}: somebody has taken it over. Nothing was added"))
             held[holder] = holder.facts.next_number - 1
-        rows = [holder.facts.row(fact) for fact in facts]
+        rows = holder.facts.rows(facts)
         for row in rows:
             if row[9] is not None and len(row[9]) > BLOB_BYTES:
                 row[9] = put_apart(connection, row[9], BLOB_BYTES)
@@ -412,16 +421,31 @@ class Writer:
         connection = self._begin(patience, new)
         try:
             yield connection
-            connection.execute("COMMIT")
-            # After the commit: what is acknowledged is in the file that everybody sees.
-            self._see_files()
-        except (sqlite3.Error, OSError) as error:
-            raise self._given_up(error) from error
-        except BaseException:
-            self._roll_back()
+            self._commit(connection)
+        except BaseException as error:
+            self._undo(error)
             raise
         finally:
-            self._lock_file().free(WRITING)
+            self._free()
+
+    def _commit(self, connection: Guarded) -> None:
+        connection.execute("COMMIT")
+        # After the commit: what is acknowledged is in the file that everybody sees.
+        self._see_files()
+        self._commits += 1
+        if self._commits == COMMITS_TO_GROW:
+            grow_log(self.path)
+
+    def _undo(self, error: BaseException) -> None:
+        """
+        Roll back what an error has ended, and say it as a StoreError where a file or SQLite is the cause.
+        """
+        if isinstance(error, (sqlite3.Error, OSError)):
+            raise self._given_up(error) from error
+        self._roll_back()
+
+    def _free(self) -> None:
+        self._lock_file().free(WRITING)
 
     def _begin(self, patience: float, new: bool) -> Guarded:
         """
