@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged
 from antichain.policies import UNSET
-from antichain.stores import Fact, FactKind, Header, Ownership, Store
-from antichain.stores.codec import BeyondLimits, Encoding, annotation_of, encode
+from antichain.stores import Fact, FactKind, Header, Ownership, Store, codec
+from antichain.stores.codec import BeyondLimits, Encoding, encode
 from antichain.stores.codec.form import LABELLED, TAGGED
 from antichain.stores.paths import is_within
 
@@ -322,5 +322,5 @@ class RunJournal:
         key = id(function)
         annotation = self._annotations.get(key, UNSET)
         if annotation is UNSET:
-            annotation = self._annotations[key] = annotation_of(function)
+            annotation = self._annotations[key] = codec.annotation_of(function)
         return annotation

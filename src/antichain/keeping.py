@@ -21,8 +21,8 @@ from antichain.plan import Plan
 from antichain.policies import Settled
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint, read_fingerprint
 from antichain.shape import Flag, order, with_start_edges
-from antichain.stores import Fact, FactKind
-from antichain.stores.codec import decode, encode
+from antichain.stores import Fact, FactKind, codec
+from antichain.stores.codec import encode
 from antichain.tasks import OUT
 
 if TYPE_CHECKING:
@@ -456,7 +456,7 @@ class Keeping:
         if before is None or not before.unknown:
             return ""
         answer = before.answered.get(DECISION)
-        return None if answer is None else str(decode(answer))
+        return None if answer is None else str(codec.decode(answer))
 
     def announce(self, node: int, attempt: int, then: Listener) -> None:
         """
@@ -506,9 +506,9 @@ class Keeping:
         if before is None or question.number not in before.answered:
             return False, None
         asked = before.asked.get(question.number)
-        if asked is not None and decode(asked) != decode(self._asking(question)):
+        if asked is not None and codec.decode(asked) != codec.decode(self._asking(question)):
             return False, None
-        return True, read_answer(question.type, decode(before.answered[question.number]))
+        return True, read_answer(question.type, codec.decode(before.answered[question.number]))
 
     def ask(self, question: Question) -> Question:
         """
@@ -566,7 +566,7 @@ def kept_nodes(plan: Plan) -> tuple[Sequence[Kept], bool]:
     """
     if plan._kept is None:
         kept = tuple([kept_of(plan, node, how) for node, how in enumerate(fingerprints(plan))])
-        plan._kept = kept, any([each.repeat == "never" for each in kept])
+        plan._kept = kept, "never" in [each.repeat for each in kept]
     return plan._kept
 
 

@@ -19,8 +19,8 @@ from antichain.journal import Inputs, Known, RunJournal, forget, name_fault, rea
 from antichain.keeping import Keeping, kept_nodes, kept_of
 from antichain.plan import Plan, check_inputs
 from antichain.resuming.wiring import describe_wiring
-from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
-from antichain.stores.codec import Encoding, annotation_of, decode, digest, encode, encoding_of
+from antichain.stores import Fact, FactKind, Header, Ownership, Store, codec, open_store
+from antichain.stores.codec import Encoding, encode, encoding_of
 from antichain.stores.codec.form import LABELLED
 
 __all__ = ["Reopened", "open_run", "reopen_run"]
@@ -230,7 +230,7 @@ def _given_again(
 
 
 def _is_as_kept(plan: Plan, name: str, value: Any, kept: Any, encoding: Encoding) -> bool:
-    return digest(encoding.read(_encoded(value, f"input {name!r}", plan, encoding))) == digest(kept)
+    return codec.digest(encoding.read(_encoded(value, f"input {name!r}", plan, encoding))) == codec.digest(kept)
 
 
 def _taken_inputs(plan: Plan, header: Header, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _as_narrow(plan: Plan, facts: Iterable[Fact]) -> Plan:
     told = [fact.payload for fact in facts if fact.kind == FactKind.RESUMED and fact.payload is not None]
     if not told or plan.targets is not None:
         return plan
-    match decode(told[-1]):
+    match codec.decode(told[-1]):
         case {"targets": targets, "outputs": [*outputs]} if targets is None or isinstance(targets, list):
             return plan.pruned(targets, [name for name in outputs if name in plan.known])
         case other:
@@ -289,7 +289,7 @@ def _compare(
         completed[path] = "" if is_given else fact.fingerprint
         if is_given and path in payloads and encoding.is_same(fact.payload or b"", payloads[path]):
             replaced.discard(path)
-    changes = compare(plan, decode(header.wiring) if header.wiring else {}, completed, replaced=replaced)
+    changes = compare(plan, codec.decode(header.wiring) if header.wiring else {}, completed, replaced=replaced)
     faults = changes.faults()
     if faults and (changes.is_other_graph or not reruns):
         raise GraphError(faults, plan.name)
@@ -317,7 +317,7 @@ def _answered(
             faults.append(Fault("unknown-question", text, path, (path,)))
             continue
         try:
-            question = question_of(run_id, path, number, decode(known[path].asked[number]))
+            question = question_of(run_id, path, number, codec.decode(known[path].asked[number]))
             given = plain_answer(question.type, read_answer(question.type, _plain(question, answer)))
             payload = encoding.own(given, f"the answer to node {path!r}")
         except (ValueError, NotStorable) as why:
@@ -347,7 +347,7 @@ def _encoded_output(plan: Plan, name: str, value: Any, encoding: Encoding) -> by
     what = f"outputs[{name!r}]"
     data = _encoded(value, what, plan, encoding)
     try:
-        encoding.check(data, annotation_of(kept_of(plan, plan.index[name]).function))
+        encoding.check(data, codec.annotation_of(kept_of(plan, plan.index[name]).function))
     except NotStorable as error:
         raise GraphError(Fault("not-storable", f"{what}: {error}.", name), plan.name) from error
     return data

@@ -122,14 +122,17 @@ def _is_ordinary(plan: Plan) -> bool:
     one.
     """
     shape = plan.shape
-    if CallKind.GENERAL in plan.kinds or any(shape.join) or any([flags & _WHEN for flags in shape.flags]):
+    if CallKind.GENERAL in plan.kinds or any(shape.join) or shape.flags.translate(None, _WITHOUT_CONDITION):
         return False
-    return not any([node.policies.version or node.mapped for node in plan.nodes])
+    special = [node for node in plan.nodes if node.policies.version or node.mapped]
+    return not special
 
 
 _ORDINARY: Final = [JOINS[0], False, "", -1]
 # A plain number: flags are looked at for every node.
 _WHEN: Final = int(Flag.WHEN)
+# Flag bytes of nodes without a condition.
+_WITHOUT_CONDITION: Final = bytes(flags for flags in range(256) if not flags & _WHEN)
 
 
 def read_wiring(wiring: object) -> tuple[str, Level | None]:

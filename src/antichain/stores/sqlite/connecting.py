@@ -128,9 +128,7 @@ def prepare(connection: Guarded, path: str, synchronous: Literal["full", "normal
     empty = new and is_empty(connection)
     version = 0 if empty else format_of(connection, path)
     connection.execute("PRAGMA query_only = OFF")
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
-        raise StoreError(f"store {path!r}: its file system has no write-ahead log (mode {mode}); use a local disk")
+    as_log(connection, path)
     connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}")
     connection.execute(f"PRAGMA journal_size_limit = {KEPT_WAL_BYTES:d}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES_TO_CHECKPOINT:d}")
@@ -261,16 +259,36 @@ def make_file(path: str) -> None:
 
 
 def fill(fresh: str) -> None:
-    connection = connect_to_write(fresh, 0.0, "full", new=True)
+    """
+    Make the tables in a file that nobody knows yet, and then all of it durable at once.
+    """
+    connection = connect(fresh, "rw", 0.0)
     try:
-        # All of the log into the file, durably. Closing would do it too, and not tell when it could not.
-        is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if is_busy:
-            raise StoreError(f"store {fresh!r} is used by somebody before it is there; try again")
+        for pragma in ("query_only = OFF", "synchronous = OFF", "journal_mode = MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        bring_up_to_date(connection, fresh)
+        as_log(connection, fresh)
     except sqlite3.Error as error:
         raise store_error(fresh, error) from error
     finally:
         connection.close()
+    file = os.open(fresh, os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def as_log(connection: Guarded, path: str) -> None:
+    """
+    Let commits go into a write-ahead log.
+
+    Raises:
+        StoreError: the file system has none.
+    """
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreError(f"store {path!r}: its file system has no write-ahead log (mode {mode}); use a local disk")
 
 
 def name_file(fresh: str, path: str) -> None:
