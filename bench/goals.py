@@ -283,8 +283,8 @@ def tracing_lines(what: str, rounds: list[dict[str, float]]) -> list[Line]:
 
 def durable_suite(size: Size, say: Say) -> list[Line]:
     """
-    Runs that are kept in a SQLite file: a chain of 1,000 steps and 2,000 steps with 50 in flight, beside a commit a
-    step by hand, both with `synchronous=FULL`; and how the file grows.
+    Runs that are kept in a SQLite file: a chain of 1,000 steps and 10,000 steps with 50 in flight, beside a commit
+    a step by hand, both with `synchronous=FULL`; and how the file grows.
     """
     parts: dict[str, list[dict[str, Any]]] = {"chain": [], "abreast": []}
     for number in range(1, size.rounds + 1):
