@@ -197,8 +197,11 @@ def grow_log(path: str) -> None:
     """
     Make the log of a store long before it is needed, if the disk has room; whoever calls it may write to the store.
     """
+    if os.name == "nt":
+        return
     try:
-        file = os.open(path + "-wal", os.O_WRONLY)
+        # As SQLite opens it: no link is followed.
+        file = os.open(path + "-wal", os.O_WRONLY | os.O_NOFOLLOW)
         try:
             size = os.fstat(file).st_size
             if size < GROWN_WAL_BYTES:
