@@ -25,6 +25,7 @@ import pytest
 from antichain.errors import OwnershipLost, RunExists, RunOwned, StoreError, UnknownRun
 from antichain.stores import Fact, FactKind, Header, Ownership, SqliteStore
 from antichain.stores.sqlite import locks
+from antichain.stores.sqlite.connecting import GROWN_WAL_BYTES
 from antichain.stores.sqlite.store import writers
 from tests.support.store_worker import COUNT, LARGE
 
@@ -541,6 +542,62 @@ def test_a_file_grows_by_what_is_new_in_it(path: Path, store: SqliteStore) -> No
     assert abs(second - first) <= 8 * 4096
 
 
+# -- the log
+
+
+def steps(store: SqliteStore, count: int) -> Iterator[int]:
+    """Add facts one by one, and give the length of the log after each."""
+    mine = store.open("run", Header("run", "graph"))
+    try:
+        for number in range(count):
+            assert store.append_now(mine, [succeeded(f"step {number}")])
+            yield Path(f"{store.path}-wal").stat().st_size
+    finally:
+        store.release(mine)
+
+
+def test_the_log_of_a_long_run_is_as_long_as_it_will_be_before_it_is_needed(store: SqliteStore) -> None:
+    """A commit that makes a file longer takes longer; of few steps nobody waits for that."""
+    sizes = list(steps(store, 600))
+    assert sizes[0] < 100_000
+    grown = sizes.index(GROWN_WAL_BYTES)
+    assert 2 < grown < 20
+    assert set(sizes[grown:]) == {GROWN_WAL_BYTES}, "it is written from its beginning again before its end is reached"
+    assert len(store.read("run").facts) == 600
+
+
+def test_a_log_that_finds_no_room_grows_as_it_is_written(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    sizes = list(steps(store, 40))
+    assert sizes == sorted(set(sizes)), "longer with every step"
+    assert sizes[-1] < GROWN_WAL_BYTES
+    assert len(store.read("run").facts) == 40
+
+
+def test_what_follows_the_last_commit_in_a_log_is_not_taken_for_one(path: Path, store: SqliteStore) -> None:
+    """The zeros that are there before anything else is: whoever comes after a crash reads up to them."""
+    mine = store.open("run", Header("run", "graph"))
+    for number in range(20):
+        assert store.append_now(mine, [succeeded(f"step {number}")])
+    copies = path.parent / "copies"
+    copies.mkdir()
+    for end in ("", "-wal"):
+        shutil.copy(f"{path}{end}", copies / f"{path.name}{end}")
+    store.release(mine)
+    assert (copies / f"{path.name}-wal").stat().st_size == GROWN_WAL_BYTES
+    left = SqliteStore(copies / path.name)
+    assert [fact.node for fact in left.read("run").facts] == [f"step {number}" for number in range(20)]
+    yours = left.open("run")
+    assert told_by(left, yours, succeeded("more")) is None
+    left.release(yours)
+    assert left.read("run").facts[-1].node == "more"
+
+
 # -- disk
 
 
@@ -607,7 +664,7 @@ FAILING = [
     ("fsync", "EIO", ""),
 ]
 # While the file is made, and while facts are written.
-SMALL = {"fdatasync": (12,), "pwrite64": (30, 60)}
+SMALL = {"fdatasync": (5,), "pwrite64": (30, 60)}
 
 
 @on_linux

@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged
 from antichain.policies import UNSET, is_amount
-from antichain.stores import Fact, FactKind, Header, Ownership, Store
-from antichain.stores.codec import BeyondLimits, Encoding, annotation_of, decode, encode
+from antichain.stores import Fact, FactKind, Header, Ownership, Store, codec
+from antichain.stores.codec import BeyondLimits, Encoding, encode
 from antichain.stores.codec.form import LABELLED, TAGGED
 from antichain.stores.paths import is_within
 
@@ -135,7 +135,7 @@ def read_usage(facts: Iterable[Fact]) -> dict[str, float]:
     for fact in facts:
         if fact.kind != FactKind.USED:
             continue
-        used = decode(fact.payload or b"")
+        used = codec.decode(fact.payload or b"")
         if not isinstance(used, dict) or not all(isinstance(unit, str) and is_amount(n) for unit, n in used.items()):
             raise StoreDamaged(f"what node {fact.node!r} has used cannot be read: the store is damaged.")
         for unit, amount in used.items():
@@ -280,7 +280,9 @@ class RunJournal:
         """
         Make the fact that a node has its output.
         """
-        return Fact(FactKind.SUCCEEDED, path, attempt, reason, fingerprint, time.time(), seconds, 0.0, payload)
+        parts = FactKind.SUCCEEDED, path, attempt, reason, fingerprint, time.time(), seconds, 0.0, payload
+        # As Fact(*parts), for every node that ends well.
+        return tuple.__new__(Fact, parts)
 
     def failure(self, path: str, attempt: int, reason: str, seconds: float, error: BaseException) -> Fact:
         """
@@ -352,5 +354,5 @@ class RunJournal:
         key = id(function)
         annotation = self._annotations.get(key, UNSET)
         if annotation is UNSET:
-            annotation = self._annotations[key] = annotation_of(function)
+            annotation = self._annotations[key] = codec.annotation_of(function)
         return annotation

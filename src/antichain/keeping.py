@@ -22,8 +22,8 @@ from antichain.policies import Settled
 from antichain.record import failed_attempt
 from antichain.resuming.fingerprints import fingerprints, inside_fingerprint, instance_fingerprint, read_fingerprint
 from antichain.shape import Flag, order, with_start_edges
-from antichain.stores import Fact, FactKind
-from antichain.stores.codec import decode, decode_error, encode
+from antichain.stores import Fact, FactKind, codec
+from antichain.stores.codec import encode
 from antichain.tasks import OUT
 
 if TYPE_CHECKING:
@@ -60,10 +60,8 @@ class Keeping:
         self.plan = plan
         self.journal = journal
         self.is_finished = is_finished
-        # What has to be known of each planned node.
-        self._planned = [kept_of(plan, node, how) for node, how in enumerate(fingerprints(plan))]
-        # Whether some node must not run twice unnoticed.
-        self.has_guards = any(kept.repeat == "never" for kept in self._planned)
+        # What has to be known of each planned node, and whether some node must not run twice unnoticed.
+        self._planned, self.has_guards = kept_nodes(plan)
         # What is known of the nodes that came while the run goes on; those of instances are used again.
         self._grown: dict[int, Kept] = {}
         # Facts of this turn of the loop, and who has to hear of each, or whose output it is: they go to the store
@@ -148,7 +146,10 @@ class Keeping:
             return
         driver.retried[node] = [
             failed_attempt(
-                decode_error(fact.payload or b""), fact.attempt, fact.at + clock_of_wall, max(0.0, fact.until - fact.at)
+                codec.decode_error(fact.payload or b""),
+                fact.attempt,
+                fact.at + clock_of_wall,
+                max(0.0, fact.until - fact.at),
             )
             for fact in before.retried
         ]
@@ -307,11 +308,15 @@ class Keeping:
         self._is_called = False
         while self._decided:
             hearing, error = self._decided.popleft()
+            now, end_well = self._driver.clock(), self._driver.end_well
             for then in hearing:
-                if isinstance(then, Completed):
-                    self._on_kept(then, error)
-                else:
+                if not isinstance(then, Completed):
                     then(error)
+                elif error is None:
+                    node, attempt, value, reason = then
+                    end_well(node, attempt, value, now, reason)
+                else:
+                    self._on_kept(then, error)
 
     def has_to_keep(self, node: int, reason: int | None) -> bool:
         """
@@ -332,7 +337,8 @@ class Keeping:
         if core.state[node] != RUNNING or core.attempts[node] != attempt:
             driver.end_well(node, attempt, value, now, reason)
             return
-        seconds = now - core.attempt_started_at(node)
+        is_first = attempt == 1 and reason is None
+        seconds = now - (core.started_at[node] if is_first else core.attempt_started_at(node))
         payload = None
         if kept.persist:
             try:
@@ -349,10 +355,13 @@ class Keeping:
         elif not journal.waits:
             self._note(fact)
             driver.end_well(node, attempt, value, now, reason)
-        elif self._unsent or not driver.is_idle_but_for(1):
-            self._append(fact, Completed(node, attempt, value, reason))
-        elif not self._keep_here(fact, completed := Completed(node, attempt, value, reason)):
-            self._append(fact, completed)
+        elif self._unsent:
+            self._unsent.append(fact)
+            self._hearing.append(tuple.__new__(Completed, (node, attempt, value, reason)))
+        else:
+            completed = Completed(node, attempt, value, reason)
+            if not driver.is_idle_but_for(1) or not self._keep_here(fact, completed):
+                self._append(fact, completed)
 
     def _keep_here(self, fact: Fact, completed: Completed) -> bool:
         """
@@ -473,7 +482,7 @@ class Keeping:
         if before is None or not before.unknown:
             return ""
         answer = before.answered.get(DECISION)
-        return None if answer is None else str(decode(answer))
+        return None if answer is None else str(codec.decode(answer))
 
     def announce(self, node: int, attempt: int, then: Listener) -> None:
         """
@@ -523,9 +532,9 @@ class Keeping:
         if before is None or question.number not in before.answered:
             return False, None
         asked = before.asked.get(question.number)
-        if asked is not None and decode(asked) != decode(self._asking(question)):
+        if asked is not None and codec.decode(asked) != codec.decode(self._asking(question)):
             return False, None
-        return True, read_answer(question.type, decode(before.answered[question.number]))
+        return True, read_answer(question.type, codec.decode(before.answered[question.number]))
 
     def ask(self, question: Question) -> Question:
         """
@@ -575,6 +584,16 @@ class Keeping:
             then(None)
         else:
             self._append(Fact(FactKind.ENDED, reason=status, at=time.time()), then)
+
+
+def kept_nodes(plan: Plan) -> tuple[Sequence[Kept], bool]:
+    """
+    Return what has to be known of each planned node, and whether some must not run twice unnoticed.
+    """
+    if plan._kept is None:
+        kept = tuple([kept_of(plan, node, how) for node, how in enumerate(fingerprints(plan))])
+        plan._kept = kept, "never" in [each.repeat for each in kept]
+    return plan._kept
 
 
 def kept_of(plan: Plan, node: int, fingerprint: str = "") -> Kept:

@@ -16,11 +16,11 @@ from antichain.asking import Question, plain_answer, question_of, read_answer
 from antichain.core.states import OUTPUTS, REASON_NAMES
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged, named, shown
 from antichain.journal import Inputs, Known, RunJournal, forget, name_fault, read_inputs, read_known, read_usage
-from antichain.keeping import Keeping, kept_of
+from antichain.keeping import Keeping, kept_nodes, kept_of
 from antichain.plan import Plan, check_inputs
 from antichain.resuming.wiring import describe_wiring
-from antichain.stores import Fact, FactKind, Header, Ownership, Store, open_store
-from antichain.stores.codec import Encoding, annotation_of, decode, digest, encode, encoding_of
+from antichain.stores import Fact, FactKind, Header, Ownership, Store, codec, open_store
+from antichain.stores.codec import Encoding, encode, encoding_of
 from antichain.stores.codec.form import LABELLED
 
 __all__ = ["Reopened", "open_run", "reopen_run"]
@@ -36,11 +36,11 @@ def open_run(plan: Plan, run_id: str, inputs: Mapping[str, Any], options: Mappin
     """
     store = open_store(options["store"])
     encoding = encoding_of(store, options.get("redact"))
-    wiring = describe_wiring(plan)
-    _check_names(plan, wiring, run_id, encoding)
+    if encoding.redact is not None:
+        _check_names(plan, run_id, encoding)
     given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
     payloads = {name: _encoded_output(plan, name, value, encoding) for name, value in given.items()}
-    told = encode(wiring, compress=encoding.compress)
+    told = _told_wiring(plan, encoding)
     header = Header(run_id, plan.name, "", time.time(), _encoded_inputs(inputs, plan, encoding), told)
     plan = _with_history(plan, store, options)
     ownership = store.open(run_id, header)
@@ -65,16 +65,27 @@ def _with_history(plan: Plan, store: Store, options: Mapping[str, Any]) -> Plan:
         return plan
     from antichain.resuming.history import durations  # most runs take no time for it
 
-    return plan.with_costs(durations(store, plan.name))
+    known = durations(store, plan.name)
+    if not known:
+        return plan
+    # Its costs are no matter of what is known of it, which is kept for the next run: a plan with costs is for one.
+    kept_nodes(plan)
+    return plan.with_costs(known)
 
 
-def _check_names(plan: Plan, wiring: Mapping[str, Any], run_id: str, encoding: Encoding) -> None:
+def _told_wiring(plan: Plan, encoding: Encoding) -> bytes:
+    if encoding.compress:
+        return encode(describe_wiring(plan), compress=True)
+    if plan._told is None:
+        plan._told = encode(describe_wiring(plan))
+    return plan._told
+
+
+def _check_names(plan: Plan, run_id: str, encoding: Encoding) -> None:
     """
     Make sure that nothing is to be redacted of what is stored as it is.
     """
-    if encoding.redact is None:
-        return
-    graphs = wiring.get("graphs", [])
+    graphs = describe_wiring(plan).get("graphs", [])
     names = {*plan.ids, *(name for ids, *_ in graphs for name in ids)}
     versions = {node.policies.version for node in plan.nodes if node.policies.version}
     versions.update(each[3] for *_, special in graphs for each in special)
@@ -143,7 +154,8 @@ def reopen_run(plan: Plan, run_id: str, options: Mapping[str, Any]) -> Reopened:
     """
     store = open_store(options["store"])
     encoding = encoding_of(store, options.get("redact"))
-    _check_names(plan, describe_wiring(plan) if encoding.redact is not None else {}, run_id, encoding)
+    if encoding.redact is not None:
+        _check_names(plan, run_id, encoding)
     given = {name: value for name, value in (options.get("outputs") or {}).items() if name in plan.index}
     payloads = {name: _encoded_output(plan, name, value, encoding) for name, value in given.items()}
     ownership = store.open(run_id, take_over=bool(options.get("take_over")))
@@ -220,7 +232,7 @@ def _given_again(
 
 
 def _is_as_kept(plan: Plan, name: str, value: Any, kept: Any, encoding: Encoding) -> bool:
-    return digest(encoding.read(_encoded(value, f"input {name!r}", plan, encoding))) == digest(kept)
+    return codec.digest(encoding.read(_encoded(value, f"input {name!r}", plan, encoding))) == codec.digest(kept)
 
 
 def _taken_inputs(plan: Plan, header: Header, inputs: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +260,7 @@ def _as_narrow(plan: Plan, facts: Iterable[Fact]) -> Plan:
     told = [fact.payload for fact in facts if fact.kind == FactKind.RESUMED and fact.payload is not None]
     if not told or plan.targets is not None:
         return plan
-    match decode(told[-1]):
+    match codec.decode(told[-1]):
         case {"targets": targets, "outputs": [*outputs]} if targets is None or isinstance(targets, list):
             return plan.pruned(targets, [name for name in outputs if name in plan.known])
         case other:
@@ -279,7 +291,7 @@ def _compare(
         completed[path] = "" if is_given else fact.fingerprint
         if is_given and path in payloads and encoding.is_same(fact.payload or b"", payloads[path]):
             replaced.discard(path)
-    changes = compare(plan, decode(header.wiring) if header.wiring else {}, completed, replaced=replaced)
+    changes = compare(plan, codec.decode(header.wiring) if header.wiring else {}, completed, replaced=replaced)
     faults = changes.faults()
     if faults and (changes.is_other_graph or not reruns):
         raise GraphError(faults, plan.name)
@@ -307,7 +319,7 @@ def _answered(
             faults.append(Fault("unknown-question", text, path, (path,)))
             continue
         try:
-            question = question_of(run_id, path, number, decode(known[path].asked[number]))
+            question = question_of(run_id, path, number, codec.decode(known[path].asked[number]))
             given = plain_answer(question.type, read_answer(question.type, _plain(question, answer)))
             payload = encoding.own(given, f"the answer to node {path!r}")
         except (ValueError, NotStorable) as why:
@@ -337,7 +349,7 @@ def _encoded_output(plan: Plan, name: str, value: Any, encoding: Encoding) -> by
     what = f"outputs[{name!r}]"
     data = _encoded(value, what, plan, encoding)
     try:
-        encoding.check(data, annotation_of(kept_of(plan, plan.index[name]).function))
+        encoding.check(data, codec.annotation_of(kept_of(plan, plan.index[name]).function))
     except NotStorable as error:
         raise GraphError(Fault("not-storable", f"{what}: {error}.", name), plan.name) from error
     return data

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from types import FrameType, TracebackType
@@ -94,7 +93,7 @@ def _chosen(plan: Plan, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _new_run_id() -> str:
-    return uuid.uuid4().hex[:16]
+    return os.urandom(8).hex()
 
 
 # What is off is not even imported.

@@ -346,6 +346,8 @@ class Draft:
         plan.resources = dict(blueprint.resources)
         plan.targets = None
         plan._wired = None
+        plan._told = None
+        plan._kept = None
         plan.options = {name: value for name, value in blueprint.options.items() if name != "targets"}
         plan.limits = {**self.limits, **blueprint.limits}
         plan.uses = {demand: tuple(nodes) for demand, nodes in self.uses.items() if nodes}

@@ -43,7 +43,9 @@ class Plan:
 
     __slots__ = (
         "_input_slots_of",
+        "_kept",
         "_redraw",
+        "_told",
         "_whole_slot",
         "_wired",
         "accepted",
@@ -100,6 +102,9 @@ class Plan:
     _redraw: Callable[[Iterable[str | Node[..., Any]] | None, Collection[str]], tuple[Plan, list[Fault]]]
     # How each node is wired, as `resuming` tells it, once somebody has asked: as unchanging as the rest.
     _wired: list[str] | None
+    # The same, as `opening` writes it into the header of a run; and what `keeping` knows of each node.
+    _told: bytes | None
+    _kept: tuple[Sequence[Any], bool] | None
     # Each distinct demand of this plan and of the graphs inside it, with some nodes that have it.
     uses: dict[tuple[tuple[str, int], ...], tuple[str, ...]]
     # What nodes say of limits beyond that, each with a node that says it.

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from antichain.errors import NotStorable
-from antichain.stores.codec import digest
+from antichain.stores import codec
 from antichain.stores.codec.form import json_writer
 
 __all__ = ["DIGEST_CHARACTERS", "hashed", "value_digest"]
@@ -30,7 +30,7 @@ def value_digest(value: object) -> str:
     Return the digest of a user's value; what no store takes counts by the name of its type, and by nothing else.
     """
     try:
-        return digest(value)
+        return codec.digest(value)
     except NotStorable:
         kind = type(value)
         return f"{kind.__module__}.{kind.__qualname__}"

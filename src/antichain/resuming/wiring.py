@@ -98,6 +98,9 @@ def _all_plans(plan: Plan) -> list[Plan]:
 def _described(plan: Plan, number: Mapping[int, int]) -> list[Any]:
     shape, how = plan.shape, wired(plan)
     before_all, _ = with_start_edges(shape)
+    wires = [list(before) for before in before_all]
+    if _is_ordinary(plan):
+        return [list(plan.ids), wires, "n" * shape.count, " ".join(how), []]
     kinds, special = [], []
     for node in range(shape.count):
         inside = subplan_of(plan, node)
@@ -110,12 +113,26 @@ def _described(plan: Plan, number: Mapping[int, int]) -> list[Any]:
         ]
         if what != _ORDINARY:
             special.append([node, *what])
-    return [list(plan.ids), [list(before) for before in before_all], "".join(kinds), " ".join(how), special]
+    return [list(plan.ids), wires, "".join(kinds), " ".join(how), special]
+
+
+def _is_ordinary(plan: Plan) -> bool:
+    """
+    Tell whether a plan has nothing but nodes of which nothing special has to be told: they are not looked at one by
+    one.
+    """
+    shape = plan.shape
+    if CallKind.GENERAL in plan.kinds or any(shape.join) or shape.flags.translate(None, _WITHOUT_CONDITION):
+        return False
+    special = [node for node in plan.nodes if node.policies.version or node.mapped]
+    return not special
 
 
 _ORDINARY: Final = [JOINS[0], False, "", -1]
 # A plain number: flags are looked at for every node.
 _WHEN: Final = int(Flag.WHEN)
+# Flag bytes of nodes without a condition.
+_WITHOUT_CONDITION: Final = bytes(flags for flags in range(256) if not flags & _WHEN)
 
 
 def read_wiring(wiring: object) -> tuple[str, Level | None]:

@@ -6,11 +6,12 @@ Reading order: `protocol` (what a store is), `codec` (how values become bytes), 
 
 from typing import TYPE_CHECKING, Any
 
-from antichain.stores.codec import ValueLimits, redact_values
+from antichain.stores.codec import ValueLimits
 from antichain.stores.opening import open_store
 from antichain.stores.protocol import AppendsNow, Fact, FactKind, Header, Journal, Ownership, RunLine, Store
 
 if TYPE_CHECKING:
+    from antichain.stores.codec import redact_values as redact_values
     from antichain.stores.memory import MemoryStore as MemoryStore
     from antichain.stores.sqlite.store import SqliteStore as SqliteStore
 
@@ -40,4 +41,8 @@ def __getattr__(name: str) -> Any:  # Any: the protocol of modules
         from antichain.stores.memory import MemoryStore  # whoever has a file needs no other store
 
         return MemoryStore
+    if name == "redact_values":
+        from antichain.stores.codec import redact_values
+
+        return redact_values
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

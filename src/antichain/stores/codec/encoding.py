@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from antichain.errors import NotStorable, StoreError, shown
-from antichain.stores.codec.failures import encode_error
 from antichain.stores.codec.form import SQUEEZED, unpack
 from antichain.stores.codec.limits import DEFAULT_LIMITS, ValueLimits
-from antichain.stores.codec.reading import check_annotation, decode
-from antichain.stores.codec.writing import encode
+from antichain.stores.codec.plain import encode
 
 __all__ = ["Encoding", "encoding_of"]
 
@@ -60,6 +58,8 @@ class Encoding:
         """
         Encode an exception.
         """
+        from antichain.stores.codec.failures import encode_error
+
         return encode_error(error, redact=self.redact, compress=self.compress)
 
     def read(self, data: bytes, annotation: Any = None) -> Any:
@@ -69,6 +69,8 @@ class Encoding:
         Raises:
             StoreDamaged: it cannot be read, or is larger than the limits.
         """
+        from antichain.stores.codec.reading import decode
+
         return decode(data, annotation, limits=self.limits)
 
     def check(self, data: bytes, annotation: Any) -> None:
@@ -78,6 +80,8 @@ class Encoding:
         Raises:
             NotStorable: it will not; where in the value, and what to do.
         """
+        from antichain.stores.codec.reading import check_annotation
+
         check_annotation(data, annotation, limits=self.limits)
 
     def as_kept(self, value: Any) -> Any:

@@ -29,9 +29,10 @@ from antichain.stores.codec.annotations import (
 from antichain.stores.codec.described import Misfit, Model
 from antichain.stores.codec.form import ERROR, LABELLED, PLAIN, TAGGED, unpack
 from antichain.stores.codec.limits import DEFAULT_LIMITS, ValueLimits, crowd
+from antichain.stores.codec.plain import encode
 from antichain.stores.codec.registry import BY_NAME, with_article
 from antichain.stores.codec.tags import READERS, READING_ERRORS
-from antichain.stores.codec.writing import encode, tree_of
+from antichain.stores.codec.writing import tree_of
 
 __all__ = ["check_annotation", "decode", "loads"]
 

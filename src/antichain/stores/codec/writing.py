@@ -1,8 +1,6 @@
 """
-From a value to bytes, or to a refusal that names the place in the value.
-
-What JSON has already is checked in one pass and written at once; everything else is first turned into JSON, piece by
-piece.
+From a value that JSON has not to bytes, or to a refusal that names the place in the value: it is first turned into
+JSON, piece by piece. What JSON has is written by `plain`.
 """
 
 from __future__ import annotations
@@ -24,20 +22,16 @@ from antichain.stores.codec.described import (
     model_of,
     named_of,
 )
-from antichain.stores.codec.form import LABELLED, PLAIN, TAGGED, as_json, as_sorted_json, pack, too_much
+from antichain.stores.codec.form import LABELLED, TAGGED, as_json, as_sorted_json, pack, too_much
 from antichain.stores.codec.limits import DEFAULT_LIMITS, ValueLimits, crowd
+from antichain.stores.codec.plain import MAX_PLAIN, SCALARS, plainly
 from antichain.stores.codec.registry import BY_TYPE, Codec, label_of, with_article
 from antichain.stores.codec.tags import MAX_PATH_CHARACTERS, PATHS, WRITERS, as_base64, whole_tag
 
-__all__ = ["digest", "encode", "tree_of"]
+__all__ = ["digest", "encode_slowly", "tree_of"]
 
 # In this file, Any is the user's value, or JSON.
 
-SCALARS: Final = frozenset([type(None), bool, str])
-SIMPLE: Final[dict[Any, bytes]] = {None: PLAIN + b"null", True: PLAIN + b"true", False: PLAIN + b"false"}
-PLAIN_NUMBER: Final = PLAIN + b"%d"
-# Whole numbers below this are written in digits: any Python can read them, whatever its limit for texts of numbers is.
-MAX_PLAIN: Final = 10**600
 # How many bits a decimal digit takes, at least.
 BITS_OF_A_DIGIT: Final = 3.3219
 WAYS_OUT: Final = (
@@ -45,44 +39,13 @@ WAYS_OUT: Final = (
 )
 
 
-def encode(
-    value: Any,
-    *,
-    limits: ValueLimits = DEFAULT_LIMITS,
-    compress: bool = False,
-    redact: Callable[[str], str] | None = None,
-    name: str = "output",
+def encode_slowly(
+    value: Any, limits: ValueLimits, redact: Callable[[str], str] | None, name: str, *, compress: bool
 ) -> bytes:
     """
-    Turn *value* into bytes from which `decode` makes an equal one.
-
-    With *redact*, every text in it, keys too, is replaced by what that function makes of it (also of bytes, as text).
-    With *compress*, what that makes smaller is compressed; the bytes say so. *name* is what the value is called where
-    one cannot be stored.
-
-    Raises:
-        NotStorable: what is not, where in the value it is, and what to do.
-
-    Example:
-        >>> encode({"rows": [1, 2.5, None]})[1:]
-        b'{"rows":[1,2.5,null]}'
-        >>> encode((1, b"x"))[1:]
-        b'{"$tuple":[1,{"$bytes":"eA=="}]}'
+    Do what `encode` does, whatever the value is.
     """
-    if redact is not None:
-        text, flags = _redacted(value, limits, redact, name)
-        return pack(text, flags, compress=compress)
-    kind = type(value)
-    if kind is int and -MAX_PLAIN < value < MAX_PLAIN:
-        number: bytes = PLAIN_NUMBER % value
-        if len(number) <= limits.size_bytes:
-            return number
-    if kind in SCALARS and kind is not str:
-        return SIMPLE[value]
-    plain = _plainly(value, limits, as_json)
-    if plain is not None:
-        return pack(plain, 0, compress=True) if compress else PLAIN + plain
-    text, flags = _slowly(value, limits, None, name)
+    text, flags = _slowly(value, limits, None, name) if redact is None else _redacted(value, limits, redact, name)
     return pack(text, flags, compress=compress)
 
 
@@ -100,67 +63,13 @@ def digest(value: Any, *, limits: ValueLimits = DEFAULT_LIMITS, name: str = "out
         >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
         True
     """
-    text = _plainly(value, limits, as_sorted_json)
+    text = plainly(value, limits, as_sorted_json)
     if text is None:
         text, flags = _slowly(value, limits, None, name, is_canonical=True)
         text = bytes([flags & TAGGED]) + text
     else:
         text = b"\0" + text
     return sha256(text).hexdigest()[:16]
-
-
-# -- what JSON has
-
-
-def is_plain(value: Any, limits: ValueLimits) -> bool:
-    """
-    Say whether *value* can be written as JSON as it is, and is not too large for one look at everything in it.
-    """
-    level, items = [value], 0
-    for depth in range(limits.depth + 1):
-        below: list[Any] = []
-        for each in level:
-            kind = type(each)
-            if kind in SCALARS:
-                continue
-            if kind is int:
-                if not -MAX_PLAIN < each < MAX_PLAIN:
-                    return False
-            elif kind is float:
-                if each - each != 0.0:  # neither infinite nor a NaN
-                    return False
-            elif depth == limits.depth:
-                return False  # nested too deep, if it is anything that is nested
-            elif kind is dict:
-                for key in each:
-                    if type(key) is not str:
-                        return False
-                below += each.values()
-            elif kind is list:
-                below += each
-            else:
-                return False
-        items += len(below)
-        if not below or items > limits.items:
-            return not below
-        level = below
-    return False
-
-
-def _plainly(value: Any, limits: ValueLimits, write: Callable[[Any], str]) -> bytes | None:
-    """
-    Write plain data; None if it is anything else, or too large.
-    """
-    if not is_plain(value, limits):
-        return None
-    try:
-        text = write(value).encode()
-    except (TypeError, ValueError, RecursionError):  # it has changed meanwhile, or has a text that is none
-        return None
-    # What is shorter than there may be items cannot have more; how deep it is, was looked at.
-    if len(text) < limits.items and len(text) <= limits.size_bytes:
-        return text
-    return None if too_much(text, 0, limits) else text
 
 
 # -- everything else

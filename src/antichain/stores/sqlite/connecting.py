@@ -31,6 +31,11 @@ INSTRUCTIONS = 100_000
 MOST_LOOKS = 2_000
 # Bytes of the -wal file that are kept after a checkpoint.
 KEPT_WAL_BYTES = 16 * 1024 * 1024
+# A commit that makes a file longer takes half as long again, since the length has to be durable too. So the -wal file
+# is made so long at once, of zeros, at which SQLite ends its reading of a log; and a checkpoint comes before its end,
+# after which it is written from its beginning again.
+GROWN_WAL_BYTES = 1024 * 1024
+PAGES_TO_CHECKPOINT = 240
 
 # What SQLite has beside a file, and leaves there when it is killed.
 BESIDE = ("-wal", "-shm", "-journal")
@@ -123,11 +128,10 @@ def prepare(connection: Guarded, path: str, synchronous: Literal["full", "normal
     empty = new and is_empty(connection)
     version = 0 if empty else format_of(connection, path)
     connection.execute("PRAGMA query_only = OFF")
-    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    if mode != "wal":
-        raise StoreError(f"store {path!r}: its file system has no write-ahead log (mode {mode}); use a local disk")
+    as_log(connection, path)
     connection.execute(f"PRAGMA synchronous = {'FULL' if synchronous == 'full' else 'NORMAL'}")
     connection.execute(f"PRAGMA journal_size_limit = {KEPT_WAL_BYTES:d}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {PAGES_TO_CHECKPOINT:d}")
     if version < VERSION:
         bring_up_to_date(connection, path)
     # From now on whoever waits does it in Python, where it can be told how long.
@@ -189,6 +193,25 @@ def harden(connection: Guarded) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def grow_log(path: str) -> None:
+    """
+    Make the log of a store long before it is needed, if the disk has room; whoever calls it may write to the store.
+    """
+    if os.name == "nt":
+        return
+    try:
+        # As SQLite opens it: no link is followed.
+        file = os.open(path + "-wal", os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            size = os.fstat(file).st_size
+            if size < GROWN_WAL_BYTES:
+                os.pwrite(file, bytes(GROWN_WAL_BYTES - size), size)
+        finally:
+            os.close(file)
+    except OSError as error:
+        log.debug("store %r: its log grows as it is written: %s", path, error)
+
+
 def make_folder(path: str) -> None:
     """
     Make the folder of a store if it is the one that commands use without being told; every other one must be there.
@@ -239,16 +262,36 @@ def make_file(path: str) -> None:
 
 
 def fill(fresh: str) -> None:
-    connection = connect_to_write(fresh, 0.0, "full", new=True)
+    """
+    Make the tables in a file that nobody knows yet, and then all of it durable at once.
+    """
+    connection = connect(fresh, "rw", 0.0)
     try:
-        # All of the log into the file, durably. Closing would do it too, and not tell when it could not.
-        is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if is_busy:
-            raise StoreError(f"store {fresh!r} is used by somebody before it is there; try again")
+        for pragma in ("query_only = OFF", "synchronous = OFF", "journal_mode = MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        bring_up_to_date(connection, fresh)
+        as_log(connection, fresh)
     except sqlite3.Error as error:
         raise store_error(fresh, error) from error
     finally:
         connection.close()
+    file = os.open(fresh, os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def as_log(connection: Guarded, path: str) -> None:
+    """
+    Let commits go into a write-ahead log.
+
+    Raises:
+        StoreError: the file system has none.
+    """
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise StoreError(f"store {path!r}: its file system has no write-ahead log (mode {mode}); use a local disk")
 
 
 def name_file(fresh: str, path: str) -> None:

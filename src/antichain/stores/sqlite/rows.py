@@ -52,23 +52,19 @@ def proof_of(*parts: bytes) -> int:
 
 
 def fact_proof(run_id: bytes, number: int, fact: Fact, kept: int, content: bytes) -> int:
+    """
+    Return the proof of a fact, with the content of its payload, or the digest of one that is kept apart.
+    """
     kind, path, attempt, why, shape, at, seconds, until, _ = fact
     node, reason, fingerprint = path.encode(), why.encode(), shape.encode()
-    head = HEAD.pack(
-        number,
-        kind,
-        attempt,
-        # SQLite gives 0.0 back for -0.0.
-        at + 0.0,
-        seconds + 0.0,
-        until + 0.0,
-        len(run_id),
-        len(node),
-        len(reason),
-        len(fingerprint),
-        kept,
-    )
-    return proof_of(head, run_id, node, reason, fingerprint, content)
+    # SQLite gives 0.0 back for -0.0.
+    times = at + 0.0, seconds + 0.0, until + 0.0
+    lengths = len(run_id), len(node), len(reason), len(fingerprint)
+    head = HEAD.pack(number, kind, attempt, *times, *lengths, kept)
+    # As `proof_of`, once for every fact.
+    parts = (head, run_id, node, reason, fingerprint, content)
+    proof: int = NUMBER.unpack(blake2b(b"".join(parts), digest_size=8).digest())[0]
+    return proof
 
 
 class FactWriter:
@@ -86,40 +82,46 @@ class FactWriter:
         # Per column: texts that this owner has written, and the number of the fact that has them.
         self._seen: tuple[dict[str, int], dict[str, int], dict[str, int]] = {"": 0}, {"": 0}, {"": 0}
 
-    def row(self, fact: Fact) -> list[Any]:
+    def rows(self, facts: Iterable[Fact]) -> list[list[Any]]:
         """
-        Make the row of a fact that was checked; a large payload is in it as it is, for `blobs` to put apart.
+        Make the rows of facts that were checked; large payloads are in them as they are, for `blobs` to put apart.
         """
-        number = self.next_number
-        self.next_number = number + 1
-        kind, node, attempt, reason, fingerprint, at, seconds, until, payload = fact
-        if payload is None:
-            proof = fact_proof(self._run_id, number, fact, NO_PAYLOAD, b"")
-        elif len(payload) <= BLOB_BYTES:
-            payload = bytes(payload)
-            proof = fact_proof(self._run_id, number, fact, IN_ROW, payload)
-        else:
-            payload = bytes(payload)
-            proof = fact_proof(self._run_id, number, fact, APART, sha256(payload).digest())
+        first, run_id = self._first, self._run_id
         nodes, reasons, fingerprints = self._seen
-        return [
-            self._first + number,
-            int(kind),
-            attempt,
-            word(nodes, node, number),
-            word(reasons, reason, number),
-            word(fingerprints, fingerprint, number),
-            at,
-            seconds,
-            until,
-            payload,
-            proof,
-        ]
-
-
-def word(seen: dict[str, int], text: str, number: int) -> str | int:
-    earlier = seen.setdefault(text, number)
-    return text if earlier == number else earlier
+        number = self.next_number
+        rows: list[list[Any]] = []
+        for fact in facts:
+            kind, node, attempt, reason, fingerprint, at, seconds, until, payload = fact
+            if payload is None:
+                proof = fact_proof(run_id, number, fact, NO_PAYLOAD, b"")
+            else:
+                payload = bytes(payload)
+                if len(payload) <= BLOB_BYTES:
+                    proof = fact_proof(run_id, number, fact, IN_ROW, payload)
+                else:
+                    proof = fact_proof(run_id, number, fact, APART, sha256(payload).digest())
+            # A text that an earlier fact has is the number of that fact.
+            with_node = nodes.setdefault(node, number)
+            with_reason = reasons.setdefault(reason, number)
+            with_fingerprint = fingerprints.setdefault(fingerprint, number)
+            rows.append(
+                [
+                    first + number,
+                    int(kind),
+                    attempt,
+                    node if with_node == number else with_node,
+                    reason if with_reason == number else with_reason,
+                    fingerprint if with_fingerprint == number else with_fingerprint,
+                    at,
+                    seconds,
+                    until,
+                    payload,
+                    proof,
+                ]
+            )
+            number += 1
+        self.next_number = number
+        return rows
 
 
 class FactReader:

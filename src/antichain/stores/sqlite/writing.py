@@ -22,7 +22,14 @@ from typing import Any, Literal
 from antichain.errors import OwnershipLost, RunExists, RunOwned, StoreError
 from antichain.stores.limits import MAX_FACTS, check_fact
 from antichain.stores.protocol import Fact, Header, Ownership
-from antichain.stores.sqlite.connecting import Guarded, connect_to_read, connect_to_write, make_file, make_folder
+from antichain.stores.sqlite.connecting import (
+    Guarded,
+    connect_to_read,
+    connect_to_write,
+    grow_log,
+    make_file,
+    make_folder,
+)
 from antichain.stores.sqlite.locks import WRITING, LockFile, place_of
 from antichain.stores.sqlite.reading import (
     RunRow,
@@ -44,6 +51,7 @@ Synchronous = Literal["full", "normal"]
 
 HELD = "SELECT 1 FROM run WHERE id = ? AND run_id = ? AND epoch = ?"
 ADD_FACT = "INSERT INTO fact VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+HELD_AND_FOUND = f"SELECT EXISTS ({HELD}), (SELECT count(*) FROM fact WHERE id BETWEEN ? AND ?)"
 COUNT_FACTS = "SELECT count(*) FROM fact WHERE id BETWEEN ? AND ?"
 LAST_FACT = "SELECT max(id) FROM fact WHERE id BETWEEN ? AND ?"
 FIND_BLOB = "SELECT id FROM blob WHERE sha256 = ?"
@@ -67,6 +75,7 @@ KEPT_IN_RUN = 256
 # Seconds between two looks whether somebody else has stopped writing.
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
+COMMITS_TO_GROW = 8
 
 log = logging.getLogger("antichain.stores")
 
@@ -104,6 +113,7 @@ class Writer:
 
     def __init__(self, path: str, timeout: float, synchronous: Synchronous) -> None:
         self.path = path
+        self._log_path = path + "-wal"
         self.timeout = timeout
         self.synchronous: Synchronous = synchronous
         # Ownerships and calls that need this writer. Guarded by the lock of `store.writers`.
@@ -120,6 +130,8 @@ class Writer:
         # Nothing is appended any more. Guarded by _mutex.
         self._is_closed = False
         self._connection: Guarded | None = None
+        # By that connection.
+        self._commits = 0
         # Device and inode of the file and of its log, to notice when they are deleted or replaced.
         self._identity: tuple[int, int] | None = None
         self._log_identity: tuple[int, int] | None = None
@@ -339,13 +351,21 @@ class Writer:
         """
         failures: list[StoreError | None] = [None] * len(batch)
         try:
-            with self._transaction(patience) as connection:
+            connection = self._begin(patience, new=False)
+            try:
                 # Whose right to add was looked at, and how many facts they had: nobody changes that meanwhile.
                 held: dict[Holder, int] = {}
+                alone = len(batch) == 1
                 for index, (holder, facts) in enumerate(batch):
-                    failures[index] = holder.failure or self._add_facts(connection, holder, facts, held)
+                    failures[index] = holder.failure or self._add_facts(connection, holder, facts, held, alone=alone)
                 for holder, count in held.items():
                     self._find_again(connection, holder, count)
+                self._commit(connection)
+            except BaseException as error:
+                self._undo(error)
+                raise
+            finally:
+                self._lock_file().free(WRITING)
         except Locked:
             raise
         except StoreError as error:
@@ -360,7 +380,7 @@ class Writer:
         return failures
 
     def _add_facts(
-        self, connection: Guarded, holder: Holder, facts: Sequence[Fact], held: dict[Holder, int]
+        self, connection: Guarded, holder: Holder, facts: Sequence[Fact], held: dict[Holder, int], *, alone: bool
     ) -> StoreError | None:
         try:
             if holder.released:
@@ -374,33 +394,46 @@ class Writer:
         except StoreError as error:
             return refuse(holder, error)
         if holder not in held:
-            if connection.execute(HELD, (holder.run, holder.run_id, holder.epoch)).fetchone() is None:
-                lost = f"run {holder.run_id!r} of store {self.path!r} is not held any more by owner {holder.epoch}"
-                return refuse(holder, OwnershipLost(f"{lost}: somebody has taken it over. Nothing was added"))
+            # Where nobody else's facts are in this transaction, `_find_again` looks, and takes all of it back.
+            if not alone and not is_held_by(connection, holder):
+                return refuse(holder, self._lost(holder))
             held[holder] = holder.facts.next_number - 1
-        rows = [holder.facts.row(fact) for fact in facts]
+        rows = holder.facts.rows(facts)
         for row in rows:
             if row[9] is not None and len(row[9]) > BLOB_BYTES:
                 row[9] = put_apart(connection, row[9], BLOB_BYTES)
-        if len(rows) == 1:
-            connection.execute(ADD_FACT, rows[0])
-        else:
-            connection.executemany(ADD_FACT, rows)
+        try:
+            if len(rows) == 1:
+                connection.execute(ADD_FACT, rows[0])
+            else:
+                connection.executemany(ADD_FACT, rows)
+        except sqlite3.IntegrityError as error:
+            # Somebody else's facts are in their places.
+            if is_held_by(connection, holder):
+                raise
+            raise self._lost(holder) from error
         if holder.sum is not None:
             holder.sum.add(facts)
         return None
 
     def _find_again(self, connection: Guarded, holder: Holder, before: int) -> None:
         """
-        Refuse a damaged tree, in which a row may go where nobody finds it who comes from the ones before.
-
-        From all of them the first time, then from the last.
+        Refuse what somebody adds whose run was taken over; and a damaged tree, in which a row may go where nobody finds
+        it who comes from the ones before: from all of them the first time, then from the last.
         """
         start, last = max(before, 1) if holder.has_added else 1, holder.facts.next_number - 1
-        span = (holder.run << 32) + start, (holder.run << 32) + last
-        if connection.execute(COUNT_FACTS, span).fetchone()[0] != last - start + 1:
+        place = holder.run << 32
+        asked = (holder.run, holder.run_id, holder.epoch, place + start, place + last)
+        is_held, found = connection.execute(HELD_AND_FOUND, asked).fetchone()
+        if not is_held:
+            raise self._lost(holder)
+        if found != last - start + 1:
             raise damaged(self.path, f"what is added to run {holder.run_id!r} is not found again")
         holder.has_added = True
+
+    def _lost(self, holder: Holder) -> OwnershipLost:
+        lost = f"run {holder.run_id!r} of store {self.path!r} is not held any more by owner {holder.epoch}"
+        return OwnershipLost(f"{lost}: somebody has taken it over. Nothing was added")
 
     # -- transactions
 
@@ -412,16 +445,28 @@ class Writer:
         connection = self._begin(patience, new)
         try:
             yield connection
-            connection.execute("COMMIT")
-            # After the commit: what is acknowledged is in the file that everybody sees.
-            self._see_files()
-        except (sqlite3.Error, OSError) as error:
-            raise self._given_up(error) from error
-        except BaseException:
-            self._roll_back()
+            self._commit(connection)
+        except BaseException as error:
+            self._undo(error)
             raise
         finally:
             self._lock_file().free(WRITING)
+
+    def _commit(self, connection: Guarded) -> None:
+        connection.execute("COMMIT")
+        # After the commit: what is acknowledged is in the file that everybody sees.
+        self._see_files()
+        self._commits += 1
+        if self._commits == COMMITS_TO_GROW:
+            grow_log(self.path)
+
+    def _undo(self, error: BaseException) -> None:
+        """
+        Roll back what an error has ended, and say it as a StoreError where a file or SQLite is the cause.
+        """
+        if isinstance(error, (sqlite3.Error, OSError)):
+            raise self._given_up(error) from error
+        self._roll_back()
 
     def _begin(self, patience: float, new: bool) -> Guarded:
         """
@@ -434,9 +479,14 @@ class Writer:
         until = monotonic() + patience if patience else 0.0
         pause = FIRST_PAUSE
         while True:
-            if self._take(locks):
+            try:
+                is_taken = locks.take(WRITING)
+            except OSError as error:
+                raise store_error(self.path, error) from error
+            if is_taken:
                 try:
-                    connection = self._connected(new)
+                    connection = self._connection or self._connected(new)
+                    connection.goes_on()
                     connection.execute("BEGIN IMMEDIATE")
                     return connection
                 except (sqlite3.Error, OSError) as error:
@@ -456,32 +506,32 @@ class Writer:
             sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    def _take(self, locks: LockFile) -> bool:
-        try:
-            return locks.take(WRITING)
-        except OSError as error:
-            raise store_error(self.path, error) from error
-
     def _connected(self, new: bool) -> Guarded:
-        if self._connection is None:
-            if self._identity is None and new:
-                make_file(self.path)
-            elif self._identity not in (None, identity_of(self.path)):
-                raise self._gone()
-            self._connection = connect_to_write(self.path, self.timeout, self.synchronous, new=new)
-            self._identity = identity_of(self.path)
-            self._log_identity = None
-        self._connection.goes_on()
+        if self._identity is None and new:
+            make_file(self.path)
+        elif self._identity not in (None, identity_of(self.path)):
+            raise self._gone()
+        self._connection = connect_to_write(self.path, self.timeout, self.synchronous, new=new)
+        self._identity = identity_of(self.path)
+        self._log_identity = None
+        self._commits = 0
         return self._connection
 
     def _see_files(self) -> None:
         """
         Notice that the file, or the log beside it, is not where it was.
         """
-        log_identity = identity_of(self.path + "-wal")
-        if self._log_identity is None:
-            self._log_identity = log_identity
-        if log_identity is None or log_identity != self._log_identity or identity_of(self.path) != self._identity:
+        try:
+            log_status, status = os.stat(self._log_path), os.stat(self.path)
+        except FileNotFoundError:
+            is_there = False
+        else:
+            log_identity = log_status.st_dev, log_status.st_ino
+            is_there = (status.st_dev, status.st_ino) == self._identity
+            if log_identity != self._log_identity:
+                is_there = is_there and self._log_identity is None
+                self._log_identity = log_identity
+        if not is_there:
             # SQLite sees that the file is not there any more, and leaves alone what has its name now.
             self._close_connection()
             raise self._gone()
@@ -567,6 +617,13 @@ class Writer:
         """
         if self._locks is not None:
             self._locks.close()
+
+
+def is_held_by(connection: Guarded, holder: Holder) -> bool:
+    """
+    Say whether an owner is the last one of its run.
+    """
+    return connection.execute(HELD, (holder.run, holder.run_id, holder.epoch)).fetchone() is not None
 
 
 def tell(done: Done, failure: StoreError | None) -> None:
