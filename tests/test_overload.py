@@ -13,6 +13,7 @@ import pytest
 
 from antichain.errors import NodeTimeout
 from antichain.policies.overload import STATUSES, Overload, overload_of
+from antichain.policies.retryable import OVERLOAD, SERVER, TIMEOUT, TRANSIENT
 
 NOW = 1_700_000_000.0  # 14 November 2023, 22:13:20 UTC
 DATE = "Tue, 14 Nov 2023 22:13:50 GMT"
@@ -192,6 +193,26 @@ def test_an_error_that_is_its_own_cause_ends_the_search() -> None:
     first, second = RuntimeError("a"), RuntimeError("b")
     first.__cause__, second.__cause__ = second, first
     assert overload_of(first, NOW) is None
+
+
+# -- the named sets of errors that are made of this
+
+
+def test_the_named_sets_part_overloads_from_timeouts() -> None:
+    """What Retry(on=…) and Breaker(on=…) take; an empty account is in neither."""
+    refused, slow, other = RateLimitError(429), TimeoutError(), ValueError("no")
+    assert [OVERLOAD(refused), OVERLOAD(slow), OVERLOAD(other)] == [True, False, False]
+    assert [TIMEOUT(refused), TIMEOUT(slow), TIMEOUT(other)] == [False, True, False]
+    for name in ("code", "type"):
+        empty = RateLimitError(429)
+        vars(empty)[name] = "billing_hard_limit_reached"
+        assert not OVERLOAD(empty)
+    for header in ("x-should-retry", "X-Should-Retry"):
+        assert not OVERLOAD(RateLimitError(429, {header: "false"}))
+        assert TRANSIENT(APIStatusError(400, {header: "true"}))
+        assert not TRANSIENT(APIStatusError(400, {header: "perhaps"}))
+    assert repr(OVERLOAD | LookupError) == "OVERLOAD | LookupError"
+    assert repr((TIMEOUT | (KeyError, OSError)) - SERVER) == "TIMEOUT | (KeyError, OSError) - SERVER"
 
 
 # -- the real libraries
