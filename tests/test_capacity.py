@@ -29,6 +29,7 @@ from antichain import (
 from antichain.testing import simulate, virtual_time
 from antichain.views.board import Board
 from antichain.views.progress import standing_text
+from antichain.views.summary import next_step, summarize
 
 
 def in_virtual_time(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -794,3 +795,52 @@ def test_simulate_tells_limits_of_overloads_and_of_usage() -> None:
         rated.add(f"r{number}", print, uses={"rate": {"tokens": 60}})
     told = simulate(rated.plan(), outcomes={f"r{number}": {"usage": {"total_tokens": 30}} for number in range(3)})
     assert sorted(node.started_at for node in told.nodes.values()) == [0, 1, 10]
+
+
+def test_runs_that_share_a_rate_stand_in_one_line() -> None:
+    """A big request is not passed by the small ones of another run that came later."""
+    rate = Rate(tokens=100, per=10)
+    call = Recorder()
+
+    async def main() -> None:
+        small = {"llm": {"tokens": 30}}
+        first = asyncio.ensure_future(antichain.amap(call, ["s"] * 3, uses=small, limits={"llm": rate}))
+        await asyncio.sleep(1)
+        big = asyncio.ensure_future(antichain.amap(call, ["BIG"], uses={"llm": {"tokens": 90}}, limits={"llm": rate}))
+        await asyncio.sleep(1)
+        later = [antichain.amap(call, ["t"], uses={"llm": {"tokens": 10}}, limits={"llm": rate}) for _ in range(5)]
+        await asyncio.gather(first, big, *later)
+
+    in_virtual_time(main)
+    assert call.starts[:4] == [(0, "s")] * 3 + [(10, "BIG")]
+    assert call.starts[4] == (10, "t")
+    assert [at for at, _ in call.starts[5:]] == [20] * 4
+
+
+def test_run_that_leaves_the_line_holds_nobody_up() -> None:
+    rate = Rate(tokens=100, per=100)
+    call = Recorder()
+
+    async def main() -> None:
+        await antichain.amap(call, ["s"], uses={"llm": {"tokens": 80}}, limits={"llm": rate})
+        big = asyncio.ensure_future(antichain.amap(call, ["BIG"], uses={"llm": {"tokens": 90}}, limits={"llm": rate}))
+        await asyncio.sleep(1)
+        other = asyncio.ensure_future(antichain.amap(call, ["t"], uses={"llm": {"tokens": 10}}, limits={"llm": rate}))
+        await asyncio.sleep(1)
+        assert call.names() == ["s"]
+        big.cancel()
+        await other
+
+    in_virtual_time(main)
+    assert call.starts == [(0, "s"), (2.1, "t")]
+
+
+def test_summary_names_the_rate_that_nodes_waited_for() -> None:
+    board = Board()
+    graph = Graph(limits={"llm": Rate(requests=1, per=3)})
+    for number in range(3):
+        graph.add(f"n{number}", asyncio.sleep, inputs={"delay": 0.5}, uses="llm")
+    result = in_virtual_time(lambda: graph.arun(listeners=[board]))
+    summary = summarize(result, board.sizes, board.timed)
+    assert [(wait.limit, wait.nodes, wait.seconds) for wait in summary.waits] == [("llm", 2, 9.0)]
+    assert "'llm' held the critical path" in next_step(summary)

@@ -465,6 +465,8 @@ class Driver:
         self._alarm.cancel()
         for limit in self._watched:
             limit.unwatch(self._on_shared_limit)
+        if self.core.rates:
+            self.core.leave_lines()
         if self.settings.budget is not None:
             self.settings.budget.unwatch(self._on_spent)
         if not self.core.has_ended:

@@ -15,6 +15,8 @@ __all__ = ["Rate"]
 
 # How many tickets that stand for several calls are remembered as such, for the means of what a call uses.
 HEAVY_REMEMBERED: Final = 1024
+# Seconds that a run has to pass after the instant at which it may, before others do: it is told late, or it is gone.
+PATIENCE: Final = 0.05
 
 
 class Rate:
@@ -41,7 +43,7 @@ class Rate:
         60.0
     """
 
-    __slots__ = ("_calls", "_lock", "_usage", "_watchers", "_window")
+    __slots__ = ("_joined", "_line", "_calls", "_lock", "_usage", "_watchers", "_window")
 
     def __init__(
         self, *, requests: float | None = None, tokens: float | None = None, per: float = 60.0, **units: float
@@ -53,6 +55,9 @@ class Rate:
         self._usage = Usage()
         # Ticket -> how many calls it stands for, of the newest that stand for more than one. Guarded by _lock.
         self._calls: dict[int, int] = {}
+        # The first request of each run that waits: since when, and when it will pass. Guarded by _lock.
+        self._line: dict[int, tuple[float, float]] = {}
+        self._joined = 0
         self._watchers = Watchers()
         self._lock = Lock()
 
@@ -108,15 +113,60 @@ class Rate:
         with self._lock:
             return self._window.ready_at(amounts, now)
 
-    def acquire(self, amounts: Mapping[str, float], now: float, weight: int = 1) -> int | None:
+    def join(self) -> int:
+        """
+        Return a number under which a run stands in line.
+        """
+        with self._lock:
+            self._joined += 1
+            return self._joined
+
+    def stand(self, who: int, since: float, amounts: Mapping[str, float], now: float) -> float:
+        """
+        Return the instant at which the first request of run *who*, which came at *since*, may pass: not after *now* if
+        that is at once. Until then nobody passes that came later, in whatever run.
+        """
+        with self._lock:
+            line = self._line
+            for other in [other for other, (_, until) in line.items() if until + PATIENCE < now]:
+                # It should have passed by then: it waits no more, or its run is gone.
+                del line[other]
+            at = now if self._window.fits(amounts, now) else self._window.ready_at(amounts, now)
+            for other, (came, until) in line.items():
+                if other != who and (came, other) < (since, who):
+                    # It passes before that, and then this one is told.
+                    at = max(at, until + PATIENCE)
+            if at > now:
+                line[who] = (since, at)
+            return at
+
+    def leave(self, who: int) -> None:
+        """
+        Let those pass that came after run *who*, which waits no more.
+        """
+        with self._lock:
+            has_left = self._line.pop(who, None) is not None
+        if has_left and self._line:
+            # Others wait, perhaps behind it.
+            self._watchers.tell()
+
+    def acquire(self, amounts: Mapping[str, float], now: float, weight: int = 1, who: int | None = None) -> int | None:
         """
         Let a request of *amounts*, which stands for *weight* calls, pass at *now* if it fits, and return its ticket,
-        else None; never wait.
+        else None; never wait. Run *who* does not stand in line any more then.
         """
+        ticket = self._take(amounts, now, weight, who)
+        if ticket is not None and self._line:
+            self._watchers.tell()
+        return ticket
+
+    def _take(self, amounts: Mapping[str, float], now: float, weight: int, who: int | None) -> int | None:
         with self._lock:
             if not self._window.fits(amounts, now):
                 return None
             ticket = self._window.take(amounts, now)
+            if who is not None:
+                self._line.pop(who, None)
             if weight != 1:
                 self._calls[ticket] = weight
                 if len(self._calls) > HEAVY_REMEMBERED:

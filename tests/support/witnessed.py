@@ -24,8 +24,8 @@ class WitnessedRate(Rate):
         self.most = dict(units)
         self.paused: list[tuple[float, float]] = []
 
-    def acquire(self, amounts: Mapping[str, float], now: float, weight: int = 1) -> int | None:
-        ticket = super().acquire(amounts, now, weight)
+    def acquire(self, amounts: Mapping[str, float], now: float, weight: int = 1, who: int | None = None) -> int | None:
+        ticket = super().acquire(amounts, now, weight, who)
         if ticket is not None:
             assert not any(begun <= now < until for begun, until in self.paused), "passed during a pause"
             self.log[ticket] = Passed(now, dict(amounts))

@@ -121,7 +121,7 @@ class RateSlots:
     What a run knows of a rate: nothing is held, but what an attempt has taken is settled once it is known.
     """
 
-    __slots__ = ("alarm_at", "limit", "name", "number", "sequence")
+    __slots__ = ("alarm_at", "limit", "name", "number", "sequence", "stands", "who")
 
     def __init__(self, name: str, limit: SharedRate, number: int) -> None:
         self.name = name
@@ -129,6 +129,29 @@ class RateSlots:
         self.number = number
         self.sequence = 0
         self.alarm_at = 0.0
+        # Under which the run stands in line with the others that share the rate, and whether it does.
+        self.who = limit.join()
+        self.stands = False
+
+    def stand(self, since: float, amounts: Mapping[str, float], now: float) -> float:
+        """
+        Let the first in line, which came at *since*, wait; returns the instant at which it may pass.
+        """
+        try:
+            at = self.limit.stand(self.who, since, amounts, now)
+        except GraphError:
+            # The rate has become smaller than that since it was checked.
+            at = math.inf
+        self.stands = at > now
+        return at
+
+    def leave(self) -> None:
+        """
+        Wait no more: nobody is first in line here.
+        """
+        if self.stands:
+            self.stands = False
+            self.limit.leave(self.who)
 
     def amounts(self, weight: int, given: Amounts | None) -> Mapping[str, float]:
         """
@@ -264,7 +287,7 @@ class TimedQueue(Queue):
         """
         tickets: list[Ticket] = []
         for slots, weight in self.rates:
-            number = slots.limit.acquire(slots.amounts(weight, given), now, weight)
+            number = slots.limit.acquire(slots.amounts(weight, given), now, weight, slots.who)
             if number is None:
                 for ticket in tickets:
                     ticket.slots.limit.settle(ticket.number, dict.fromkeys(ticket.slots.limit.units, 0.0), now)

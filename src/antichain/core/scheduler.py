@@ -838,7 +838,7 @@ class Scheduler:
                     may_start = False
                     continue
                 passed.add(slots.number)
-                opens_at = slots.opens_at(slots.amounts(weight, given), now)
+                opens_at = slots.stand(head[0], slots.amounts(weight, given), now)
                 if opens_at > now:
                     may_start = False
                     self._look_at(slots, opens_at, now)
@@ -846,6 +846,9 @@ class Scheduler:
                 queue.refused = (self._round, head)
             elif best is None or key < best_key:
                 best, best_key = queue, key
+        for rate in self.rates.values():
+            if rate.stands and rate.number not in passed:
+                rate.leave()
         return best
 
     def _is_open(self, queue: TimedQueue, head: Place, now: float) -> bool:
@@ -1050,6 +1053,13 @@ class Scheduler:
             if head is not None and (best is None or head < best):
                 best, found = head, (weight, head[1] & INDEX_MASK)
         return found
+
+    def leave_lines(self) -> None:
+        """
+        Wait for no rate any more, so that nobody waits behind this run.
+        """
+        for rate in self.rates.values():
+            rate.leave()
 
     def reconsider(self) -> None:
         """

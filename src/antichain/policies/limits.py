@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
@@ -174,7 +173,26 @@ class SharedRate(Protocol):
         """
         ...
 
-    def acquire(self, amounts: Mapping[str, float], now: float, weight: int = 1) -> int | None:
+    def join(self) -> int:
+        """
+        Return a number under which a run stands in line.
+        """
+        ...
+
+    def stand(self, who: int, since: float, amounts: Mapping[str, float], now: float) -> float:
+        """
+        Return the instant at which the first request of run *who*, which came at *since*, may pass; until then nobody
+        passes that came later.
+        """
+        ...
+
+    def leave(self, who: int) -> None:
+        """
+        Let others pass before run *who*, which waits no more.
+        """
+        ...
+
+    def acquire(self, amounts: Mapping[str, float], now: float, weight: int = 1, who: int | None = None) -> int | None:
         """
         Let *amounts* pass if they fit, and return a ticket; never wait.
         """
@@ -324,7 +342,7 @@ def is_amount(value: object) -> TypeGuard[float]:
     """
     Tell whether *value* is a finite number from zero up.
     """
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18
 
 
 def as_weight(limit: str, value: object, units: Mapping[str, float]) -> dict[str, float]:

@@ -301,6 +301,14 @@ class Board:
             fold(event)
 
     @property
+    def timed(self) -> frozenset[str]:
+        """
+        The limits that open by time.
+        """
+        states = () if self.limit_states is None else self.limit_states(self.time)
+        return frozenset(state.name for state in states)
+
+    @property
     def sizes(self) -> dict[str, int]:
         """
         The sizes of the limits that the run began with, `max_concurrent` among them if there was one.

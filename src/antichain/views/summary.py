@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
@@ -75,7 +75,7 @@ class Summary:
     abandoned: list[str] = field(default_factory=list)
 
 
-def summarize(record: Run, sizes: Mapping[str, int] | None = None) -> Summary:
+def summarize(record: Run, sizes: Mapping[str, int] | None = None, timed: Collection[str] = ()) -> Summary:
     """
     Read the figures of a run from its record.
 
@@ -86,6 +86,7 @@ def summarize(record: Run, sizes: Mapping[str, int] | None = None) -> Summary:
     Args:
         sizes: of the limits, and of `max_concurrent` if there was one. Of a limit that is not named, or if none is
             known, the most that was ever used at once is taken for its size.
+        timed: limits that open by time, as rates: they are the cause where a node uses one and nothing else was full.
     """
     run = snapshot(record)
     start, end = span_of(run)
@@ -100,7 +101,7 @@ def summarize(record: Run, sizes: Mapping[str, int] | None = None) -> Summary:
     path = critical_path(run)
     summary.path = [Step(node, share * summary.makespan) for node, share in critical_shares(run, path).items()]
     if len(nodes) <= MOST_NODES:
-        summary.waits = _waits(nodes, groups, _inside(run.nodes, set(path)), sizes)
+        summary.waits = _waits(nodes, groups, _inside(run.nodes, set(path)), sizes, timed)
     return summary
 
 
@@ -151,7 +152,11 @@ _LOOKS: Final = 2
 
 
 def _waits(
-    nodes: Sequence[NodeRecord], containers: set[str], critical: set[str], sizes: Mapping[str, int] | None
+    nodes: Sequence[NodeRecord],
+    containers: set[str],
+    critical: set[str],
+    sizes: Mapping[str, int] | None,
+    timed: Collection[str],
 ) -> list[Waiting]:
     """
     Add up who waited for which limit.
@@ -188,7 +193,7 @@ def _waits(
             continue
         assert node.ready_at is not None
         assert node.started_at is not None
-        for limit in _blockers(node, used, most):
+        for limit in _blockers(node, used, most, timed):
             waiting = waits.setdefault(limit, Waiting(limit))
             waiting.seconds += node.started_at - node.ready_at
             waiting.nodes += 1
@@ -209,9 +214,11 @@ def _charge(used: Counter[str], node: NodeRecord, sign: int) -> None:
         used[limit] += sign * weight
 
 
-def _blockers(node: NodeRecord, used: Counter[str], most: Counter[str]) -> list[str]:
-    found = [limit for limit, weight in node.uses if used[limit] + weight > most[limit]]
-    return found or (["max_concurrent"] if used[""] >= most[""] else [])
+def _blockers(node: NodeRecord, used: Counter[str], most: Counter[str], timed: Collection[str]) -> list[str]:
+    found = [limit for limit, weight in node.uses if limit not in timed and used[limit] + weight > most[limit]]
+    if not found and used[""] >= most[""]:
+        return ["max_concurrent"]
+    return found or [limit for limit, _ in node.uses if limit in timed]
 
 
 def _union(spells: Iterable[tuple[float, float]]) -> float:

@@ -152,7 +152,7 @@ class Watch:
         board = self._board
         is_short = board.is_smooth and result.makespan < TELLING_SECONDS
         if not is_short and board.known <= MOST_NODES:
-            return summarize(result, board.sizes)
+            return summarize(result, board.sizes, board.timed)
         # Of so short a run there is nothing else to say, and the records of so many nodes take seconds to read.
         last = board.look(result.ended_at).failures
         failed = [NodeRecord(each.node, "failed", each.reason, error=each.error) for each in last]
