@@ -104,6 +104,27 @@ def test_the_limit_that_binds_is_named(write: Write, here: Here, limits: str, sa
     assert row.endswith(says)
 
 
+def test_rates_are_limits_too(write: Write, here: Here) -> None:
+    """With what they let pass; and one may be what binds."""
+    file = write("""
+        from antichain import Adaptive, Rate
+
+        graph = Graph("calls", limits={"api": Rate(requests=2, tokens=90_000, per=10), "llm": Adaptive(initial=3)})
+        async def work(): ...
+        for number in range(6):
+            graph.add(f"n{number}", work, uses={"api": 1, "llm": 1})
+    """)
+    code, out, err = here("plan", file, "--slots", "8")
+    assert (code, err) == (0, "")
+    passing = "2 requests, 90,000 tokens in 10 s"
+    assert f"  limits        llm  {3:>{len(passing)}}  used by 6 nodes\n" in out
+    assert f"                api  {passing}  used by 6 nodes\n" in out
+    assert out.splitlines()[-3].split() == ["8", "21", "s", "21", "s", "limit", "api"]
+    document = json.loads(here("plan", file, "--json")[1])
+    assert document["limits"]["llm"] == {"size": 3, "nodes": 6}
+    assert document["limits"]["api"] == {"units": {"requests": 2, "tokens": 90_000}, "per": 10, "nodes": 6}
+
+
 def test_the_graph_s_own_slots_are_a_row(write: Write, here: Here) -> None:
     file = write("""
         graph = Graph("fan", max_concurrent=3)

@@ -16,7 +16,7 @@ from antichain.cli.places import NOWHERE, Place
 from antichain.errors import GraphError, StoreError
 from antichain.loading import UsageError
 from antichain.plan import Plan, check_inputs, plan_inside, prepare
-from antichain.policies import LimitValue, check_options
+from antichain.policies import LimitValue, SharedRate, check_options
 from antichain.shape import EXACT_WIDTH
 from antichain.simulation import estimates, sizes_of_limits
 from antichain.views.plan_text import Forecast, LimitUse, Outlook, outlook_text
@@ -149,7 +149,14 @@ def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitVal
         has_costs=any(node.policies.cost is not None for node in plan.nodes),
         inputs=plan.inputs,
         optional_inputs=sorted(plan.optional_inputs),
-        limits=[LimitUse(name, size, users[name]) for name, size in sizes.items() if users[name]],
+        limits=[
+            *(LimitUse(name, size, users[name]) for name, size in sizes.items() if users[name]),
+            *(
+                LimitUse(name, None, users[name], limit.units, limit.per)
+                for name, limit in plan.limits_with(limits).items()
+                if isinstance(limit, SharedRate) and users[name]
+            ),
+        ],
         estimates=[Forecast(number, each.makespan, each.bound, each.bound_by) for number, each in found],
     )
 

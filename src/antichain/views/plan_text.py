@@ -30,8 +30,29 @@ class LimitUse:
     """
 
     name: str
-    size: int
+    # Units at once; of a rate None, and what passes in how many seconds.
+    size: int | None
     nodes: int
+    units: Mapping[str, float] | None = None
+    per: float | None = None
+
+    @property
+    def text(self) -> str:
+        """
+        How large it is, in words.
+        """
+        if self.units is None or self.per is None:
+            return f"{self.size:,}"
+        passing = ", ".join(f"{amount:,.10g} {printable(unit, SHOWN_NAME)}" for unit, amount in self.units.items())
+        return f"{passing} in {time_text(self.per)}"
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """
+        Return it as plain data, without its name.
+        """
+        if self.units is None:
+            return {"size": self.size, "nodes": self.nodes}
+        return {"units": dict(self.units), "per": self.per, "nodes": self.nodes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +104,7 @@ class Outlook:
         data: dict[str, Any] = {"version": VERSION}
         data |= {each.name: getattr(self, each.name) for each in fields(self)}
         data["inputs"] = {name: list(nodes) for name, nodes in self.inputs.items()}
-        data["limits"] = {limit.name: {"size": limit.size, "nodes": limit.nodes} for limit in self.limits}
+        data["limits"] = {limit.name: limit.to_dict() for limit in self.limits}
         data["estimates"] = [
             {each.name: getattr(forecast, each.name) for each in fields(forecast)} for forecast in self.estimates
         ]
@@ -128,9 +149,9 @@ def _needed(name: str, nodes: Sequence[str]) -> str:
 
 def _limits(limits: Sequence[LimitUse]) -> list[str]:
     width = max((len(_name(limit.name)) for limit in limits), default=0)
-    digits = max((len(f"{limit.size:,}") for limit in limits), default=0)
+    digits = max((len(limit.text) for limit in limits), default=0)
     return [
-        f"{_name(limit.name):<{width}}  {limit.size:>{digits},}  used by {_count(limit.nodes, 'node')}"
+        f"{_name(limit.name):<{width}}  {limit.text:>{digits}}  used by {_count(limit.nodes, 'node')}"
         for limit in limits
     ]
 
