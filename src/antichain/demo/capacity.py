@@ -29,7 +29,7 @@ CALLS: Final = 400
 # What the provider allows and does not tell; for how many seconds a call is served, on average, and the standard
 # deviation of the logarithm of that.
 ALLOWED: Final = 8
-LATENCY: Final = 0.03
+LATENCY: Final = 0.025
 SPREAD: Final = 0.5
 # Eight attempts; the first pause is a little longer than a call takes.
 RETRY: Final = Retry(attempts=8, backoff=Backoff(initial=1.25 * LATENCY))
