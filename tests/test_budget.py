@@ -259,6 +259,29 @@ def test_what_a_body_runs_itself_stops_too_and_the_body_starts_again_another_day
     assert result.usage == {"tokens": 600}
 
 
+def test_what_a_body_has_asked_for_does_not_start_any_more() -> None:
+    """A body has brought ten calls into the run, one at a time, when the third uses the rest."""
+    calls: list[int] = []
+    graph = Graph("agent", max_concurrent=1)
+
+    async def call(item: int, context: Context) -> int:
+        calls.append(item)
+        await asyncio.sleep(1)
+        context.use(tokens=100)
+        return item
+
+    @graph.node
+    async def agent(context: Context) -> Any:
+        inner = Graph("inner")
+        for item in range(10):
+            inner.add(f"call{item}", call, inputs={"item": item})
+        return await context.run(inner)
+
+    error = spent(graph, budget=Budget(tokens=300))
+    assert calls == [0, 1, 2]
+    assert reason(error.result, "agent") == ("cancelled", "budget")
+
+
 def test_a_nested_graph_and_a_map_in_it_use_the_budget_of_their_run() -> None:
     calls = Calls()
     graph = Graph("outer", max_concurrent=1)

@@ -133,13 +133,14 @@ def test_items_of_a_map_and_nested_nodes_show_theirs() -> None:
     inner.add("call", call, inputs={"item": 2}, retry=Retry(attempts=4, backoff=SECONDS))
     graph = Graph("outer")
     graph.add("inner", inner)
-    graph.map("calls", call, over=[0, 1, 3], retry=Retry(attempts=4, backoff=SECONDS), max_concurrent=1)
+    graph.map("calls", call, over=[0, 1, 3, -1], retry=Retry(attempts=4, backoff=SECONDS), max_concurrent=1)
     result = run(graph)
     assert [f.message for f in result.nodes["inner/call"].failures] == ["2.1", "2.2"]
-    assert [[f.message for f in result.nodes[f"calls[{n}]"].failures] for n in range(3)] == [
+    assert [[f.message for f in result.nodes[f"calls[{n}]"].failures] for n in range(4)] == [
         [],
         ["1.1"],
         ["3.1", "3.2", "3.3"],
+        [],
     ]
 
 

@@ -5,7 +5,7 @@ The four clocks of a timeout: what each counts, what its error says, and what fo
 import asyncio
 import pickle
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -401,6 +401,18 @@ def test_a_thread_that_is_silent_is_left_behind() -> None:
     assert error.last_sign is not None
     assert error.last_sign >= 0.8
     assert result.abandoned == ("silent",)
+
+
+def test_chunks_of_a_generator_in_a_thread_are_signs_of_life() -> None:
+    graph = Graph("threads")
+
+    @graph.node(timeout=Timeout(idle=0.5))
+    def drips() -> Iterator[int]:
+        for number in range(5):
+            threading.Event().wait(0.2)
+            yield number
+
+    assert graph.run()["drips"] == [0, 1, 2, 3, 4]
 
 
 def test_simulate_finds_what_hangs_silent() -> None:

@@ -15,7 +15,20 @@ from typing import Any
 
 import pytest
 
-from antichain import Context, Graph, NodeFailed, NodeTimeout, Retry, RunFailed, RunResult, RunTimeout, Timeout
+from antichain import (
+    Budget,
+    BudgetSpent,
+    Context,
+    Graph,
+    NodeFailed,
+    NodeTimeout,
+    Retry,
+    RetryBudget,
+    RunFailed,
+    RunResult,
+    RunTimeout,
+    Timeout,
+)
 from antichain.policies import Backoff
 from antichain.testing import VirtualLoop
 
@@ -192,7 +205,7 @@ def run(graph: Graph, **options: Any) -> tuple[RunResult, BaseException | None]:
             asyncio.get_running_loop().call_later(cancel_after, run.cancel)
         try:
             return await run, None
-        except (RunFailed, RunTimeout, asyncio.CancelledError) as error:
+        except (RunFailed, RunTimeout, BudgetSpent, asyncio.CancelledError) as error:
             return error.result, error  # type: ignore[union-attr]
 
     return run_in_virtual_time(main())  # type: ignore[no-any-return]
@@ -414,6 +427,129 @@ def test_timeouts_and_retries() -> None:
     finally:
         may_end.set()
     assert [result.nodes[name].attempts for name in ("loop", "thread", "safe thread")] == [2, 1, 2]
+
+
+@corner(
+    "An attempt that is silent for longer than its `Timeout(idle=…)` is stopped and tried again like one that is too "
+    "slow; chunks, `ctx.emit` and `ctx.heartbeat()` are signs of life, and waiting for what the node runs itself is no "
+    "silence."
+)
+def test_silence() -> None:
+    graph = Graph()
+
+    @graph.node(timeout=Timeout(idle=5), retry=Retry(attempts=2, backoff=Backoff(initial=0)))
+    async def silent(context: Context) -> str:
+        await asyncio.sleep(6 if context.attempt == 1 else 4)
+        context.heartbeat()
+        await context.run(asyncio.sleep, delay=20)
+        return "done"
+
+    result, error = run(graph)
+    assert error is None
+    assert result.nodes["silent"].attempts == 2
+    silence = result.nodes["silent"].error
+    assert isinstance(silence, NodeTimeout)
+    assert silence.clock == "idle"
+    assert result.makespan == pytest.approx(5 + 24)
+
+
+@corner(
+    "A node that waits for its slots for longer than its `Timeout(queue=…)` is not tried again: it takes its fallback, "
+    "or has failed (reason *timeout*) without having begun."
+)
+def test_waits_too_long() -> None:
+    graph = Graph(max_concurrent=1)
+
+    @graph.node(priority=1)
+    async def holder() -> None:
+        await asyncio.sleep(10)
+
+    async def never() -> str:
+        return "never"
+
+    graph.add("alone", never, timeout=Timeout(queue=5), retry=3)
+    graph.add("cached", never, timeout=Timeout(queue=5), retry=3, fallback="cached")
+    result, error = run(graph, on_error="continue")
+    assert error is None
+    assert ending(result, "alone") == ("failed", "timeout")
+    assert ending(result, "cached") == ("succeeded", "fallback")
+    assert [result.nodes[name].attempts for name in ("alone", "cached")] == [0, 0]
+    assert result.makespan == pytest.approx(10)
+
+
+@corner(
+    "A failure for which the run's `retry_budget=` has nothing left is the node's last, however many attempts its "
+    "`retry=` would allow: it takes its fallback, or has failed, and the error says so."
+)
+def test_nothing_left_to_try_again() -> None:
+    graph = Graph()
+
+    async def down() -> None:
+        raise ConnectionError("down")
+
+    retry = Retry(attempts=9, backoff=Backoff(initial=1, jitter=False))
+    graph.add("first", down, retry=retry)
+    graph.add("second", down, retry=retry, fallback="instead")
+    result, error = run(graph, on_error="continue", retry_budget=RetryBudget(share=0, reserve=1))
+    assert error is None
+    assert ending(result, "first") == ("failed", "error")
+    assert ending(result, "second") == ("succeeded", "fallback")
+    assert [result.nodes[name].attempts for name in ("first", "second")] == [2, 1]
+    assert "the retry budget of this run is used up" in "".join(result.errors["first"].__notes__)
+
+
+@corner(
+    "A status 4xx that every attempt would get again (400, 401, 403, 404, 422, …) is not tried again, unless `on=` "
+    "says so."
+)
+def test_a_bad_request_is_not_tried_again() -> None:
+    class BadRequest(Exception):
+        status_code = 400
+
+    graph = Graph()
+
+    async def ask() -> None:
+        raise BadRequest
+
+    backoff = Backoff(initial=0)
+    graph.add("by default", ask, retry=Retry(3, backoff))
+    graph.add("on purpose", ask, retry=Retry(3, backoff, on=BadRequest))
+    result, _ = run(graph, on_error="continue")
+    assert [result.nodes[name].attempts for name in ("by default", "on purpose")] == [1, 3]
+
+
+@corner(
+    "When a run's `budget=` is used up, what runs may end and nothing more starts: what is left is cancelled (reason "
+    "*budget*), the run has *paused*, and `BudgetSpent` keeps what completed. A node whose attempt fails then has not "
+    "failed if it has an attempt left. A run whose last nodes complete all the same has succeeded."
+)
+def test_budget() -> None:
+    graph = Graph()
+
+    @graph.node
+    async def spends(context: Context) -> str:
+        await asyncio.sleep(1)
+        context.use(tokens=10)
+        return "kept"
+
+    @graph.node(retry=2)
+    async def fails() -> None:
+        await asyncio.sleep(2)
+        raise OSError("again")
+
+    graph.add("after", print, depends_on=[spends])
+    budget = Budget(tokens=10)
+    result, error = run(graph, budget=budget)
+    assert isinstance(error, BudgetSpent)
+    assert (result.status, dict(result)) == ("paused", {"spends": "kept"})
+    assert ending(result, "after") == ("cancelled", "budget")
+    assert ending(result, "fails") == ("cancelled", "budget")
+    assert result.makespan == pytest.approx(2)
+    last = Graph()
+    last.add("spends", spends)
+    result, error = run(last, budget=Budget(tokens=10))
+    assert error is None
+    assert result.status == "succeeded"
 
 
 @corner(

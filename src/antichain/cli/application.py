@@ -81,8 +81,8 @@ def _antichain(
     Run graphs of Python functions as parallel as their dependencies allow.
 
     Start with `antichain demo`. Exit codes of all commands: 0 succeeded, 1 a node failed, 2 wrong usage or graph,
-    3 partial, 4 waits for an answer, 130 Ctrl-C, 143 terminated. Runs are stored in .antichain/runs.db, or where
-    ANTICHAIN_STORE says (`none` for nowhere).
+    3 partial, 4 waits for an answer, 75 a budget is used up, 130 Ctrl-C, 143 terminated. Runs are stored in
+    .antichain/runs.db, or where ANTICHAIN_STORE says (`none` for nowhere).
     """
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
@@ -150,6 +150,10 @@ ON_ERROR = typer.Option(
     metavar="WHAT", help="After a failure: cancel what runs, drain it, or continue.", autocompletion=_on_errors
 )
 DEADLINE = typer.Option(help="Time that the whole run may take.", metavar="SECONDS")
+BUDGET_TOKENS = typer.Option(
+    help="Tokens that the run may use in all; then it stops, and can be resumed.", metavar="N"
+)
+BUDGET_USD = typer.Option(help="The same in dollars, as its nodes tell them.", metavar="USD")
 TRACE = typer.Option(help="Write a trace of the run, whatever becomes of it, for ui.perfetto.dev.", metavar="FILE")
 PROGRESS = typer.Option(help="Show progress and a summary on standard error.")
 RESULT_AS_JSON = typer.Option("--json", help="Print the whole result as one JSON document.")
@@ -164,6 +168,8 @@ def _run(
     limit: Annotated[list[str] | None, LIMIT] = None,
     on_error: Annotated[str | None, ON_ERROR] = None,
     deadline: Annotated[float | None, DEADLINE] = None,
+    budget_tokens: Annotated[float | None, BUDGET_TOKENS] = None,
+    budget_usd: Annotated[float | None, BUDGET_USD] = None,
     run_id: Annotated[str | None, typer.Option(help="A name for this run.", metavar="TEXT")] = None,
     store: Annotated[str | None, STORE] = None,
     no_store: Annotated[bool, typer.Option("--no-store", help="Store nothing of this run.")] = False,
@@ -185,15 +191,17 @@ def _run(
 
     The run is stored while it goes on: whatever ends it early, `antichain resume` goes on with it.
 
-    Exit codes: 0 succeeded, 1 a node failed, 2 wrong usage or graph, 3 partial, 4 waits for an answer, 130 Ctrl-C,
-    143 terminated.
+    Exit codes: 0 succeeded, 1 a node failed, 2 wrong usage or graph, 3 partial, 4 waits for an answer, 75 its budget
+    is used up, 130 Ctrl-C, 143 terminated.
     """  # noqa: D301  # the backspace tells Typer to leave the lines of the example alone
 
     def work() -> int:
+        from antichain.cli.given import budget_of
         from antichain.cli.places import place_of
         from antichain.cli.running import Request, run
 
         options = {"max_concurrent": max_concurrent, "on_error": on_error, "deadline": deadline, "run_id": run_id}
+        options["budget"] = budget_of(budget_tokens, budget_usd)
         place = place_of(store, not no_store)
         return run(Request(file, values or (), limit or (), options, trace, progress, as_json, debug, place))
 
@@ -237,6 +245,8 @@ def _resume(
     limit: Annotated[list[str] | None, LIMIT] = None,
     on_error: Annotated[str | None, ON_ERROR] = None,
     deadline: Annotated[float | None, DEADLINE] = None,
+    budget_tokens: Annotated[float | None, BUDGET_TOKENS] = None,
+    budget_usd: Annotated[float | None, BUDGET_USD] = None,
     trace: Annotated[str | None, TRACE] = None,
     progress: Annotated[bool, PROGRESS] = True,
     as_json: Annotated[bool, RESULT_AS_JSON] = False,
@@ -256,11 +266,13 @@ def _resume(
     """  # noqa: D301  # as above
 
     def work() -> int:
+        from antichain.cli.given import budget_of
         from antichain.cli.places import place_of
         from antichain.cli.resuming import Resume, resume
         from antichain.cli.running import Request
 
         options = {"max_concurrent": max_concurrent, "on_error": on_error, "deadline": deadline}
+        options["budget"] = budget_of(budget_tokens, budget_usd)
         request = Request(
             file or "", value or (), limit or (), options, trace, progress, as_json, debug, place_of(store)
         )

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Final, NoReturn, TextIO
 
 __all__ = [
+    "BUDGET_SPENT",
     "CTRL_C",
     "NODE_FAILED",
     "PARTIAL",
@@ -34,6 +35,8 @@ NODE_FAILED: Final = 1
 USAGE: Final = 2
 PARTIAL: Final = 3
 PAUSED: Final = 4
+# As `EX_TEMPFAIL` of sysexits.h: nothing is wrong, and it may go on later.
+BUDGET_SPENT: Final = 75
 CTRL_C: Final = 130
 TERMINATED: Final = 143
 

@@ -10,7 +10,7 @@ from typing import Any
 from antichain.graph import Graph
 from antichain.loading import UsageError, load, open_graph
 
-__all__ = ["Named", "limits_of", "open_named", "pairs_of", "sizes_of"]
+__all__ = ["Named", "budget_of", "limits_of", "open_named", "pairs_of", "sizes_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,20 @@ def limits_of(texts: Sequence[str]) -> dict[str, int]:
             raise UsageError(f"--limit {text!r} is not NAME=N. Write for example --limit llm=4.")
         limits[name] = int(size)
     return limits
+
+
+def budget_of(tokens: float | None, usd: float | None) -> Any:  # Any: a run option
+    """
+    Make the budget of a run; None if nothing is limited.
+    """
+    if tokens is None and usd is None:
+        return None
+    from antichain.budget import Budget  # only where it is wanted
+
+    for name, value in (("tokens", tokens), ("usd", usd)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"--budget-{name} {value:g} is no number above zero. Write for example --budget-{name} 5.")
+    return Budget(tokens=tokens, usd=usd)
 
 
 def sizes_of(text: str) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from antichain.cli.endings import (
+    BUDGET_SPENT,
     CTRL_C,
     NODE_FAILED,
     PARTIAL,
@@ -27,6 +28,7 @@ from antichain.cli.places import NOWHERE, Place, checked_id
 from antichain.cli.watching import Watch
 from antichain.errors import (
     AntichainError,
+    BudgetSpent,
     GraphError,
     NobodyAnswers,
     NotStorable,
@@ -36,6 +38,7 @@ from antichain.errors import (
     RunTimeout,
     StoreError,
     UnknownRun,
+    amount,
 )
 from antichain.loading import UsageError
 from antichain.plan import Plan, prepare
@@ -189,6 +192,8 @@ class _Show:
             case RunTimeout():
                 why = f"the run did not end within its deadline of {error.deadline:g} s."
                 return self._stopped(why, result, error, NODE_FAILED)
+            case BudgetSpent() if result is not None:
+                return self._ran_out(result, error)
             case GraphError():
                 # The graph is not the one that was stored, or an input cannot be stored. Nothing has run.
                 return complain(self._in_words_of_the_command(error), error, USAGE, self.request.debug)
@@ -237,6 +242,18 @@ class _Show:
     def _stopped(self, why: str, result: RunResult | None, error: BaseException, code: int) -> int:
         text = why if result is None else f"{why} {self._completed(result)}"
         return complain(f"{text}{self._next()}", error, code, self.request.debug)
+
+    def _ran_out(self, result: RunResult, error: BudgetSpent) -> int:
+        """
+        Say what was used of what, and the command that goes on.
+        """
+        lines = [f"the budget is used up: {amount(error.used)} {error.unit} of {amount(error.limit)}."]
+        if failures := failures_text(result, self.file):
+            lines.append(failures)
+        lines.append(self._completed(result))
+        if self.kept is not None and error.unit in ("tokens", "usd"):
+            lines.append(f"What was used so far counts when it goes on: give a larger --budget-{error.unit}, or none.")
+        return complain("\n".join(lines) + self._next(), error, BUDGET_SPENT, self.request.debug)
 
     def _paused(self, result: RunResult) -> int:
         """

@@ -64,7 +64,7 @@ class RetryTokens:
         Put one retry in again that was taken out.
         """
         self.retries -= 1
-        self.tokens += ONE
+        self.tokens = min(self._most, self.tokens + ONE)
 
 
 def check_share(value: object) -> float:

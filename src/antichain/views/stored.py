@@ -26,6 +26,9 @@ LEAST_NAME: Final = 8
 LEAST_NOTE: Final = 12
 # Names in a sentence.
 SHOWN_NAMES: Final = 5
+# Earlier failures of a node that are told, and columns for each.
+SHOWN_FAILURES: Final = 5
+MOST_FAILURE: Final = 160
 # What is shown first if there is no room for all.
 IMPORTANCE: Final = {
     "failed": 0,
@@ -302,6 +305,7 @@ def _sentences(run: StoredRun, node: NodeRecord, now: float) -> Iterator[str]:
             yield from _after_success(name, node, is_kept=node.id not in run.not_kept)
         case "failed":
             yield f"{name} failed{_when(node)}: {_failure(node)}."
+            yield from _before(node)
             yield "A resume runs it again, as it is then: it may be mended before."
         case "skipped":
             told = SKIPS.get(node.reason, f"the reason is: {printable(node.reason)}")
@@ -309,6 +313,7 @@ def _sentences(run: StoredRun, node: NodeRecord, now: float) -> Iterator[str]:
         case "backing off":
             until = run.until.get(node.id, 0.0)
             yield f"Attempt {node.attempts} of {name[0].lower()}{name[1:]} failed: {_failure(node)}."
+            yield from _before(node, but_last=True)
             if until > now:
                 yield f"The next one starts not before {clock_time(until)}, in {time_text(until - now)}."
             else:
@@ -325,10 +330,28 @@ def _after_success(name: str, node: NodeRecord, *, is_kept: bool) -> Iterator[st
             yield f"{name} failed{_when(node)}, and its fallback was taken instead."
         case _:
             yield f"{name} succeeded{_when(node)}."
+    yield from _before(node)
     if is_kept:
         yield "What it gave is stored: a resume reuses it, unless the node has changed."
     else:
         yield "What it gave is not stored: a resume makes it again where it is needed."
+
+
+def _before(node: NodeRecord, *, but_last: bool = False) -> Iterator[str]:
+    """
+    Say what the attempts raised that another one followed.
+    """
+    failures = node.retried[:-1] if but_last else node.retried
+    if not failures:
+        return
+    told = [_one_line(str(each)) for each in failures[-SHOWN_FAILURES:]]
+    if len(failures) > SHOWN_FAILURES:
+        told.insert(0, f"{len(failures) - SHOWN_FAILURES:,} more")
+    yield f"Before that failed {'; '.join(told)}."
+
+
+def _one_line(text: str) -> str:
+    return cut(printable(" ".join(text.split())), MOST_FAILURE)
 
 
 def _unfinished(run: StoredRun, name: str, node: NodeRecord) -> Iterator[str]:
