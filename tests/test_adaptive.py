@@ -250,20 +250,52 @@ def test_each_try_in_vain_doubles_the_hold() -> None:
     assert [later / earlier for earlier, later in pairwise(holds[1:])] == pytest.approx([2] * 3, rel=0.3)
 
 
-def test_a_dear_overload_holds_for_ten_times_what_it_cost() -> None:
-    """A pause of 3 s, or an answer that took 3 s longer than a call: the ceiling is not tried within 30 s."""
-    for waits, took in ((3.0, 0.1), (None, 3.1)):
-        size = rule(8)
-        size.succeeded(-2.0, -1.9, 0)
-        size.overloaded(0.0, took, 8, waits)
-        now = took + (waits or 0.0) + 1
-        tried = None
-        while tried is None:
+@pytest.mark.parametrize(("ceiling", "times"), [(8, 6), (3, 2), (40, 10)])
+@pytest.mark.parametrize(("waits", "took"), [(3.0, 0.1), (None, 3.1)])
+def test_a_dear_overload_holds_for_as_many_times_what_it_cost_as_there_are_slots(
+    ceiling: int, times: int, waits: float | None, took: float
+) -> None:
+    """A pause of 3 s, or an answer that took 3 s longer than a call; ten times that at most."""
+    size = rule(ceiling)
+    size.succeeded(-2.0, -1.9, 0)
+    size.overloaded(0.0, took, ceiling, waits)
+    ceiling, tried_at = size._ceiling or 0, 0.0
+    now = took + (waits or 0.0) + 1
+    while size.size < ceiling:
+        for _ in range(ceiling):
             size.started(size.size, now)
             size.succeeded(now, now + 0.1, size.size)
-            now += 0.5
-            tried = now if size.size == 8 else None
-        assert took + 30 <= tried <= took + 32, (waits, took)
+        tried_at = now
+        now += 0.5
+    assert took + 3 * times - 0.2 <= tried_at <= took + 3 * times + 0.6
+
+
+def test_an_overload_of_a_limit_that_was_not_used_up_leaves_no_ceiling() -> None:
+    """One call under way of fifty, and refused: half of the slots are counted, and nothing is held."""
+    size = rule(50)
+    size.started(1, 0.0)
+    assert size.overloaded(0.0, 0.1, 1, 1.0)
+    assert (size.size, size._ceiling) == (20, None)
+    # More of the kind say no more than that.
+    assert not size.overloaded(0.0, 0.1, 1, 1.0)
+    assert round_of(size, 2.0, 2.1)[-1] > 20
+    # Once it was full while the call was under way, it is another matter.
+    size = rule(50)
+    size.started(50, 1.0)
+    size.overloaded(0.5, 1.5, 30, None)
+    assert (size.size, size._ceiling) == (24, 29)
+
+
+@pytest.mark.parametrize(("initial", "wait"), [(50, 0.5), (50, None), (8, 0.2)])
+def test_one_refusal_at_the_beginning_does_not_hold_it_down(initial: int, wait: float | None) -> None:
+    """The first call of all meets the end of an old quota; the provider never refuses again."""
+    asked = iter(range(10**9))
+    provider = Provider(lambda now: 0 if next(asked) == 0 else 10**6, wait, mean=0.05, shortest=0.04, longest=0.06)
+    limit = Adaptive(initial=initial)
+    ended = play(limit, provider, calls=300, seed=0)
+    assert ended.refusals == 1
+    assert limit.size > 30
+    assert ended.seconds < (wait or 0.0) + 300 / initial * 0.05 + 0.3
 
 
 def test_a_burst_says_how_many_had_been_let_in_and_takes_half_at_most() -> None:

@@ -394,7 +394,8 @@ class WrittenAdaptive:
     def overload(self, began: float, now: float, in_flight: int, wait: float) -> None:
         if began > self.decreased_at:
             self.began, self.now, self.wait = began, now, wait
-            self.used = max(1, min(self.slots, in_flight))
+            self.is_used_up = in_flight >= self.slots or self.full_at >= began
+            self.used = min(self.slots, max(in_flight, math.ceil(self.slots / 2)))
             self.phase = self.TABLE[self.phase, "overload"](self)
             if wait:
                 self.mean = self.mean or wait
@@ -418,9 +419,9 @@ class WrittenAdaptive:
         self.size = max(float(self.minimum), min(self.size, self.used) * kept)
         self.least = max(self.minimum, self.used // 2)
         cost = max(self.wait, self.now - self.began - (self.mean if self.is_measured else 0.0))
-        self.hold_until = self.now + 10 * cost * 2**self.in_vain
+        self.hold_until = self.now + min(10.0, self.slots) * cost * 2**self.in_vain
         self.decreased_at, self.good, self.counted, self.gain = self.now, 0, 0, 1.0
-        return self.below()
+        return self.below() if self.is_used_up else "free"
 
     def below(self) -> str:
         return "climb" if self.size < self.ceiling - 1 else "hold" if self.size < self.ceiling else "try"

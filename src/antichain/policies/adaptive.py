@@ -9,12 +9,13 @@ Control", 1988), with a memory of where the last overload was (as in BIC and CUB
 2. *Decrease.* An overload takes a tenth of what was under way, a fifth if it ended a fast growth, half if the last
    decrease did not help. A burst of them is one: what began before the decrease says nothing of how things are after
    it. It only says how many had been let in, those under way less those refused: the size goes down to that, at most to
-   half of what was under way.
+   half of what was under way. Where fewer than half of the slots were in use, half of the slots are counted.
 3. *Increase.* Each round (as many successes as there are slots) adds one slot, or half of what is missing to the
    ceiling: the size that was too much.
-4. *Hold.* Just below the ceiling the size stays for a round, and for ten times as long as the overload cost; then the
-   ceiling is tried. Each time that it is still too much, the hold doubles. If all goes well there, the ceiling is
-   forgotten, and what a round adds doubles with each round.
+4. *Hold.* Just below the ceiling the size stays for a round, and for as many times what the overload cost as there are
+   slots, at most ten; then the ceiling is tried. Each time that it is still too much, the hold doubles. If all goes
+   well there, the ceiling is forgotten, and what a round adds doubles with each round. An overload of a limit that was
+   not used up leaves no ceiling: it speaks of something else than of how many there were.
 
 A limit that was not used up while a call was under way does not grow by it. A ``Retry-After`` pauses everyone once;
 then the slots open one by one, at twice the pace at which a full limit starts calls, so that no herd comes.
@@ -43,7 +44,8 @@ ON_THE_WAY: Final = 16
 # Rounds just below the ceiling before it is tried, and at the ceiling before it is forgotten.
 HOLD_ROUNDS: Final = 1
 TRY_ROUNDS: Final = 2
-# The hold is at least so many times as long as the overload cost: the pause, or how much longer than a call it took.
+# The hold is at least as many times as long as the overload cost (the pause, or how much longer than a call it took) as
+# there are slots, for so much a slot more would gain; and no more than so many times.
 HOLD_PER_COST: Final = 10.0
 # How often the hold may double.
 DOUBLINGS: Final = 7
@@ -224,7 +226,9 @@ class AdaptiveSize:
         return (self.size, self.paused_until) != before
 
     def _decrease(self, started_at: float, now: float, in_flight: int, pause: float) -> None:
-        used = max(1, min(self.size, in_flight))
+        is_used_up = self._full_at >= started_at or in_flight >= self.size
+        # Where few are under way, the overload says little of how many may be: half of the slots stay in any case.
+        used = min(self.size, max(in_flight, (self.size + 1) // 2))
         was_fast = self._ceiling is None and (self._gain is None or self._gain >= self._exact / 2)
         if self._gain is not None and self._successes * NOT_HELPED < self.size:
             kept = ONCE_MORE
@@ -232,13 +236,14 @@ class AdaptiveSize:
             kept = AFTER_FAST_GROWTH if was_fast else GENTLY
         is_tried_in_vain = self._ceiling is not None and used >= self._ceiling
         self._doublings = min(DOUBLINGS, self._doublings + 1) if is_tried_in_vain else 0
-        self._ceiling = max(self.minimum + 1, used - used // ON_THE_WAY if was_fast else used)
+        ceiling = max(self.minimum + 1, used - used // ON_THE_WAY if was_fast else used)
+        self._ceiling = ceiling if is_used_up else None
         self._exact = max(float(self.minimum), min(self._exact, used) * kept)
         self._least = max(self.minimum, used // 2)
         self._gain = 1.0
         self._epoch, self._successes, self._held = now, 0, 0
         wasted = now - started_at - (self._duration or 0.0)
-        self._hold_until = now + HOLD_PER_COST * max(pause, wasted) * 2**self._doublings
+        self._hold_until = now + min(HOLD_PER_COST, self.size) * max(pause, wasted) * 2**self._doublings
         if pause:
             self.paused_until = max(self.paused_until, now + pause)
             self._first_pause = self._first_pause or pause

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, TypeGuard
+from typing import Final
 
 from antichain.errors import Fault, GraphError, shown, suggestion
+from antichain.policies.limits import is_amount
 from antichain.policies.timeout import seconds
 
 __all__ = ["Usage", "Window"]
@@ -278,7 +279,7 @@ class Window:
 
     def _amount(self, name: str, amount: object) -> int:
         self._known(name)
-        if _is_amount(amount):
+        if is_amount(amount):
             return _grains(amount)
         text = f"a rate is asked for {shown(amount)} {name}: an amount is a number, at least 0."
         raise GraphError(Fault("bad-limit", text))
@@ -339,14 +340,10 @@ def _checked(units: Mapping[str, float]) -> dict[str, float]:
         text = "a rate counts something: use Rate(requests=…), Rate(tokens=…), or another unit by its name."
         raise GraphError(Fault("bad-limit", text))
     for name, size in units.items():
-        if not _is_amount(size) or size == 0:
+        if not is_amount(size) or size == 0:
             text = f"Rate({name}={shown(size)}): must be a finite number above zero."
             raise GraphError(Fault("bad-limit", text))
     return dict(units)
-
-
-def _is_amount(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _grains(amount: float) -> int:
