@@ -183,14 +183,14 @@ class BackoffMachine(RuleBasedStateMachine):
     @rule()
     def another_attempt_fails(self) -> None:
         most = min(self.base, self.plain.maximum)
-        assert math.isclose(self.plain.delay(self.attempt, self.rng), most, rel_tol=1e-9)
+        assert math.isclose(self.plain.delay(self.attempt, self.rng), most, rel_tol=1e-9, abs_tol=1e-300)
         # No more than the cap, and what the generator of this seed gives: nothing else is drawn.
         state = self.rng.getstate()
         delay = self.jittered.delay(self.attempt, self.rng)
         again = Random()
         again.setstate(state)
         assert delay <= self.plain.maximum
-        assert math.isclose(delay, most * again.random(), rel_tol=1e-9)
+        assert math.isclose(delay, most * again.random(), rel_tol=1e-9, abs_tol=1e-300)
         assert again.getstate() == self.rng.getstate()
         self.base, self.attempt = self.base * self.plain.factor, self.attempt + 1
 
