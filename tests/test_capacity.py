@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NoOpTracerProvider
 
 import antichain
 from antichain import (
@@ -844,3 +845,83 @@ def test_summary_names_the_rate_that_nodes_waited_for() -> None:
     summary = summarize(result, board.sizes, board.timed)
     assert [(wait.limit, wait.nodes, wait.seconds) for wait in summary.waits] == [("llm", 2, 9.0)]
     assert "'llm' held the critical path" in next_step(summary)
+
+
+# ---------------------------------------------------------------------- in every kind of run
+
+
+@pytest.mark.parametrize("options", [{}, {"isolation": "task"}, {"store": True}, {"traced": True}])
+@pytest.mark.parametrize("kind", ["coroutine", "invoked", "thread", "map", "map thread"])
+def test_usage_settles_in_every_kind_of_run(options: dict[str, Any], kind: str, tmp_path: Any) -> None:
+    """However a body is awaited, the usage that it returns is read, and none is lost."""
+    rate = Rate(requests=10, tokens=1_000)
+    chosen = dict(options)
+    if chosen.pop("store", False):
+        chosen["store"] = str(tmp_path / "runs.db")
+    if chosen.pop("traced", False):
+        chosen["tracer"] = NoOpTracerProvider()
+    usage = {"usage": {"total_tokens": 30}}
+    graph = Graph(limits={"llm": rate})
+    uses = {"llm": {"requests": 1, "tokens": 100}}
+
+    async def ask(item: int = 0) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return usage
+
+    def ask_in_thread(item: int = 0) -> dict[str, Any]:
+        return usage
+
+    class Model:
+        async def ainvoke(self, given: object) -> dict[str, Any]:
+            return usage
+
+    if kind.startswith("map"):
+        graph.map("asks", ask if kind == "map" else ask_in_thread, over="items", uses=uses)
+        result = graph.run(items=[1], **chosen)
+        assert result["asks"] == [usage]
+    else:
+        body: Any = {"coroutine": ask, "invoked": Model(), "thread": ask_in_thread}[kind]
+        graph.add("ask", body, uses=uses)
+        assert graph.run(**chosen)["ask"] == usage
+    assert rate.passed(time.monotonic()) == {"requests": 1, "tokens": 30}
+
+
+def test_a_run_that_goes_on_passes_its_rates_again(tmp_path: Any) -> None:
+    store = str(tmp_path / "runs.db")
+    graph = Graph(limits={"llm": Rate(requests=10)})
+    broken = True
+
+    @graph.node(uses={"llm": lambda: 2})
+    async def first() -> int:
+        return 1
+
+    @graph.node(uses="llm")
+    async def second(first: int) -> int:
+        if broken:
+            raise ValueError
+        return first + 1
+
+    with pytest.raises(RunFailed):
+        graph.run(store=store, run_id="r")
+    broken = False
+    rate = Rate(requests=10)
+    assert graph.resume("r", store=store, limits={"llm": rate})["second"] == 2
+    assert rate.passed(time.monotonic()) == {"requests": 1}
+
+
+def test_rate_that_becomes_too_small_fails_who_waits_for_more() -> None:
+    rate = Rate(tokens=100, per=10)
+    call = Recorder()
+
+    async def main() -> Any:
+        items = [90, 95, 20, 80]
+        uses = {"llm": lambda item: item}
+        run = asyncio.ensure_future(antichain.amap(call, items, uses=uses, limits={"llm": rate}, outcomes=True))
+        await asyncio.sleep(1)
+        rate.resize(tokens=50)
+        return await run
+
+    outcomes = in_virtual_time(main)
+    assert [outcome.ok for outcome in outcomes] == [True, False, True, False]
+    assert "95" in str(outcomes[1].error)
+    assert call.starts == [(0, 90), (10, 20)]

@@ -752,6 +752,9 @@ class Driver:
                 self._container_ended(core.completed.pop(0))
             elif core.has_judgements:
                 self._judge()
+            elif core.is_hopeless:
+                core.is_hopeless = False
+                self._refuse_impossible()
             else:
                 break
         if not core.unfinished:
@@ -826,13 +829,9 @@ class Driver:
         for name, question in (binding.weights or {}).items():
             args, kwargs = question.arguments(values)
             weight = self._apart(question.function, *args, **kwargs)
-            rate = self.core.rates[name].limit
-            amounts[name] = as_weight(name, weight, rate.units)
-            try:
-                rate.check(amounts[name])
-            except GraphError as error:
-                text = f"node {self.name_of(node)!r} uses the limit {name!r}: "
-                raise GraphError([Fault(each.code, text + each.message) for each in error.faults]) from None
+            amounts[name] = as_weight(name, weight, self.core.rates[name].limit.units)
+            if (error := self._above(node, name, amounts[name])) is not None:
+                raise error
         return amounts
 
     def _apart(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -1738,6 +1737,34 @@ class Driver:
         self._note_suspension()
         self.core.reconsider()
         self._turn()
+
+    def _refuse_impossible(self) -> None:
+        """
+        Fail the nodes that wait for more than a rate, which has become smaller, will ever let pass.
+        """
+        core = self.core
+        while True:
+            for node, name, amounts in core.first_in_line():
+                error = self._above(node, name, amounts)
+                if error is not None:
+                    break
+            else:
+                return
+            self._note_error(node, core.attempts[node] + 1, error)
+            if not core.refuse(node, self.clock()):
+                return
+            self._child_failed(node)
+
+    def _above(self, node: int, name: str, amounts: Mapping[str, float]) -> GraphError | None:
+        """
+        Say so if *amounts* can never pass the rate *name*.
+        """
+        try:
+            self.core.rates[name].limit.check(amounts)
+        except GraphError as error:
+            text = f"node {self.name_of(node)!r} uses the limit {name!r}: "
+            return GraphError([Fault(each.code, text + each.message) for each in error.faults])
+        return None
 
     def _guarded(self, callback: Callable[[], object]) -> None:
         """

@@ -121,10 +121,12 @@ class Rate:
             self._joined += 1
             return self._joined
 
-    def stand(self, who: int, since: float, amounts: Mapping[str, float], now: float) -> float:
+    def stand(
+        self, who: int, since: float, amounts: Mapping[str, float], now: float, *, looks_only: bool = False
+    ) -> float:
         """
         Return the instant at which the first request of run *who*, which came at *since*, may pass: not after *now* if
-        that is at once. Until then nobody passes that came later, in whatever run.
+        that is at once. Until then nobody passes that came later, in whatever run, unless it *looks_only*.
         """
         with self._lock:
             line = self._line
@@ -136,7 +138,7 @@ class Rate:
                 if other != who and (came, other) < (since, who):
                     # It passes before that, and then this one is told.
                     at = max(at, until + PATIENCE)
-            if at > now:
+            if at > now and not looks_only:
                 line[who] = (since, at)
             return at
 

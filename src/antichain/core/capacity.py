@@ -161,14 +161,13 @@ class RateSlots:
             return given[self.name]
         return self.limit.plain(weight)
 
-    def opens_at(self, amounts: Mapping[str, float], now: float) -> float:
+    def opens_at(self, since: float, amounts: Mapping[str, float], now: float) -> float:
         """
-        Return the instant at which *amounts* fit if nobody else passes, which is *now* if they do.
+        Return the same, without standing in line.
         """
         try:
-            return now if self.limit.fits(amounts, now) else max(now, self.limit.ready_at(amounts, now))
+            return self.limit.stand(self.who, since, amounts, now, looks_only=True)
         except GraphError:
-            # The rate has become smaller than that since it was checked.
             return math.inf
 
 

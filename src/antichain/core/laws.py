@@ -335,6 +335,12 @@ class LawfulScheduler(Scheduler):
                 broken(self, 2, f"node {node} takes {amounts}, but {self.amounts.get(node)} was noted")
         self._leave_signal("weighed")
 
+    def refuse(self, node: int, now: float) -> bool:
+        self._enter_signal("refuse", now, node)
+        was_ready = super().refuse(node, now)
+        self._leave_signal("refuse")
+        return was_ready
+
     def settle_usage(self, node: int, attempt: int, used: Mapping[str, float], now: float) -> bool:
         self._enter_signal("settle_usage", now, node, attempt, used)
         counted = super().settle_usage(node, attempt, used, now)

@@ -62,10 +62,13 @@ class Line:
         Tell whether *node* may start as far as rates go.
         """
         for name, weight in self.rates_of(node):
-            rate = self._scheduler.rates[name]
-            if first[name] != node or rate.opens_at(self.amounts(node, name, weight), now) > now:
+            if first[name] != node or self._opens_at(node, name, weight, now) > now:
                 return False
         return True
+
+    def _opens_at(self, node: int, name: str, weight: int, now: float) -> float:
+        rate = self._scheduler.rates[name]
+        return rate.opens_at(self.since[node], self.amounts(node, name, weight), now)
 
     def is_open(self, name: str, weight: int, now: float) -> bool:
         """
@@ -82,8 +85,7 @@ class Line:
         watched = set(scheduler.timers_of(LIMIT_OPENS))
         for name, node in first.items():
             rate = scheduler.rates[name]
-            weight = dict(self.rates_of(node))[name]
-            opens_at = rate.opens_at(self.amounts(node, name, weight), now)
+            opens_at = self._opens_at(node, name, dict(self.rates_of(node))[name], now)
             if now < opens_at < float("inf") and (rate.number not in watched or rate.alarm_at > opens_at):
                 return name
         for name in paused:

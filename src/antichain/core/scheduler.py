@@ -15,7 +15,7 @@ The methods are the signals. Of attempts: `take` (which starts one), `arm`, `jud
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
@@ -279,6 +279,8 @@ class Scheduler:
         self._arrived: dict[int, float] = {}
         # What the current attempt of a node has taken of rates.
         self._tickets: dict[int, tuple[int, list[Ticket]]] = {}
+        # The first in some line waits for more than a rate lets pass, and the caller has to say what follows.
+        self.is_hopeless = False
         # Counts what may let a node start that was refused: see `TimedQueue.refused`.
         self._round = 0
 
@@ -841,6 +843,7 @@ class Scheduler:
                 opens_at = slots.stand(head[0], slots.amounts(weight, given), now)
                 if opens_at > now:
                     may_start = False
+                    self.is_hopeless = self.is_hopeless or opens_at == math.inf
                     self._look_at(slots, opens_at, now)
             if not may_start:
                 queue.refused = (self._round, head)
@@ -1035,7 +1038,9 @@ class Scheduler:
                 continue
             weight, node = first
             wants = slots.amounts(weight, self.amounts.get(node))
-            states.append(LimitState(slots.name, None, None, paused, slots.opens_at(wants, now) - now, wants))
+            states.append(
+                LimitState(slots.name, None, None, paused, slots.opens_at(self._arrived[node], wants, now) - now, wants)
+            )
         return states
 
     def _next_to_pass(self, rate: RateSlots) -> tuple[int, int] | None:
@@ -1053,6 +1058,28 @@ class Scheduler:
             if head is not None and (best is None or head < best):
                 best, found = head, (weight, head[1] & INDEX_MASK)
         return found
+
+    def first_in_line(self) -> Iterator[tuple[int, str, Mapping[str, float]]]:
+        """
+        List the first node of each demand that waits for a rate, with the rate's name and what it takes of it.
+        """
+        for queue in self.timed:
+            head = self._head_of(queue) if queue.rates else None
+            if head is not None:
+                node = head[1] & INDEX_MASK
+                given = self.amounts.get(node)
+                for slots, weight in queue.rates:
+                    yield node, slots.name, slots.amounts(weight, given)
+
+    def refuse(self, node: int, now: float) -> bool:
+        """
+        Fail a ready node that can never start; False if it is not ready.
+        """
+        if self.state[node] != READY:
+            return False
+        self._finish(node, FAILED, ERROR, now)
+        self._after_failure(node, now)
+        return True
 
     def leave_lines(self) -> None:
         """

@@ -179,10 +179,12 @@ class SharedRate(Protocol):
         """
         ...
 
-    def stand(self, who: int, since: float, amounts: Mapping[str, float], now: float) -> float:
+    def stand(
+        self, who: int, since: float, amounts: Mapping[str, float], now: float, *, looks_only: bool = False
+    ) -> float:
         """
         Return the instant at which the first request of run *who*, which came at *since*, may pass; until then nobody
-        passes that came later.
+        passes that came later, unless it *looks_only*.
         """
         ...
 
