@@ -250,6 +250,39 @@ def test_each_try_in_vain_doubles_the_hold() -> None:
     assert [later / earlier for earlier, later in pairwise(holds[1:])] == pytest.approx([2] * 3, rel=0.3)
 
 
+def test_each_try_in_vain_doubles_the_hold_of_a_dear_overload_too() -> None:
+    """Refused at eight with a pause of 1 s, again and again: six seconds, then 14, 28."""
+    size = rule(8)
+    size.succeeded(-2.0, -1.9, 0)
+    now, holds = 0.0, []
+    for _ in range(3):
+        size.started(size.size, now)
+        size.overloaded(now, now + 0.1, size.size, 1.0)
+        began = now = now + 0.1
+        while size.size < 8:
+            now += 0.1
+            for _ in range(40):
+                if size.size < 8:
+                    size.started(size.size, now)
+                    size.succeeded(now, now + 0.01, size.size)
+        holds.append(now - began)
+        now += 0.1
+    assert holds == pytest.approx([6, 14, 28], abs=0.5)
+
+
+def test_half_of_what_is_missing_to_the_ceiling_comes_back_in_a_round() -> None:
+    """Half of the slots are gone, and the ceiling is known: no need to creep."""
+    size = rule(60)
+    size.resize(60)
+    round_of(size, -2.0, -1.5)
+    size.started(60, 0.0)
+    size.overloaded(0.0, 1.0, 60, None)
+    size.started(54, 1.5)
+    size.overloaded(1.5, 1.6, 54, None)
+    assert (size.size, size._ceiling) == (27, 54)
+    assert 36 <= round_of(size, 2.0, 2.5)[-1] <= 40
+
+
 @pytest.mark.parametrize(("ceiling", "times"), [(8, 6), (3, 2), (40, 10)])
 @pytest.mark.parametrize(("waits", "took"), [(3.0, 0.1), (None, 3.1)])
 def test_a_dear_overload_holds_for_as_many_times_what_it_cost_as_there_are_slots(
@@ -314,7 +347,11 @@ def test_a_burst_says_how_many_had_been_let_in_and_takes_half_at_most() -> None:
     assert other._ceiling == 38
     other.overloaded(0.5, 1.0, 39, None)
     assert other._ceiling == 37
-    # Not below the minimum.
+    # Of an odd number the smaller half stays, but never less than the minimum.
+    odd = rule(11)
+    for _ in range(12):
+        odd.overloaded(0.0, 1.0, 11, None)
+    assert odd.size == 5
     least = rule(5, minimum=4)
     for _ in range(5):
         least.overloaded(0.0, 1.0, 5, None)
@@ -355,7 +392,9 @@ def test_a_retry_after_pauses_everyone_once() -> None:
     assert size.paused_until == 6.0
     size.overloaded(0.0, 1.5, 7, 1.0)
     assert size.paused_until == 6.0
-    assert size.overloaded(0.0, 2.0, 6, 5.0)
+    size.overloaded(0.0, 5.9, 7, None)
+    assert size.paused_until == 6.0
+    assert size.overloaded(0.0, 5.95, 6, 1.05)
     assert size.paused_until == 7.0
     assert size.allowed(6.9) == 0
     assert not size.fits(1, 0, 6.9)

@@ -127,6 +127,7 @@ CASES: list[tuple[str, Exception, Overload | None]] = [
     ("urllib 503", error_of("urllib.error.HTTPError", (OSError,), code=503), Overload("unavailable")),
     ("botocore throttled", ClientError("ThrottlingException", 400), Overload("rate")),
     ("botocore, with a word", ClientError("SlowDown", 503, {"retry-after": "4"}), Overload("rate", 4.0)),
+    ("botocore, a date", ClientError("SlowDown", 503, {"retry-after": DATE}), Overload("rate", 30.0)),
     ("botocore 503", ClientError("Strange", 503), Overload("unavailable")),
     ("botocore, denied", ClientError("AccessDeniedException", 403), None),
     ("botocore timeout", error_of("botocore.exceptions.ReadTimeoutError"), Overload("timeout")),

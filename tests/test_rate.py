@@ -196,6 +196,10 @@ def test_on_another_clock_everything_has_just_passed() -> None:
     assert window.paused_until == 7.0
     assert window.ready_at({"requests": 1}, 3.0) == 13.0
     assert window.fits({"requests": 2}, 13.0)
+    # Without a pause there is none on the other clock.
+    calm = Window({"requests": 2}, per=10.0)
+    calm.take({"requests": 1}, 1e6)
+    assert calm.ready_at({"requests": 1}, 3.0) == 3.0
 
 
 def test_a_clock_that_goes_back_by_a_second_is_the_same_clock() -> None:
@@ -412,6 +416,13 @@ def test_the_mean_is_over_the_newest_calls_by_unit() -> None:
         usage.note(ticket, 1, {"tokens": 7})
     assert usage.mean("tokens") == 7
     assert usage.mean("pages") is None
+
+
+def test_a_mean_may_be_less_than_one() -> None:
+    """Of money."""
+    usage = Usage()
+    usage.note(0, 4, {"usd": 1.0})
+    assert usage.mean("usd") == 0.25
 
 
 def test_a_later_word_on_a_call_keeps_what_it_does_not_name() -> None:

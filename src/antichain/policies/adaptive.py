@@ -110,7 +110,7 @@ class AdaptiveSize:
         # The slots in use at the last overload, which were too many; None if more may be all right. Invariant: above
         # the size, except while it is tried, when the size is just that.
         self._ceiling: int | None = None
-        # Slots that a round adds while no ceiling is known; None in the fast start.
+        # Slots that a round adds while no ceiling is known, at most as many as there are; None in the fast start.
         self._gain: float | None = None
         # The size that the last burst of overloads leaves at least.
         self._least = minimum
@@ -267,7 +267,7 @@ class AdaptiveSize:
         if self._ceiling is None:
             if self._gain is None:
                 return size + FAST_START
-            gain = min(1.0, self._gain / size)
+            gain = self._gain / size
             # Twice as much after as many successes as there are slots.
             self._gain = min(size, self._gain * 2 ** (1 / size))
             return size + gain
