@@ -925,3 +925,19 @@ def test_rate_that_becomes_too_small_fails_who_waits_for_more() -> None:
     assert [outcome.ok for outcome in outcomes] == [True, False, True, False]
     assert "95" in str(outcomes[1].error)
     assert call.starts == [(0, 90), (10, 20)]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -1.0, True, "x"])
+def test_durations_are_seconds(wrong: Any) -> None:
+    graph = Graph()
+    graph.add("a", print)
+    plan = graph.plan()
+    for play in (
+        lambda: plan.estimate(durations={"a": wrong}),
+        lambda: simulate(plan, durations={"a": wrong}),
+        lambda: simulate(plan, durations=lambda node, attempt: wrong),
+    ):
+        with pytest.raises(GraphError, match=r"durations\['a'\]"):
+            play()
+    with pytest.raises(GraphError, match="'z'"):
+        simulate(plan, durations={"z": 1.0})

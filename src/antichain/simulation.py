@@ -7,6 +7,7 @@ would take.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedRate
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.overload import overload_of
 from antichain.policies.retry import retry_after
+from antichain.policies.timeout import seconds
 from antichain.policies.usage import usage_of
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.retry_budget import open_budgets
@@ -239,6 +241,7 @@ def simulate(
     if chosen.get("targets") is not None and plan.targets is None:
         plan = plan.pruned(chosen["targets"], chosen.get("outputs") or ())
     faults = [*check_options(options), *_unknown(plan, {**(outcomes or {}), **(chosen.get("outputs") or {})})]
+    faults += _wrong_seconds(plan, durations)
     if not faults:
         faults += plan.check_limits(chosen.get("limits") or {})
     if faults:
@@ -270,6 +273,28 @@ def _played(limits: Mapping[str, LimitValue]) -> dict[str, LimitValue]:
     """
     kinds = (SharedRate, AdaptiveLimit)
     return {name: limit.fresh() if isinstance(limit, kinds) else limit for name, limit in limits.items()}
+
+
+def _wrong_seconds(plan: Plan, durations: Durations | None) -> list[Fault]:
+    """
+    Say what is wrong with durations: names of no node, and what is no number of seconds.
+    """
+    if durations is None or callable(durations):
+        return []
+    faults = _unknown(plan, durations)
+    for name, value in durations.items():
+        try:
+            _finite(name, value)
+        except GraphError as error:
+            faults.extend(error.faults)
+    return faults
+
+
+def _finite(name: str, value: object) -> float:
+    number = seconds(f"durations[{name!r}]", value, zero=True)
+    if number == math.inf:
+        raise GraphError(Fault("bad-policy", f"durations[{name!r}]=inf: use HANG for what never ends."))
+    return number
 
 
 def _unknown(plan: Plan, names: Iterable[str]) -> list[Fault]:
@@ -415,15 +440,16 @@ class ScriptedBodies:
 
     def _seconds(self, node: int, attempt: int) -> float:
         name, part = self._names[node], self._part(node)
-        seconds: float | None = None
+        took: float | None = None
         if callable(self._durations):
-            seconds = self._durations(name, attempt)
+            took = self._durations(name, attempt)
+            took = None if took is None else _finite(name, took)
         elif self._durations is not None:
-            seconds = self._durations.get(name)
-            if seconds is None and part.is_instance:
-                seconds = self._durations.get(self._names[self._scheduler.group_of[node].owner])
-        if seconds is not None:
-            return seconds
+            took = self._durations.get(name)
+            if took is None and part.is_instance:
+                took = self._durations.get(self._names[self._scheduler.group_of[node].owner])
+        if took is not None:
+            return took
         if part.is_instance:
             cost = part.plan.arguments[part.local].map.policies.cost
             return DEFAULT_COST if cost is None else float(cost)
@@ -771,7 +797,7 @@ def estimates(
     """
     slots = list(slots)
     sizes = {**(plan.options.get("limits") or {}), **(limits or {})}
-    faults = [*check_options({"limits": sizes}), *_unknown(plan, durations or {})]
+    faults = [*check_options({"limits": sizes}), *_wrong_seconds(plan, durations)]
     for number in slots:
         faults += check_options({"max_concurrent": number})
     faults += plan.check_limits(sizes) if not faults else []

@@ -150,9 +150,7 @@ ON_ERROR = typer.Option(
     metavar="WHAT", help="After a failure: cancel what runs, drain it, or continue.", autocompletion=_on_errors
 )
 DEADLINE = typer.Option(help="Time that the whole run may take.", metavar="SECONDS")
-BUDGET_TOKENS = typer.Option(
-    help="Tokens that the run may use in all; then it stops, and can be resumed.", metavar="N"
-)
+BUDGET_TOKENS = typer.Option(help="Tokens that the run may use in all; then it stops, and can be resumed.", metavar="N")
 BUDGET_USD = typer.Option(help="The same in dollars, as its nodes tell them.", metavar="USD")
 TRACE = typer.Option(help="Write a trace of the run, whatever becomes of it, for ui.perfetto.dev.", metavar="FILE")
 PROGRESS = typer.Option(help="Show progress and a summary on standard error.")
