@@ -223,7 +223,22 @@ def test_a_failure_while_a_run_stops_is_told_too() -> None:
     graph.add("after", print, depends_on=[spends])
     error = spent(graph, budget=Budget(tokens=1))
     assert error.__notes__ == ["besides, LookupError was raised: not there"]
+    assert "'after' had not run to the end; 'fails' had failed." in str(error)
     assert list(error.result.errors) == ["fails"]
+
+
+def test_a_node_that_uses_the_rest_and_fails_is_told() -> None:
+    graph = Graph("both")
+
+    @graph.node
+    async def a(context: Context) -> None:
+        context.use(tokens=100)
+        raise ValueError("real")
+
+    graph.add("b", print, depends_on=[a])
+    error = spent(graph, budget=Budget(tokens=50))
+    assert error.failed == ("a",)
+    assert error.__notes__ == ["besides, ValueError was raised: real"]
 
 
 def test_what_a_body_runs_itself_stops_too_and_the_body_starts_again_another_day() -> None:
@@ -506,6 +521,7 @@ def test_amap_stops_too() -> None:
     with pytest.raises(BudgetSpent) as caught:
         in_virtual_time(amap(call, range(100), max_concurrent=3, budget=Budget(tokens=60)))
     assert 60 <= caught.value.used <= 80
+    assert str(caught.value).endswith("A map on its own keeps nothing of what completed: use graph.map(…) in a Graph.")
 
 
 def test_a_run_inside_a_node_is_not_tried_again_for_its_budget() -> None:

@@ -28,7 +28,7 @@ from antichain import (
 )
 from antichain.core.facts import Chunk, NodeEnded, RunEnded
 from antichain.core.scheduler import Scheduler
-from antichain.policies import Backoff
+from antichain.policies import Backoff, retry_after
 from antichain.record import RunResult
 from antichain.testing import virtual_time
 from tests.support.leftovers import nothing_left, run_in_steps
@@ -657,6 +657,15 @@ def test_retry_after_is_honoured(where: str) -> None:
 
     result, _ = virtual(graph)
     assert result["polite"] == pytest.approx(7, abs=0.01)
+
+
+def test_milliseconds_of_a_header_come_first() -> None:
+    """As OpenAI and Azure send them beside whole seconds."""
+    error = OSError()
+    error.headers = {"retry-after-ms": "300", "retry-after": "1"}  # type: ignore[attr-defined]
+    assert retry_after(error, 0.0) == pytest.approx(0.3)
+    error.headers = {"Retry-After-Ms": "soon", "retry-after": "1"}  # type: ignore[attr-defined]
+    assert retry_after(error, 0.0) == 1.0
 
 
 @pytest.mark.parametrize(("error", "attempts"), [(OSError, 3), (ValueError, 3), (TypeError, 1), (AssertionError, 1)])

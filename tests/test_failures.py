@@ -229,6 +229,37 @@ def test_a_run_that_goes_on_shows_what_failed_before() -> None:
     ]
 
 
+def test_failures_of_a_node_that_failed_and_runs_again_are_kept() -> None:
+    """Two attempts, the run fails, and it goes on with two more: the numbers begin anew."""
+    store, tries = MemoryStore(), [0]
+
+    def graph() -> Graph:
+        made = Graph("again", store=store)
+
+        @made.node(retry=Retry(attempts=2, backoff=SECONDS))
+        async def fetch() -> str:
+            tries[0] += 1
+            if tries[0] != 6:
+                raise ConnectionError(f"try {tries[0]}")
+            return "done"
+
+        return made
+
+    with pytest.raises(RunFailed):
+        in_virtual_time(graph().arun(run_id="r"))
+    with pytest.raises(RunFailed) as caught:
+        in_virtual_time(graph().aresume("r"))
+    numbers = [(1, "try 1"), (2, "try 2"), (1, "try 3"), (2, "try 4")]
+    assert [(f.attempt, f.message) for f in caught.value.result.nodes["fetch"].failures] == numbers
+    assert [(f.attempt, f.message) for f in stored_run(store.read("r")).record.nodes["fetch"].failures] == numbers
+    result = in_virtual_time(graph().aresume("r"))
+    numbers.append((1, "try 5"))
+    assert [(f.attempt, f.message) for f in result.nodes["fetch"].failures] == numbers
+    assert [(f.attempt, f.message) for f in stored_run(store.read("r")).record.nodes["fetch"].failures] == numbers
+    at = [f.at for f in result.nodes["fetch"].failures]
+    assert at == sorted(at)
+
+
 # -- memory
 
 

@@ -196,7 +196,7 @@ def test_a_budget_is_shared_by_runs_in_several_threads() -> None:
 
 def test_a_number_makes_a_budget_for_each_run() -> None:
     service = Service()
-    graph = Graph("outage", on_error="continue", retry_budget=0.0)
+    graph = Graph("outage", on_error="continue", retry_budget=0.000001)
     graph.map("calls", service.call, over=list(range(20)), retry=MANY, outcomes=True)
     run(graph)
     run(graph)
@@ -299,6 +299,7 @@ def test_a_share_adds_up_exactly() -> None:
         ("0.2", "a share of the calls"),
         (-0.1, r"RetryBudget\(share=-0.1\)"),
         (float("nan"), "share=nan"),
+        (0, "retry_budget=0: a share of nothing, beside the 10 retries in reserve"),
         (RetryBudget, "a share of the calls"),
         ({"llm": -1}, "share=-1"),
         ({3: 0.2}, "3 is not the name of a limit"),

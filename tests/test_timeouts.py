@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from antichain import (
+    Adaptive,
     Backoff,
     Context,
     Graph,
@@ -212,6 +213,23 @@ def test_a_limit_shared_with_another_run_is_waited_for_as_long() -> None:
     graph.add("waits", asyncio.sleep, inputs={"delay": 0}, uses="llm", timeout=Timeout(queue=5))
     result = run(graph)
     assert timeout_of(result, "waits").elapsed == pytest.approx(5)
+
+
+def test_a_limit_that_is_paused_is_said_to_be() -> None:
+    class TooMany(Exception):
+        status_code = 429
+        retry_after = 3600
+
+    graph = Graph("paused", limits={"llm": Adaptive(initial=1)}, on_error="continue")
+
+    async def refused() -> None:
+        raise TooMany
+
+    graph.add("refused", refused, uses="llm", priority=1)
+    graph.add("waits", asyncio.sleep, inputs={"delay": 0}, uses="llm", timeout=Timeout(queue=600))
+    error = timeout_of(run(graph), "waits")
+    assert error.paused == pytest.approx(3000)
+    assert "or wait: limit 'llm' is paused for another 3,000 s, as its provider asked." in str(error)
 
 
 def test_the_event_of_the_end_carries_the_error() -> None:

@@ -4,6 +4,8 @@ Which clock of a node's timeout was over, in words: the core knows, and knows no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from antichain.core.scheduler import Scheduler
 from antichain.errors import NodeTimeout
 
@@ -19,8 +21,10 @@ def timeout_of(core: Scheduler, node: int, name: str, now: float) -> NodeTimeout
         uses = [limit for limit, _ in core.demand_of(core.demand[node])]
         ended_at = core.ended_at[node]
         # It may be made when somebody asks, long after.
-        elapsed = (ended_at if ended_at == ended_at else now) - core.overdue_since[node]
-        return NodeTimeout(name, attempt + 1, "queue", policy.queue or 0.0, elapsed, uses=uses)
+        late_at = ended_at if ended_at == ended_at else now
+        elapsed = late_at - core.overdue_since[node]
+        paused = _paused(core, uses, late_at)
+        return NodeTimeout(name, attempt + 1, "queue", policy.queue or 0.0, elapsed, uses=uses, paused=paused)
     started_at = core.attempt_started_at(node)
     if core.is_silent(node):
         sign = core.last_sign(node)
@@ -29,3 +33,12 @@ def timeout_of(core: Scheduler, node: int, name: str, now: float) -> NodeTimeout
     if policy.attempt is not None and policy.attempt <= (core.attempt_limit(node) or 0.0):
         return NodeTimeout(name, attempt, "attempt", policy.attempt, now - started_at)
     return NodeTimeout(name, attempt, "total", policy.total or 0.0, core.spent(node, now))
+
+
+def _paused(core: Scheduler, limits: Sequence[str], now: float) -> float | None:
+    """
+    Return for how many seconds one of these limits is still paused, as its provider has asked.
+    """
+    shared = [getattr(core.limits.get(name) or core.rates.get(name), "limit", None) for name in limits]
+    left = max([getattr(limit, "paused_until", now) - now for limit in shared], default=0.0)
+    return left if left > 0 else None

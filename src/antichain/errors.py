@@ -124,6 +124,7 @@ class NodeTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
         elapsed: float,
         last_sign: float | None = None,
         uses: Sequence[str] = (),
+        paused: float | None = None,
     ) -> None:
         self.node = node
         self.attempt = attempt
@@ -133,6 +134,8 @@ class NodeTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
         # Of "idle": seconds from the start of the attempt to its last sign of life. Of "queue": the limits it needs.
         self.last_sign = last_sign
         self.uses = tuple(uses)
+        # Of "queue": seconds for which one of these limits is still paused.
+        self.paused = paused
         super().__init__(self._text())
 
     def _text(self) -> str:
@@ -150,16 +153,19 @@ class NodeTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
                 )
             case "queue":
                 where = f"limit {named(self.uses)}" if self.uses else "max_concurrent="
+                way_out = f"or give {where} more room"
+                if self.paused is not None:
+                    way_out = f"or wait: {where} is paused for another {amount(self.paused)} s, as its provider asked"
                 return (
                     f"node {name!r} waited {elapsed} and could not start attempt {attempt}: its queue timeout is"
-                    f" {limit}. Raise Timeout(queue=…), or give {where} more room."
+                    f" {limit}. Raise Timeout(queue=…), {way_out}."
                 )
             case "total":
                 what = f"node {name!r} was stopped in attempt {attempt}, {elapsed} after its first one began"
                 return f"{what}: its timeout is {limit} for all attempts and pauses. Raise Timeout(total=…)."
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
-        given = (self.node, self.attempt, self.clock, self.limit, self.elapsed, self.last_sign, self.uses)
+        given = (self.node, self.attempt, self.clock, self.limit, self.elapsed, self.last_sign, self.uses, self.paused)
         return type(self), given, self.__dict__
 
 
@@ -220,6 +226,8 @@ class BudgetSpent(AntichainError):  # noqa: N818  # public name
         result: Any = None,
         unfinished: Sequence[str] = (),
         is_kept: bool = False,  # the protocol of pickle wants it in its place
+        failed: Sequence[str] = (),
+        keeps_items: bool = True,
     ) -> None:
         self.unit = unit
         self.used = used
@@ -227,9 +235,16 @@ class BudgetSpent(AntichainError):  # noqa: N818  # public name
         self.result = result
         self.unfinished = tuple(unfinished)
         self.is_kept = is_kept
+        self.failed = tuple(failed)
+        self.keeps_items = keeps_items
         text = f"the budget is used up: {amount(used)} {unit} of {amount(limit)}"
         if self.unfinished:
             text += f"; {named(self.unfinished)} had not run to the end"
+        if self.failed:
+            text += f"; {named(self.failed)} had failed"
+        if not keeps_items:
+            super().__init__(f"{text}. A map on its own keeps nothing of what completed: use graph.map(…) in a Graph.")
+            return
         if is_kept:
             run_id = getattr(result, "run_id", "…")
             way_on = f"go on with resume({run_id!r}, budget=Budget({unit}=…)), where earlier use counts too"
@@ -239,7 +254,7 @@ class BudgetSpent(AntichainError):  # noqa: N818  # public name
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
         given = (self.unit, self.used, self.limit, self.result, self.unfinished, self.is_kept)
-        return type(self), given, self.__dict__
+        return type(self), (*given, self.failed, self.keeps_items), self.__dict__
 
 
 # -- the world, and us

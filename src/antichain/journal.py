@@ -88,6 +88,7 @@ class Known:
                 self.spent += fact.seconds + max(0.0, fact.until - fact.at)
                 self.until = fact.until
             case FactKind.FAILED:
+                self.retried.append(fact)
                 # The next run of it begins anew.
                 self.unknown, self.attempts, self.spent, self.until = 0, 0, 0.0, 0.0
             case FactKind.ASKED:

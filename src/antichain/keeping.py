@@ -149,7 +149,7 @@ class Keeping:
                 codec.decode_error(fact.payload or b""),
                 fact.attempt,
                 fact.at + clock_of_wall,
-                max(0.0, fact.until - fact.at),
+                max(0.0, fact.until - fact.at) if fact.kind == FactKind.RETRYING else None,
             )
             for fact in before.retried
         ]

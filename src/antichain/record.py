@@ -57,7 +57,7 @@ class FailedAttempt(NamedTuple):
     attempt had in its hands.
     """
 
-    # Numbered from 1.
+    # Numbered from 1; anew for a node that had failed and runs again when its run goes on.
     attempt: int
     # When it failed, on the run's clock.
     at: float | None
@@ -115,7 +115,7 @@ class NodeRecord:
     uses: Uses = ()
     # What somebody has to answer: number and text of each open question.
     asks: tuple[tuple[int, str], ...] = ()
-    # Its failed attempts that another one was to follow, those before the run went on included.
+    # Its failed attempts that another one was to follow, and all of those before the run went on.
     retried: tuple[FailedAttempt, ...] = ()
 
     @property
@@ -124,8 +124,9 @@ class NodeRecord:
         All of its attempts that failed, also if a later one succeeded.
         """
         is_last = self.reason in ("error", "timeout", "fallback") and self.error is not None
-        if not is_last or (self.retried and self.retried[-1].attempt >= self.attempts):
-            # A run that drained did not let it try again.
+        last = self.retried[-1] if self.retried else None
+        if not is_last or (last is not None and last.attempt == self.attempts and last.delay is not None):
+            # Of the latter: a run that drained did not let it try again.
             return self.retried
         assert self.error is not None
         return (*self.retried, failed_attempt(self.error, self.attempts, self.ended_at))

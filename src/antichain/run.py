@@ -282,8 +282,9 @@ def _spent(driver: Driver, result: RunResult) -> BudgetSpent:
     spent = budget.spent
     assert spent is not None  # it never shrinks
     unfinished = [name for name, node in result.nodes.items() if node.reason == "budget" and not node.group]
-    is_kept = driver.keeping is not None
-    error = BudgetSpent(spent.unit, spent.used, spent.limit, result, unfinished, is_kept)
+    failed = [name for name, node in result.nodes.items() if node.state == "failed" and not node.group]
+    is_kept, keeps_items = driver.keeping is not None, driver.settings.keeps_instances
+    error = BudgetSpent(spent.unit, spent.used, spent.limit, result, unfinished, is_kept, failed, keeps_items)
     for each in _own_errors(result):
         note(error, f"besides, {type(each).__name__} was raised: {each}")
     return error

@@ -204,18 +204,23 @@ def retry_after(error: BaseException, wall_now: float) -> float | None:
     if found is not None:
         return found
     for holder in (getattr(error, "response", None), error):
-        found = _read(_header(getattr(holder, "headers", None)), wall_now)
+        headers = getattr(holder, "headers", None)
+        # As OpenAI and Azure send it besides, to be exact.
+        milliseconds = _read(_header(headers, ("retry-after-ms", "Retry-After-Ms")), wall_now)
+        if milliseconds is not None:
+            return milliseconds / 1000
+        found = _read(_header(headers, ("retry-after", "Retry-After", "Retry-after", "RETRY-AFTER")), wall_now)
         if found is not None:
             return found
     return None
 
 
-def _header(headers: object) -> object:
+def _header(headers: object, names: tuple[str, ...]) -> object:
     # Libraries differ in whether their headers fold case; a plain dict does not.
     get = getattr(headers, "get", None)
     if not callable(get):
         return None
-    for name in ("retry-after", "Retry-After", "Retry-after", "RETRY-AFTER"):
+    for name in names:
         try:
             value = get(name)
         except (TypeError, ValueError, KeyError, AttributeError):

@@ -105,6 +105,11 @@ def check_allowance(value: object) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         form = "use a share of the calls, e.g. 0.2, a RetryBudget, or a dict from names of limits to these"
         raise GraphError(Fault("bad-policy", f"retry_budget={shown(value)}: {form}."))
+    if value == 0:
+        why = "a share of nothing, beside the 10 retries in reserve. For none at all leave retry= away; "
+        raise GraphError(
+            Fault("bad-policy", f"retry_budget={shown(value)}: {why}RetryBudget(share=0, reserve=n) allows n in all.")
+        )
     check_share(value)
 
 

@@ -255,7 +255,8 @@ class _Fold:
         self.status, self.ended_at = None, None
         for name, node in self.nodes.items():
             if node.state == "failed":
-                self.nodes[name] = replace(node, state="pending", reason="", started_at=None, ended_at=None)
+                again = replace(node, state="pending", reason="", started_at=None, ended_at=None)
+                self.nodes[name] = replace(again, retried=node.failures)
 
     def _forget(self) -> None:
         """
