@@ -109,7 +109,8 @@ def test_rates_are_limits_too(write: Write, here: Here) -> None:
     file = write("""
         from antichain import Adaptive, Rate
 
-        graph = Graph("calls", limits={"api": Rate(requests=2, tokens=90_000, per=10), "llm": Adaptive(initial=3)})
+        api, llm = Rate(requests=2, tokens=90_000, per=10), Adaptive(initial=3, maximum=9)
+        graph = Graph("calls", limits={"api": api, "llm": llm})
         async def work(): ...
         for number in range(6):
             graph.add(f"n{number}", work, uses={"api": 1, "llm": 1})
@@ -117,11 +118,11 @@ def test_rates_are_limits_too(write: Write, here: Here) -> None:
     code, out, err = here("plan", file, "--slots", "8")
     assert (code, err) == (0, "")
     passing = "2 requests, 90,000 tokens in 10 s"
-    assert f"  limits        llm  {3:>{len(passing)}}  used by 6 nodes\n" in out
+    assert f"  limits        llm  {'adapts, from 3, up to 9':>{len(passing)}}  used by 6 nodes\n" in out
     assert f"                api  {passing}  used by 6 nodes\n" in out
     assert out.splitlines()[-3].split() == ["8", "21", "s", "21", "s", "limit", "api"]
     document = json.loads(here("plan", file, "--json")[1])
-    assert document["limits"]["llm"] == {"size": 3, "nodes": 6}
+    assert document["limits"]["llm"] == {"size": 3, "nodes": 6, "maximum": 9}
     assert document["limits"]["api"] == {"units": {"requests": 2, "tokens": 90_000}, "per": 10, "nodes": 6}
 
 

@@ -16,7 +16,7 @@ from antichain.cli.places import NOWHERE, Place
 from antichain.errors import GraphError, StoreError
 from antichain.loading import UsageError
 from antichain.plan import Plan, check_inputs, plan_inside, prepare
-from antichain.policies import LimitValue, SharedRate, check_options
+from antichain.policies import AdaptiveLimit, LimitValue, SharedRate, check_options
 from antichain.shape import EXACT_WIDTH
 from antichain.simulation import estimates, sizes_of_limits
 from antichain.views.plan_text import Forecast, LimitUse, Outlook, outlook_text
@@ -131,6 +131,7 @@ def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitVal
     parts = list(_parts(plan))
     users = Counter(name for part in parts for name, _ in part.demand)
     sizes = sizes_of_limits(plan, limits)
+    given = plan.limits_with(limits)
     width = plan.width
     edges = sum(map(len, shape.upstream))
     chosen = _slots(plan, width) if slots is None else slots
@@ -149,16 +150,18 @@ def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitVal
         has_costs=any(node.policies.cost is not None for node in plan.nodes),
         inputs=plan.inputs,
         optional_inputs=sorted(plan.optional_inputs),
-        limits=[
-            *(LimitUse(name, size, users[name]) for name, size in sizes.items() if users[name]),
-            *(
-                LimitUse(name, None, users[name], limit.units, limit.per)
-                for name, limit in plan.limits_with(limits).items()
-                if isinstance(limit, SharedRate) and users[name]
-            ),
-        ],
+        limits=[_use(name, limit, users[name]) for name, limit in {**sizes, **given}.items() if users[name]],
         estimates=[Forecast(number, each.makespan, each.bound, each.bound_by) for number, each in found],
     )
+
+
+def _use(name: str, limit: LimitValue, nodes: int) -> LimitUse:
+    match limit:
+        case SharedRate():
+            return LimitUse(name, None, nodes, limit.units, limit.per)
+        case AdaptiveLimit():
+            return LimitUse(name, limit.size, nodes, maximum=limit.maximum)
+    return LimitUse(name, limit if isinstance(limit, int) else limit.size, nodes)
 
 
 def _slots(plan: Plan, width: int) -> list[int | None]:

@@ -35,12 +35,16 @@ class LimitUse:
     nodes: int
     units: Mapping[str, float] | None = None
     per: float | None = None
+    # Of one that adapts: `size` is where it begins, and this is as large as it may become.
+    maximum: int | None = None
 
     @property
     def text(self) -> str:
         """
         How large it is, in words.
         """
+        if self.maximum is not None:
+            return f"adapts, from {self.size:,}, up to {self.maximum:,}"
         if self.units is None or self.per is None:
             return f"{self.size:,}"
         passing = ", ".join(f"{amount:,.10g} {printable(unit, SHOWN_NAME)}" for unit, amount in self.units.items())
@@ -51,7 +55,8 @@ class LimitUse:
         Return it as plain data, without its name.
         """
         if self.units is None:
-            return {"size": self.size, "nodes": self.nodes}
+            most = {} if self.maximum is None else {"maximum": self.maximum}
+            return {"size": self.size, "nodes": self.nodes, **most}
         return {"units": dict(self.units), "per": self.per, "nodes": self.nodes}
 
 
