@@ -941,3 +941,14 @@ def test_durations_are_seconds(wrong: Any) -> None:
             play()
     with pytest.raises(GraphError, match="'z'"):
         simulate(plan, durations={"z": 1.0})
+
+
+@pytest.mark.parametrize("limit", [Limit(1), Adaptive(initial=1, maximum=1), Rate(requests=5)])
+def test_one_object_under_two_names_is_one_limit(limit: Any) -> None:
+    graph = Graph(limits={"a": limit, "b": limit})
+    graph.add("node", print, uses={"a": 1, "b": 1})
+    with pytest.raises(GraphError, match="'a' and 'b', which are one"):
+        graph.plan()
+    roomy = Graph(limits=dict.fromkeys("ab", Limit(2)))
+    roomy.add("node", print, uses={"a": 1, "b": 1})
+    assert roomy.run().status == "succeeded"

@@ -172,6 +172,7 @@ class Plan:
                 if (name, weight) not in seen:
                     seen.add((name, weight))
                     faults.extend(demand_faults(name, weight, nodes, known))
+            faults.extend(_twin_faults(demand, nodes, known))
         for node, weighing in self.weighings:
             faults.extend(weighing_faults(node, weighing, known))
         return faults
@@ -328,18 +329,43 @@ def demand_faults(name: str, weight: int, nodes: Sequence[str], known: Mapping[s
             )
         return
     limit = known[name]
-    if not is_limit(limit) and type(limit) is not int:
+    if type(limit) is not int and not is_limit(limit):
         # Said already: it is none.
         return
-    if isinstance(limit, SharedRate):
+    if type(limit) is not int and isinstance(limit, SharedRate):
         yield from _amount_faults(nodes[0], name, limit, limit.plain(weight))
         return
     size: object = limit
-    if isinstance(limit, SharedLimit):
+    if type(limit) is not int and isinstance(limit, SharedLimit):
         size = limit.maximum if isinstance(limit, AdaptiveLimit) else limit.size
     if type(size) is int and size < weight:
         text = f"{who} {weight} of the limit {name!r}, which has {size}: lower one or raise the other."
         yield Fault("weight-above-limit", text, nodes[0], tuple(nodes))
+
+
+def _twin_faults(
+    demand: tuple[tuple[str, int], ...], nodes: Sequence[str], known: Mapping[str, LimitValue]
+) -> Iterator[Fault]:
+    """
+    Say which names of a demand stand for one object, if that is too small for all of them together.
+    """
+    twins: dict[int, list[str]] = {}
+    for name, _ in demand:
+        if type(known.get(name, 0)) is not int and is_limit(known[name]):
+            twins.setdefault(id(known[name]), []).append(name)
+    weights = dict(demand)
+    for names in twins.values():
+        limit = known[names[0]]
+        total = sum(weights[name] for name in names)
+        who, what = f"node {nodes[0]!r} uses", " and ".join(map(repr, names))
+        if len(names) > 1 and isinstance(limit, SharedRate):
+            text = f"{who} {what}, which are one Rate: name it once, with all that the node takes."
+            yield Fault("bad-policy", text, nodes[0], tuple(nodes))
+        elif len(names) > 1 and isinstance(limit, SharedLimit):
+            size = limit.maximum if isinstance(limit, AdaptiveLimit) else limit.size
+            if total > size:
+                text = f"{who} {what}, which are one limit: {total} of {size}. Lower one or raise the other."
+                yield Fault("weight-above-limit", text, nodes[0], tuple(nodes))
 
 
 def weighing_faults(node: str, weighing: Weighing, known: Mapping[str, LimitValue]) -> Iterator[Fault]:
@@ -348,7 +374,7 @@ def weighing_faults(node: str, weighing: Weighing, known: Mapping[str, LimitValu
     """
     for name in (*weighing.amounts, *weighing.weights):
         limit = known.get(name)
-        if limit is None or (not is_limit(limit) and type(limit) is not int):
+        if limit is None or (type(limit) is not int and not is_limit(limit)):
             # Said already, as of any limit that nobody defines.
             continue
         if not isinstance(limit, SharedRate):
