@@ -398,7 +398,7 @@ class WrittenAdaptive:
             self.used = min(self.slots, max(in_flight, math.ceil(self.slots / 2)))
             self.phase = self.TABLE[self.phase, "overload"](self)
             if wait:
-                self.mean = self.mean or wait
+                self.mean = self.mean if self.is_measured else self.mean or wait
                 self.paused_until = max(self.paused_until, now + wait)
             return
         if now < self.paused_until:
