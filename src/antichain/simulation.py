@@ -772,7 +772,6 @@ def estimate(
         limits: sizes of named limits, over those of the graph.
         improve: look for a better order of starts too, and say in ``.improved`` and ``.saving`` what it would save
             (forward-backward improvement: the run is played about a dozen times more, a small one a hundred times).
-            Where a node uses a `Rate`, none is looked for.
 
     Raises:
         GraphError: an id or a limit is not known.
@@ -817,21 +816,23 @@ def estimates(
         least = min(bound.seconds, result.makespan)
         starts = {node.id: node.started_at for node in result.nodes.values() if node.started_at is not None}
         estimate = Estimate(result.makespan, least, bound.by, starts, result.critical_path)
-        found.append(_improved(estimate, points, played.names, number, known) if improve else estimate)
+        found.append(_improved(estimate, points, played.names, number, known, rates) if improve else estimate)
     return found
 
 
 def _improved(
-    estimate: Estimate, points: Points, names: Sequence[str], slots: int | None, sizes: Mapping[str, int]
+    estimate: Estimate,
+    points: Points,
+    names: Sequence[str],
+    slots: int | None,
+    sizes: Mapping[str, int],
+    rates: Mapping[str, SharedRate],
 ) -> Estimate:
     """
     Say what a better order would save; *names* are those of the points.
     """
-    if any(name not in sizes for demand in set(points.demand) for name, _ in demand):
-        # What a Rate lets pass depends on when the run began.
-        return replace(estimate, improved=estimate.makespan, improved_starts=estimate.starts)
     starts = [estimate.starts.get(name, early) for name, early in zip(names, points.head, strict=False)]
-    better = improve_order(points, starts, slots, sizes, estimate.bound)
+    better = improve_order(points, starts, slots, sizes, rates, estimate.bound)
     if better.makespan >= estimate.makespan:
         return replace(estimate, improved=estimate.makespan, improved_starts=estimate.starts)
     # Those without a name are ends of containers.

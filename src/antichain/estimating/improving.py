@@ -8,7 +8,7 @@ small graphs are begun in some orders by chance too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from random import Random
@@ -16,7 +16,7 @@ from typing import Final
 
 from antichain.core.scheduler import Scheduler
 from antichain.estimating.points import Points
-from antichain.policies import Join
+from antichain.policies import Join, LimitValue, SharedRate
 from antichain.shape import INDEX_BITS, Flag, Shape, shape_of
 
 __all__ = ["Improvement", "improve"]
@@ -42,7 +42,12 @@ class Improvement:
 
 
 def improve(
-    points: Points, starts: Sequence[float], slots: int | None, sizes: Mapping[str, int], bound: float
+    points: Points,
+    starts: Sequence[float],
+    slots: int | None,
+    sizes: Mapping[str, int],
+    rates: Mapping[str, SharedRate],
+    bound: float,
 ) -> Improvement:
     """
     Return the best schedule that was found, which may be that of the order in which *points* start at *starts*.
@@ -51,10 +56,11 @@ def improve(
         points: the run.
         starts: instants of a schedule that keeps the limits, by point; those behind the end of the list are not known.
         slots: attempts at once.
-        sizes: sizes of the limits; those that are not named hold nothing back.
+        sizes: sizes of the limits; those that are not named here or in *rates* hold nothing back.
+        rates: limits that open by time. From the end of a run, they count for nothing.
         bound: nothing is shorter, so that nothing is looked for once it is reached.
     """
-    passes = _Passes(points, slots, sizes)
+    passes = _Passes(points, slots, sizes, rates)
     enough = bound * (1 + ROUNDING)
     best = passes.improve(list(starts) + points.head[len(starts) :], enough)
     rng = Random(0)
@@ -74,12 +80,15 @@ class _Passes:
     Play the points forwards and backwards, in any order.
     """
 
-    def __init__(self, points: Points, slots: int | None, sizes: Mapping[str, int]) -> None:
-        self._forwards = _shape_of(points, sizes)
+    def __init__(
+        self, points: Points, slots: int | None, sizes: Mapping[str, int], rates: Mapping[str, SharedRate]
+    ) -> None:
+        self._forwards = _shape_of(points, {*sizes, *rates})
         self._backwards = _shape_of(_reversed(points), sizes)
         self._seconds = points.seconds
         self._slots = slots
         self._sizes = sizes
+        self._rates = rates
 
     def improve(self, rank: Sequence[float], enough: float) -> Improvement:
         """
@@ -101,22 +110,25 @@ class _Passes:
         return [start + took for start, took in zip(played.starts, self._seconds, strict=True)]
 
     def _play(self, shape: Shape, rank: Sequence[float]) -> Improvement:
-        return _play(shape, self._seconds, rank, self._slots, self._sizes)
+        # Each play begins with rates that nobody has used.
+        limits: dict[str, LimitValue] = {**self._sizes, **{name: rate.fresh() for name, rate in self._rates.items()}}
+        return _play(shape, self._seconds, rank, self._slots, limits)
 
 
-def _shape_of(points: Points, sizes: Mapping[str, int]) -> Shape:
+def _shape_of(points: Points, limits: Container[str]) -> Shape:
     """
-    Return the points as the core sees a graph.
+    Return the points as the core sees a graph, with the demands that are on *limits*.
     """
     known: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}
     for demand in points.demand:
         if demand not in known:
-            known[demand] = tuple(each for each in demand if each[0] in sizes)
+            known[demand] = tuple(each for each in demand if each[0] in limits)
     return shape_of(
         points.upstream,
         join=[Join.ANY if is_any else Join.ALL for is_any in points.is_any],
         demand=[known[demand] for demand in points.demand],
         flags=[Flag.CONTAINER if is_free else 0 for is_free in points.is_free],
+        amounts=dict(points.amounts),
     )
 
 
@@ -134,7 +146,7 @@ def _reversed(points: Points) -> Points:
 
 
 def _play(
-    shape: Shape, seconds: Sequence[float], rank: Sequence[float], slots: int | None, sizes: Mapping[str, int]
+    shape: Shape, seconds: Sequence[float], rank: Sequence[float], slots: int | None, limits: Mapping[str, LimitValue]
 ) -> Improvement:
     """
     Let the scheduler play the points, lowest *rank* first.
@@ -142,7 +154,7 @@ def _play(
     key = [0] * shape.count
     for position, point in enumerate(sorted(range(shape.count), key=rank.__getitem__)):
         key[point] = position << INDEX_BITS | point
-    scheduler = Scheduler(replace(shape, key=key), max_concurrent=slots, limits=sizes)
+    scheduler = Scheduler(replace(shape, key=key), max_concurrent=slots, limits=limits)
     scheduler.start(0.0)
     agenda: list[tuple[float, int]] = []
     now = 0.0
@@ -152,7 +164,11 @@ def _play(
                 scheduler.ended(point, 1, now)
             else:
                 heappush(agenda, (now + seconds[point], point))
-        if agenda:
+        alarm = scheduler.next_at()
+        if alarm is not None and (not agenda or alarm < agenda[0][0]):
+            now = max(now, alarm)
+            scheduler.tick(now)
+        elif agenda:
             now = agenda[0][0]
         while agenda and agenda[0][0] <= now:
             _, point = heappop(agenda)
