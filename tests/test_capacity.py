@@ -27,9 +27,12 @@ from antichain import (
     Retry,
     RunFailed,
 )
+from antichain.stores.opening import open_store
+from antichain.stores.record import stored_run
 from antichain.testing import simulate, virtual_time
 from antichain.views.board import Board
 from antichain.views.progress import standing_text
+from antichain.views.stored import why_text
 from antichain.views.summary import next_step, summarize
 
 
@@ -952,3 +955,31 @@ def test_one_object_under_two_names_is_one_limit(limit: Any) -> None:
     roomy = Graph(limits=dict.fromkeys("ab", Limit(2)))
     roomy.add("node", print, uses={"a": 1, "b": 1})
     assert roomy.run().status == "succeeded"
+
+
+def test_choice_that_could_wait_is_refused() -> None:
+    async def choose(item: str) -> str:
+        return item
+
+    graph = Graph(limits={"a": 1})
+    graph.map("calls", print, over=["a"], uses=choose)
+    with pytest.raises(GraphError, match="plain function"):
+        graph.plan()
+
+
+def test_why_of_a_run_that_goes_on_does_not_say_that_nothing_is_waited_for(tmp_path: Any) -> None:
+    path = str(tmp_path / "runs.db")
+    graph = Graph(limits={"llm": Rate(requests=1, per=1000)})
+    graph.add("first", asyncio.sleep, inputs={"delay": 0}, uses="llm")
+    graph.add("second", asyncio.sleep, inputs={"delay": 0}, uses="llm")
+    texts: list[str] = []
+
+    @graph.node(runner="thread")
+    def look() -> None:
+        run = stored_run(open_store(path).read("r"))
+        texts.append(why_text(run, run.record.nodes["second"], time.time()))
+        raise ValueError
+
+    with pytest.raises(RunFailed):
+        graph.run(store=path, run_id="r")
+    assert "waits for a slot or a rate" in texts[0]

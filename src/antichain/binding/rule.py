@@ -114,6 +114,7 @@ def _bind_map(wiring: Wiring, mapped: Mapped) -> Binding:
     instance = bind_body(wiring, item_slot)
     instance.fallback = policies.fallback
     if policies.weighing is not None:
+        _check_choice(wiring, policies.weighing)
         instance.weights = _bind_weights(wiring, policies.weighing, instance, item_slot)
     binding.map = MapSpec(
         binding=instance,
@@ -235,6 +236,13 @@ def _with_defaults_of(runnable: object, described: Described) -> Described:
         for each in described.parameters
     ]
     return described._replace(parameters=tuple(parameters))
+
+
+def _check_choice(wiring: Wiring, weighing: Weighing) -> None:
+    described = None if weighing.choose is None else describe(weighing.choose)
+    if weighing.choose is not None and (described is None or described.form != "function"):
+        why = "what chooses limits for an item is a plain function, because nothing may wait between it and the start"
+        wiring.fault("bad-policy", f"has uses={shown(weighing.choose)}: {why}.")
 
 
 def _parameter_of(instance: Binding, slot: int) -> str | None:

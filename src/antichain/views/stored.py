@@ -367,6 +367,12 @@ def _unfinished(run: StoredRun, name: str, node: NodeRecord) -> Iterator[str]:
         waits = run.waits_for(node)
         if waits:
             yield f"{name} has not run: it waits for {_waited(run, waits)}."
+        elif run.is_owned:
+            # Who waits for slots, and for how long, only the run itself knows: it is not stored.
+            yield (
+                f"{name} has everything that it waits for: it runs, or waits for a slot or a rate, and only the run "
+                "itself knows. progress=True, or antichain run, shows it."
+            )
         elif node.upstream:
             yield f"{name} has everything that it waits for, and no end of it is stored."
         else:
