@@ -428,6 +428,14 @@ def test_estimate_uses_the_graphs_options() -> None:
     assert estimate(graph.plan(), max_concurrent=2).makespan == 1.0
 
 
+def test_durations_are_a_mapping() -> None:
+    """Not one number for all."""
+    plan = graph_of(DIAMOND).plan()
+    for wrong in (lambda: estimate(plan, 5), lambda: simulate(plan, durations=5)):  # type: ignore[arg-type]
+        with pytest.raises(GraphError, match="durations=5: give a mapping"):
+            wrong()
+
+
 def test_mistakes_in_an_estimate_are_named() -> None:
     plan = graph_of(DIAMOND).plan()
     for arguments, message in (

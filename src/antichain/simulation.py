@@ -23,7 +23,7 @@ from antichain.core.groups import COLLECT, Group
 from antichain.core.laws import LawfulScheduler
 from antichain.core.scheduler import FALLING_BACK, NO_PAST, NOTHING, RETRYING, Kind, Past, Scheduler
 from antichain.core.states import FAILED, FALLBACK, OUTPUT, READY, RUNNING, SUCCEEDED
-from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, suggestion
+from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, shown, suggestion
 from antichain.estimating import Bounds, Points, points_of
 from antichain.estimating import improve as improve_order
 from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedRate
@@ -275,12 +275,15 @@ def _played(limits: Mapping[str, LimitValue]) -> dict[str, LimitValue]:
     return {name: limit.fresh() if isinstance(limit, kinds) else limit for name, limit in limits.items()}
 
 
-def _wrong_seconds(plan: Plan, durations: Durations | None) -> list[Fault]:
+def _wrong_seconds(plan: Plan, durations: Any) -> list[Fault]:  # Any: a user's value, not yet checked
     """
     Say what is wrong with durations: names of no node, and what is no number of seconds.
     """
     if durations is None or callable(durations):
         return []
+    if not isinstance(durations, Mapping):
+        text = f"durations={shown(durations)}: give a mapping from the ids of nodes to seconds."
+        return [Fault("bad-policy", text)]
     faults = _unknown(plan, durations)
     for name, value in durations.items():
         try:
