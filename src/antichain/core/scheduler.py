@@ -872,7 +872,10 @@ class Scheduler:
         """
         Have a limit looked at again at that instant: each has one timer.
         """
-        if at != math.inf and (not slots.sequence or slots.alarm_at != at):
+        if slots.sequence and now < slots.alarm_at <= at:
+            # Somebody else, who takes less of it, is to be looked at before.
+            return
+        if at != math.inf:
             slots.alarm_at = at
             slots.sequence = self.timers.set(at, LIMIT_OPENS, slots.number, 0)
 
