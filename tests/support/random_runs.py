@@ -32,6 +32,7 @@ from antichain.core.states import (
 from antichain.limit import Limit
 from antichain.policies import Backoff, Retry, Timeout
 from antichain.policies.failure import Join
+from antichain.retry_budget import RetryBudget
 from antichain.shape import Flag, Shape, shape_of
 from antichain.simulation import Simulation
 from tests.support.witnessed import WitnessedRate
@@ -66,6 +67,7 @@ MORE = (
     "queue",
     "idle",
     "budget",
+    "retry budget",
 )
 
 
@@ -136,6 +138,7 @@ class World:
             "deadline": rng.choice((None, None, None, None, None, 20.0, 60.0)),
             "grace": self.grace,
             "rng": Random(seed),
+            "retry_budgets": self._retry_budgets(),
         }
         self.scheduler = make(self.shape, **options)
         self.report.scheduler = self.scheduler
@@ -206,6 +209,20 @@ class World:
             return ()
         names = sorted(rng.sample(sorted(self.limits), rng.randint(1, min(2, len(self.limits)))))
         return tuple((name, rng.randint(1, self._size(name)) if rng.random() < 0.4 else 1) for name in names)
+
+    def _retry_budgets(self) -> dict[str, RetryBudget]:
+        """Of a run of its own: drawing them changes nothing else."""
+        rng = Random(self.report.seed)
+        if rng.random() < 0.3:
+            return {}
+        names = [name for name in ("*", *self.limits) if rng.random() < 0.7]
+        return {name: RetryBudget(rng.choice((0.0, 0.0, 0.2)), rng.randint(1, 2)) for name in names}
+
+    def judge_retries(self) -> None:
+        """No budget has let more pass than it says."""
+        for budget in self.scheduler.retry_budgets.values():
+            assert isinstance(budget, RetryBudget)
+            assert budget.retries <= budget.reserve + budget.share * budget.calls + 1e-9
 
     def _flags(self) -> int:
         flags = 0
@@ -481,6 +498,10 @@ class World:
             self.scheduler.overloaded(node, attempt, self.rng.choice((None, None, 1.0, 4.0)), self.now)
         verdict = self.scheduler.failed(node, attempt, self.now, retryable=retryable, after=after, final=final)
         self.log("fail", self.now, node, attempt, verdict)
+        if self.scheduler.retry_budgets:
+            self.judge_retries()
+            if verdict != RETRYING and self.scheduler.refused_by is not None:
+                self.features.add("retry budget")
         if verdict == RETRYING:
             self.features.add("retry")
         elif verdict == FALLING_BACK:
