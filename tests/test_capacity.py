@@ -983,3 +983,31 @@ def test_why_of_a_run_that_goes_on_does_not_say_that_nothing_is_waited_for(tmp_p
     with pytest.raises(RunFailed):
         graph.run(store=path, run_id="r")
     assert "waits for a slot or a rate" in texts[0]
+
+
+@pytest.mark.parametrize("wrong", [5, "llm", ["llm"], {5: 1}, {"": 1}])
+def test_limits_that_are_none_are_refused(wrong: Any) -> None:
+    for call in (
+        lambda: Graph(limits=wrong).run(),
+        lambda: Graph().run(limits=wrong),
+        lambda: antichain.map(abs, [1], limits=wrong),
+        lambda: in_virtual_time(lambda: antichain.amap(abs, [1], limits=wrong)),
+    ):
+        with pytest.raises(GraphError, match="bad-limit"):
+            call()
+
+
+def test_limits_that_nothing_uses_are_refused() -> None:
+    """Who forgets uses= believes to be limited."""
+
+    async def gathered() -> None:
+        await antichain.gather(asyncio.sleep(0), limits={"llm": 2})
+
+    for call in (
+        lambda: antichain.map(abs, [1], limits={"llm": 2}),
+        lambda: in_virtual_time(lambda: antichain.amap(abs, [1], limits={"llm": Adaptive()})),
+        lambda: in_virtual_time(gathered),
+    ):
+        with pytest.raises(GraphError, match="uses="):
+            call()
+    assert antichain.map(abs, [-1], limits={"thread": 1}) == [1]

@@ -215,7 +215,8 @@ def _driver(
     policies = {name: value for name, value in options.items() if name in NODE_POLICIES}
     mapped = {name: options[name] for name in ("key", "window", "max_concurrent") if options.get(name) is not None}
     rest = {name: value for name, value in options.items() if name not in policies and name not in ("key", "window")}
-    graph = Graph(getattr(function, "__name__", "map"), limits=rest.pop("limits", None))
+    # Limits are the run's, so that one which nothing uses is refused: else it would seem to hold.
+    graph = Graph(getattr(function, "__name__", "map"))
     graph.map(_NODE, function, over=_ITEMS, outcomes=outcomes, **mapped, **policies)
     plan, inputs, chosen = prepare(graph, {_ITEMS: items}, rest)
     return Driver(plan, settle(plan, chosen, keeps_instances=False), inputs)

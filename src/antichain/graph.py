@@ -148,6 +148,10 @@ class Mapped:
     window: int | None = None
 
 
+def _is_mapping(given: object) -> bool:
+    return given is None or isinstance(given, Mapping)
+
+
 class Graph:
     """
     Hold nodes and what they need; plan() checks them, run() executes them as parallel as that allows.
@@ -182,6 +186,8 @@ class Graph:
         if not isinstance(cast("object", name), str):
             faults.append(Fault("bad-policy", f"{shown(name)} cannot be the name of a graph: use a text."))
             name = "graph"
+        if not _is_mapping(limits):
+            faults.extend(check_options({"limits": limits}))
         if faults:
             raise GraphError(faults, name)
         self.name = name

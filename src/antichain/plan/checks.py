@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from antichain.errors import SHOWN_FAULTS, Fault, GraphError
+from antichain.errors import SHOWN_FAULTS, Fault, GraphError, shown
 from antichain.graph import Graph, Node
 from antichain.plan.blueprint import Blueprint
 from antichain.policies import as_size
@@ -32,11 +32,17 @@ def graph_faults(blueprint: Blueprint, nodes: Sequence[Node[..., Any]], index: d
 
 def _size_faults(blueprint: Blueprint) -> Iterator[Fault]:
     for name, size in blueprint.limits.items():
-        if not is_limit(size):
+        if not _is_name(name):
+            yield Fault("bad-limit", f"limits= of graph {blueprint.name!r}: {shown(name)} is not the name of a limit.")
+        elif not is_limit(size):
             try:
                 as_size(name, size)
             except GraphError as error:
                 yield from error.faults
+
+
+def _is_name(given: object) -> bool:
+    return isinstance(given, str) and bool(given)
 
 
 def _collisions(blueprint: Blueprint, nodes: Sequence[Node[..., Any]], index: dict[str, int]) -> Iterator[Fault]:

@@ -184,7 +184,7 @@ def _limit_faults(value: object) -> list[Fault]:
         return [Fault("bad-limit", f"limits={shown(value)}: use a dict from names to sizes, e.g. limits={{'llm': 4}}.")]
     faults = []
     for name, size in value.items():
-        if not isinstance(name, str):
+        if not isinstance(name, str) or not name:
             faults.append(Fault("bad-limit", f"limits={shown(value)}: {shown(name)} is not the name of a limit."))
         elif not is_limit(size):
             try:
