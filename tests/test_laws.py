@@ -36,8 +36,8 @@ from antichain.policies import Amounts
 from antichain.shape import shape_of
 from tests.support.random_runs import FEATURES, MORE, play
 
-GRAPHS = 8_000
-GRAPHS_IN_FULL = 160_000
+GRAPHS = 10_000
+GRAPHS_IN_FULL = 200_000
 # What a replay takes.
 REPLAY = "python -m tests.support.random_runs"
 

@@ -128,7 +128,7 @@ class NodeTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
     ) -> None:
         self.node = node
         self.attempt = attempt
-        self.clock = clock
+        self.clock: Literal["attempt", "total", "queue", "idle"] = clock
         self.limit = limit
         self.elapsed = elapsed
         # Of "idle": seconds from the start of the attempt to its last sign of life. Of "queue": the limits it needs.

@@ -156,12 +156,11 @@ def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitVal
 
 
 def _use(name: str, limit: LimitValue, nodes: int) -> LimitUse:
-    match limit:
-        case SharedRate():
-            return LimitUse(name, None, nodes, limit.units, limit.per)
-        case AdaptiveLimit():
-            return LimitUse(name, limit.size, nodes, maximum=limit.maximum)
-    return LimitUse(name, limit if isinstance(limit, int) else limit.size, nodes)
+    if isinstance(limit, int):
+        return LimitUse(name, limit, nodes)
+    if isinstance(limit, SharedRate):
+        return LimitUse(name, None, nodes, limit.units, limit.per)
+    return LimitUse(name, limit.size, nodes, maximum=limit.maximum if isinstance(limit, AdaptiveLimit) else None)
 
 
 def _slots(plan: Plan, width: int) -> list[int | None]:
