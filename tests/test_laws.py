@@ -179,7 +179,7 @@ class LosesWakeUps(Scheduler):
                 self._become_ready(follower, now)
 
     def ended(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
-        self._plain = False
+        self._plain = self._starts_plainly = False
         return super().ended(node, attempt, now, reason)
 
 

@@ -123,8 +123,10 @@ class Keeping:
         nodes. The outputs that were *given* hold, and are kept.
         """
         self._driver = driver
+        past: dict[int, Past] = {}
+        if not self.journal.known:
+            return past
         now, wall = driver.clock(), time.time()
-        past = {}
         for node, name in enumerate(self.plan.ids):
             if name in given:
                 continue
@@ -349,7 +351,10 @@ class Keeping:
                     return
                 journal.note_unstorable(path, error)
         code = OUTPUT if reason is None else reason
-        fact = journal.success(path, attempt, REASON_NAMES[code], kept.fingerprint, seconds, payload)
+        reason_name = "output" if reason is None else REASON_NAMES[reason]
+        parts = FactKind.SUCCEEDED, path, attempt, reason_name, kept.fingerprint, time.time(), seconds, 0.0, payload
+        # As Fact(*parts), for every node that ends well.
+        fact = tuple.__new__(Fact, parts)
         if not core.settle(node, attempt, now, code):
             driver.end_well(node, attempt, value, now, reason)
         elif not journal.waits:

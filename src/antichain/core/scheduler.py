@@ -309,6 +309,8 @@ class Scheduler:
 
         # The hot methods set no timer, and count no call.
         self._plain = self._plain and not self._limits_waits and not self.retry_budgets
+        # The same of starts alone: that a run is kept is no matter of theirs.
+        self._starts_plainly = self._plain
         self.timers = Timers(self._is_alive)
         self.interrupts: list[tuple[int, int]] = []
         self.completed: list[Group] = []
@@ -466,7 +468,7 @@ class Scheduler:
             if queue not in self.timed:
                 self.timed.append(queue)
                 self.sole = None
-                self._plain = False
+                self._plain = self._starts_plainly = False
         elif queue not in self.queues:
             self.queues.append(queue)
             self.sole = queue if len(self.queues) == 1 and not self.timed else None
@@ -584,7 +586,7 @@ class Scheduler:
             self._finish(node, past.state, past.reason, now)
             return True
         if past.attempts and not self.flags[node] & _CONTAINER:
-            self._plain = False
+            self._plain = self._starts_plainly = False
             self.attempts[node] = past.attempts
             # It has run, so its condition held.
             self._judged.add(node)
@@ -664,7 +666,7 @@ class Scheduler:
         `reclaim`).
         """
         sole = self.sole
-        if sole is None or not self._plain:
+        if sole is None or not self._starts_plainly:
             return self._take_among(now)
         if self.free <= 0:
             return NOTHING
@@ -1320,7 +1322,7 @@ class Scheduler:
                         self._spread(node, now)
                     return RETRYING
             if self.flags[node] & _HAS_FALLBACK and stopping != CANCELLING:
-                self._plain = False
+                self._plain = self._starts_plainly = False
                 self._falling.add(node)
                 # The fallback has the attempt's time again; the body does not go on, so it gets no slots back for that.
                 self._expired.pop(node, None)
@@ -1413,7 +1415,7 @@ class Scheduler:
         """
         if self.state[node] != RUNNING or self.attempts[node] != attempt or node in self._settling:
             return False
-        self._plain = False
+        self._plain = self._starts_plainly = False
         self._release(node, now)
         self._finish(node, CANCELLED, reason, now)
         self._spread(node, now)
@@ -1622,7 +1624,7 @@ class Scheduler:
         attempt = self.attempts[node]
         if self._interrupted.get(node) == attempt:
             return
-        self._plain = False
+        self._plain = self._starts_plainly = False
         self._interrupted[node] = attempt
         # The reason means nothing to others before the node has ended.
         self.reason[node] = reason
@@ -1720,7 +1722,7 @@ class Scheduler:
         """
         if self.state[node] != RUNNING or self.attempts[node] != attempt or self.flags[node] & _CONTAINER:
             return
-        self._plain = False
+        self._plain = self._starts_plainly = False
         self._lent[node] = self._lent.get(node, 0) + 1
         if node in self._returning:
             # It asks for more before it got its slots back.
@@ -1844,7 +1846,7 @@ class Scheduler:
         self._end_in_time(node, attempt, now, given_up)
 
     def _end_in_time(self, node: int, attempt: int, now: float, given_up: list[tuple[int, int]]) -> None:
-        self._plain = False
+        self._plain = self._starts_plainly = False
         self._expired[node] = attempt
         if self.has_body(node):
             self.interrupts.append((node, attempt))
@@ -1872,7 +1874,7 @@ class Scheduler:
         """
         A ready node has waited for its slots for as long as it may: it takes its fallback, or has failed.
         """
-        self._plain = False
+        self._plain = self._starts_plainly = False
         self.overdue_since[node] = self._queued_at[node]
         if not self.flags[node] & _HAS_FALLBACK:
             self.failures.append(node)
@@ -1959,7 +1961,7 @@ class Scheduler:
         """
         Let the running attempt of *owner* bring nodes into the run.
         """
-        self._plain = False
+        self._plain = self._starts_plainly = False
         group = Group(owner, attempt, mode)
         self.groups.setdefault(owner, []).append(group)
         if self._stopping(owner) == CANCELLING or self._expired.get(owner) == attempt:
@@ -2063,7 +2065,7 @@ class Scheduler:
         if self._owns_lists:
             return
         self._owns_lists = True
-        self._plain = False
+        self._plain = self._starts_plainly = False
         self.upstream = list(self.upstream)
         self.downstream = list(self.downstream)
         self.join = bytearray(self.join)
