@@ -25,6 +25,7 @@ from antichain.core.line_laws import Line
 from antichain.core.scheduler import FALLING_BACK, LATE, NO_PAST, NOTHING, Kind, Past, Scheduler
 from antichain.core.states import (
     BACKING_OFF,
+    FAILED,
     FALLBACK,
     FIRST_TERMINAL,
     LIVE,
@@ -771,6 +772,10 @@ class LawfulScheduler(Scheduler):
 
     def _judge_change(self, signal: str, node: int, before: int, after: int) -> None:
         falls_back = signal == "tick" and after == RUNNING and self.is_falling_back(node)
+        if before == PENDING and after == FAILED and self._is_from_before(node):
+            # What had failed before the run went on backs off from the moment in which it could start, and a group that
+            # drains ends it in that moment.
+            before = BACKING_OFF
         if not is_allowed(signal, before, after) and not falls_back:
             what = f"node {node} went from {STATE_NAMES[before]} to {STATE_NAMES[after]} by {signal!r}"
             broken(self, 5, what)
@@ -781,6 +786,12 @@ class LawfulScheduler(Scheduler):
             broken(self, 5, f"node {node} was skipped, although it may go on once somebody has answered")
         if after >= FIRST_TERMINAL and node in self._running:
             broken(self, 5, f"node {node} is {STATE_NAMES[after]}, but its attempt has not ended")
+
+    def _is_from_before(self, node: int) -> bool:
+        """
+        Tell whether a node has had attempts, and none of them in this run.
+        """
+        return self.attempts[node] > 0 and self.started_at[node] != self.started_at[node]
 
     def _only_waits(self, node: int) -> bool:
         """
