@@ -60,8 +60,8 @@ def play_all(seeds: Iterable[int]) -> tuple[list[tuple[int, str]], Counter[str],
     return failures, features, pairs, sizes
 
 
-# Each of these has broken a law once: by a timer of a rate that a heavier request had put off; by a node from before the
-# run went on, which begins to back off in the signal that lets its group drain.
+# Each of these has broken a law once: by a timer of a rate that a heavier request had put off; by a node from before
+# the run went on, which begins to back off in the signal that lets its group drain.
 ONCE_BROKEN = (4443, 41574, 53806)
 
 

@@ -312,13 +312,13 @@ class Keeping:
             hearing, error = self._decided.popleft()
             now, end_well = self._driver.clock(), self._driver.end_well
             for then in hearing:
-                if not isinstance(then, Completed):
-                    then(error)
-                elif error is None:
-                    node, attempt, value, reason = then
-                    end_well(node, attempt, value, now, reason)
+                if isinstance(then, Completed):
+                    if error is None:
+                        end_well(then[0], then[1], then[2], now, then[3])
+                    else:
+                        self._on_kept(then, error)
                 else:
-                    self._on_kept(then, error)
+                    then(error)
 
     def has_to_keep(self, node: int, reason: int | None) -> bool:
         """

@@ -57,10 +57,20 @@ def fact_proof(run_id: bytes, number: int, fact: Fact, kept: int, content: bytes
     """
     kind, path, attempt, why, shape, at, seconds, until, _ = fact
     node, reason, fingerprint = path.encode(), why.encode(), shape.encode()
-    # SQLite gives 0.0 back for -0.0.
-    times = at + 0.0, seconds + 0.0, until + 0.0
-    lengths = len(run_id), len(node), len(reason), len(fingerprint)
-    head = HEAD.pack(number, kind, attempt, *times, *lengths, kept)
+    head = HEAD.pack(
+        number,
+        kind,
+        attempt,
+        # SQLite gives 0.0 back for -0.0.
+        at + 0.0,
+        seconds + 0.0,
+        until + 0.0,
+        len(run_id),
+        len(node),
+        len(reason),
+        len(fingerprint),
+        kept,
+    )
     # As `proof_of`, once for every fact.
     parts = (head, run_id, node, reason, fingerprint, content)
     proof: int = NUMBER.unpack(blake2b(b"".join(parts), digest_size=8).digest())[0]
@@ -82,14 +92,16 @@ class FactWriter:
         # Per column: texts that this owner has written, and the number of the fact that has them.
         self._seen: tuple[dict[str, int], dict[str, int], dict[str, int]] = {"": 0}, {"": 0}, {"": 0}
 
-    def rows(self, facts: Iterable[Fact]) -> list[list[Any]]:
+    def rows(self, facts: Iterable[Fact]) -> tuple[list[list[Any]], list[int]]:
         """
-        Make the rows of facts that were checked; large payloads are in them as they are, for `blobs` to put apart.
+        Make the rows of facts that were checked, and tell which of them have large payloads: those are in them as they
+        are, to be put apart.
         """
         first, run_id = self._first, self._run_id
         nodes, reasons, fingerprints = self._seen
         number = self.next_number
         rows: list[list[Any]] = []
+        large: list[int] = []
         for fact in facts:
             kind, node, attempt, reason, fingerprint, at, seconds, until, payload = fact
             if payload is None:
@@ -100,6 +112,7 @@ class FactWriter:
                     proof = fact_proof(run_id, number, fact, IN_ROW, payload)
                 else:
                     proof = fact_proof(run_id, number, fact, APART, sha256(payload).digest())
+                    large.append(len(rows))
             # A text that an earlier fact has is the number of that fact.
             with_node = nodes.setdefault(node, number)
             with_reason = reasons.setdefault(reason, number)
@@ -121,7 +134,7 @@ class FactWriter:
             )
             number += 1
         self.next_number = number
-        return rows
+        return rows, large
 
 
 class FactReader:

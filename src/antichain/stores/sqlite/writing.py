@@ -398,10 +398,9 @@ class Writer:
             if not alone and not is_held_by(connection, holder):
                 return refuse(holder, self._lost(holder))
             held[holder] = holder.facts.next_number - 1
-        rows = holder.facts.rows(facts)
-        for row in rows:
-            if row[9] is not None and len(row[9]) > BLOB_BYTES:
-                row[9] = put_apart(connection, row[9], BLOB_BYTES)
+        rows, large = holder.facts.rows(facts)
+        for index in large:
+            rows[index][9] = put_apart(connection, rows[index][9], BLOB_BYTES)
         try:
             if len(rows) == 1:
                 connection.execute(ADD_FACT, rows[0])
