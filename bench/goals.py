@@ -12,6 +12,7 @@ from typing import Any
 from bench.capacity import capacity_lines, http_lines
 from bench.imports import import_lines
 from bench.order import order_lines
+from bench.queueing import queueing_lines
 from bench.report import Line
 from bench.rounds import Case, Samples, interleave, run_python, value_of
 
@@ -343,10 +344,12 @@ def capacity_suite(size: Size, say: Say) -> list[Line]:
     """
     400 calls to providers that allow 3, 8 and 50 in flight and do not say so, with and without a Retry-After, 20 seeds
     each, in virtual time: `Adaptive` beside a semaphore of the size that is allowed, and what people write by hand;
-    then the same over HTTP.
+    what `latency=True` changes where providers let calls wait; then the first over HTTP.
     """
     say("in virtual time")
     lines = capacity_lines()
+    say("providers that let calls wait")
+    lines += queueing_lines()
     say("over HTTP")
     return [*lines, *http_lines()]
 

@@ -16,12 +16,14 @@ USAGE, OVERLOAD = ("policies/usage.py",), ("policies/overload.py",)
 PARTS = {
     "rate": ("antichain/rate.py", "policies/rate.py", *USAGE, *OVERLOAD),
     "adaptive": ("antichain/adaptive.py", "policies/adaptive.py", *OVERLOAD),
+    "latency": ("policies/latency.py", "antichain/adaptive.py", "policies/adaptive.py", *OVERLOAD),
     "retry budget": ("antichain/retry_budget.py", "policies/retry_budget.py"),
     "budget": ("antichain/budget.py", "policies/budget.py", *USAGE),
 }
 SET = {
     "rate": "OPTIONS = {'limits': {'one': antichain.Rate(requests=100)}}",
     "adaptive": "OPTIONS = {'limits': {'one': antichain.Adaptive(initial=2)}}",
+    "latency": "OPTIONS = {'limits': {'one': antichain.Adaptive(initial=2, latency=True)}}",
     "retry budget": "OPTIONS = {'retry_budget': 0.5}",
     "budget": "OPTIONS = {'budget': antichain.Budget(tokens=100)}",
 }

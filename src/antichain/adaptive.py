@@ -22,6 +22,10 @@ class Adaptive:
     timeout; see `overload_of`). A ``Retry-After`` pauses everyone on this limit once. It stays from *minimum* to
     *maximum*, and may be shared by several runs and threads, which then learn together.
 
+    With *latency* it also looks for a queue: where no overload says that it is too much, but calls take longer the more
+    are under way, it goes down to where they began to. Calls that become longer for another reason, in the very time
+    in which it grows, are mistaken for that until a trial of fewer calls shows it.
+
     Raises:
         GraphError: the three are not whole numbers from 1, in the order minimum, initial, maximum.
 
@@ -31,12 +35,13 @@ class Adaptive:
         (True, True, False, 2)
     """
 
-    __slots__ = ("_initial", "_lock", "_rule", "_used", "_watchers")
+    __slots__ = ("_initial", "_latency", "_lock", "_rule", "_used", "_watchers")
 
-    def __init__(self, initial: int = 4, minimum: int = 1, maximum: int = 1024) -> None:
+    def __init__(self, initial: int = 4, minimum: int = 1, maximum: int = 1024, *, latency: bool = False) -> None:
         self._initial = initial
+        self._latency = latency
         # Guarded by _lock.
-        self._rule = AdaptiveSize(initial, minimum, maximum)
+        self._rule = AdaptiveSize(initial, minimum, maximum, latency=latency)
         # Slots given and not yet given back, over all runs that share this limit. Guarded by _lock.
         self._used = 0
         self._watchers = Watchers()
@@ -154,7 +159,7 @@ class Adaptive:
         Return one with the same bounds that has learned what this one has, and of which nothing is taken.
         """
         with self._lock:
-            other = Adaptive(self._initial, self._rule.minimum, self._rule.maximum)
+            other = Adaptive(self._initial, self._rule.minimum, self._rule.maximum, latency=self._latency)
             other._rule = self._rule.fresh()
             return other
 

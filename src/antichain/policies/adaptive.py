@@ -19,14 +19,20 @@ Control", 1988), with a memory of where the last overload was (as in BIC and CUB
 
 A limit that was not used up while a call was under way does not grow by it. A ``Retry-After`` pauses everyone once;
 then the slots open one by one, at twice the pace at which a full limit starts calls, so that no herd comes.
+
+On request, calls that take longer the more are under way count too (`policies.latency`): where no overload has told
+what is too much, the size goes down to where they began to, which is then just below a ceiling, as in 4.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from antichain.errors import Fault, GraphError, shown
+
+if TYPE_CHECKING:
+    from antichain.policies.latency import Latencies
 
 __all__ = ["AdaptiveSize"]
 
@@ -85,6 +91,7 @@ class AdaptiveSize:
         "_gain",
         "_held",
         "_hold_until",
+        "_latencies",
         "_latest",
         "_least",
         "_successes",
@@ -93,7 +100,7 @@ class AdaptiveSize:
         "paused_until",
     )
 
-    def __init__(self, initial: int, minimum: int, maximum: int) -> None:
+    def __init__(self, initial: int, minimum: int, maximum: int, *, latency: bool = False) -> None:
         for name, value in (("initial", initial), ("minimum", minimum), ("maximum", maximum)):
             if type(value) is not int or value < 1:
                 text = f"Adaptive({name}={shown(value)}): must be a whole number, at least 1."
@@ -131,6 +138,12 @@ class AdaptiveSize:
         self._first_pause = 0.0
         # The latest instant that anybody gave.
         self._latest = -math.inf
+        # What is known of a queue; None if nobody asked to look for one.
+        self._latencies: Latencies | None = None
+        if latency:
+            from antichain.policies.latency import Latencies
+
+            self._latencies = Latencies()
 
     @property
     def size(self) -> int:
@@ -145,6 +158,8 @@ class AdaptiveSize:
         """
         self._exact = float(min(self.maximum, max(self.minimum, size)))
         self._ceiling, self._gain, self._doublings, self._held = None, 1.0, 0, 0
+        if self._latencies is not None:
+            self._latencies.forget()
 
     def fresh(self) -> AdaptiveSize:
         """
@@ -153,6 +168,7 @@ class AdaptiveSize:
         other = AdaptiveSize(self.minimum, self.minimum, self.maximum)
         other._exact, other._ceiling, other._gain = self._exact, self._ceiling, self._gain
         other._doublings, other._duration, other._first_pause = self._doublings, self._duration, self._first_pause
+        other._latencies = None if self._latencies is None else self._latencies.fresh()
         return other
 
     def fits(self, weight: int, in_flight: int, now: float) -> bool:
@@ -195,6 +211,8 @@ class AdaptiveSize:
         """
         if in_flight + weight > self.size:
             self._full_at = now
+        if self._latencies is not None:
+            self._latencies.started(in_flight, now)
 
     def succeeded(self, started_at: float, now: float, in_flight: int) -> bool:
         """
@@ -206,10 +224,11 @@ class AdaptiveSize:
         self._duration = took if self._duration is None else self._duration + NEWEST * (took - self._duration)
         if started_at > self._epoch:
             self._successes += 1
-        if self._full_at < started_at and in_flight < self.size:
-            return False
         before = self.size
-        self._exact = min(float(self.maximum), self._grown(started_at, now))
+        if self._full_at >= started_at or in_flight >= before:
+            self._exact = min(float(self.maximum), self._grown(started_at, now))
+        if self._latencies is not None:
+            self._heed(self._latencies, started_at, now)
         return self.size != before
 
     def overloaded(self, started_at: float, now: float, in_flight: int, retry_after: float | None) -> bool:
@@ -218,6 +237,8 @@ class AdaptiveSize:
         later; its slots still count as *in_flight*. Return whether the size or the pause is another one.
         """
         self._look_at(now)
+        if self._latencies is not None:
+            self._latencies.forget()
         before = (self.size, self.paused_until)
         if started_at > self._epoch:
             self._decrease(started_at, now, in_flight, retry_after or 0.0)
@@ -247,6 +268,25 @@ class AdaptiveSize:
         if pause:
             self.paused_until = max(self.paused_until, now + pause)
             self._first_pause = self._first_pause or pause
+
+    def _heed(self, latencies: Latencies, started_at: float, now: float) -> None:
+        """
+        Set the size that the duration of calls speaks for, if it is another one.
+        """
+        may_fall = self._ceiling is None and self._full_at >= started_at and self.size > self.minimum
+        size = latencies.succeeded(started_at, now, self.size, may_fall=may_fall)
+        if size is None:
+            return
+        if size > self.size:
+            # There was no queue: it goes on from where it was.
+            self._exact = float(min(self.maximum, size))
+            self._ceiling, self._gain, self._doublings = None, None, 0
+            return
+        self._exact = float(max(self.minimum, size))
+        self._ceiling, self._gain, self._doublings = self.size + 1, 1.0, 1
+        # What began before is in the queue, and overloads of that say nothing more.
+        self._least = self.size
+        self._epoch, self._successes, self._held, self._hold_until = now, 0, 0, now
 
     def _add_to_the_last(self, now: float, pause: float) -> None:
         """
@@ -301,5 +341,6 @@ class AdaptiveSize:
             self.paused_until = now + max(0.0, self.paused_until - self._latest)
             self._epoch = self._full_at = self._hold_until = -math.inf
             self._latest = now
+            self._latencies = None if self._latencies is None else self._latencies.fresh()
         elif now > self._latest:
             self._latest = now
