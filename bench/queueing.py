@@ -262,6 +262,7 @@ class Found:
         return self.times[1] / self.times[0]
 
 
+@cache
 def found(family: str, provider: Provider, kind: str, calls: int = CALLS, seeds: int = SEEDS) -> Found:
     """
     Measure both rules against one provider.

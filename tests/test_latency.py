@@ -7,6 +7,7 @@ import asyncio
 import math
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -20,6 +21,9 @@ from antichain.testing import virtual_time
 from bench import queueing
 from bench.queueing import FAMILIES, LENGTHS, Provider, found
 from tests.test_policy_machines import MACHINES, run_machine
+
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "how-to" / "unknown-limits.md").read_text(encoding="utf-8")
+
 
 # -- one call after another
 
@@ -175,16 +179,13 @@ def written_knee(calls: list[tuple[float, float]], evidence: float) -> float | N
     knee = min(errors, key=errors.__getitem__)
     variance = max(1e-3, errors[knee] / (len(calls) - 2))
     above = [(groups[round(w * 4)], s) for w, s in calls if groups[round(w * 4)] > knee + math.log(2)]
-    below = [s for w, s in calls if groups[round(w * 4)] <= knee + 0.25]
+    below = [w for w, _ in calls if groups[round(w * 4)] <= knee + 0.25]
     if residuals(calls, groups, None) - errors[knee] < evidence**2 * variance or len(above) < 4 or len(below) < 2:
-        return None
-    rise = statistics.fmean(where for where, _ in above) - knee
-    if statistics.fmean(s for _, s in above) - statistics.fmean(below) < 0.6 * rise:
         return None
     seconds = [latency for _, latency in calls]
     parts = [(seconds[:cut], seconds[cut:]) for cut in range(1, len(seconds))]
     step = min(sum(statistics.pvariance(part) * len(part) for part in both) for both in parts)
-    return math.exp(knee) if step >= 0.5 * errors[knee] else None
+    return math.exp(knee) if step >= 0.5 * max(errors[knee], 1e-3 * len(calls)) else None
 
 
 class LatencyMachine(RuleBasedStateMachine):
@@ -440,6 +441,14 @@ def test_it_costs_nothing_where_no_queue_is_and_helps_where_one_is(family: str, 
     assert statistics.median(row.latencies[1] for row in rows) <= (latency or 3.0)
     if time is not None:
         assert statistics.median(row.latencies[0] / row.latencies[1] for row in rows) > 1
+
+
+@pytest.mark.slow
+def test_the_table_of_the_page_is_what_is_measured(full: bool) -> None:
+    """At full size; else that it tells of all families."""
+    if full:
+        assert queueing.table(list(queueing.all_found())) in PAGE, "print it anew: python -m bench.queueing"
+    assert [line.split("|")[1].strip() for line in PAGE.splitlines() if " → " in line and line[0] == "|"] == [*FAMILIES]
 
 
 def test_the_model_serves_as_many_as_it_says() -> None:

@@ -40,8 +40,7 @@ IN_VAIN: Final = 1.5
 VARIANCE: Final = 1e-3
 # How much better than the knee a step in time has to be, to be the cause.
 BETTER: Final = 0.5
-# The parts of the rise that a queue predicts: that must be seen, and that must be gone again on trial.
-SEEN: Final = 0.6
+# The part of the rise that a queue makes, which must be gone again on trial.
 GONE: Final = 0.3
 # Calls on trial at most.
 TRIAL: Final = 16
@@ -170,14 +169,12 @@ class Latencies:
         if constant - best < self._evidence**2 * max(VARIANCE, best / (number - 2)):
             return None
         above = [group for group in groups if group[0] > at + WELL_ABOVE]
-        below = [group for group in groups if group[0] <= at + STEP]
-        many, few = sum(group[1] for group in above), sum(group[1] for group in below)
-        if many < ABOVE or few < 2 or self._error_of_a_step(total, squares) < BETTER * best:
+        many = sum(count for _, count, _ in above)
+        few = sum(count for where, count, _ in groups if where <= at + STEP)
+        if many < ABOVE or few < 2 or self._error_of_a_step(total, squares) < BETTER * max(best, VARIANCE * number):
             return None
         latency = sum(group[2] for group in above) / many
         rise = sum(where * count for where, count, _ in above) / many - at
-        if latency - sum(group[2] for group in below) / few < SEEN * rise:
-            return None
         return Knee(math.exp(at), rise, latency)
 
     def _groups(self) -> list[tuple[float, int, float]]:
