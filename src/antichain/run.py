@@ -266,7 +266,7 @@ def conclude(driver: Driver, result: RunResult) -> RunResult:
     # Bodies that the deadline interrupted may all have completed in their grace: then nothing is missing.
     if driver.timed_out and result.status != "succeeded":
         unfinished = [name for name, node in result.nodes.items() if node.state == "cancelled"]
-        raise RunTimeout(driver.settings.deadline or 0.0, result, unfinished)
+        raise RunTimeout(driver.settings.deadline or 0.0, result, unfinished, driver.settings.keeps_instances)
     if driver.ran_out and result.status == "paused":
         raise _spent(driver, result)
     if result.status == "failed" or driver.resource_errors:
