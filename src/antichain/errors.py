@@ -196,7 +196,8 @@ class RunFailed(ExceptionGroup[Exception]):
 
 class RunTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
     """
-    Say that the run passed its deadline; ``.result`` keeps everything that completed.
+    Say that the run passed its ``.deadline``, in seconds, and after how many it ended (``.elapsed``); ``.result`` keeps
+    everything that completed.
     """
 
     def __init__(self, deadline: float, result: Any = None, unfinished: Sequence[str] = ()) -> None:
@@ -207,6 +208,13 @@ class RunTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
         if self.unfinished:
             text += f": {named(self.unfinished)} had not ended"
         super().__init__(f"{text}. What completed is in .result; raise deadline= to allow more time.")
+
+    @property
+    def elapsed(self) -> float:
+        """
+        Seconds that the run took.
+        """
+        return float(getattr(self.result, "makespan", self.deadline))
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
         return type(self), (self.deadline, self.result, self.unfinished), self.__dict__
