@@ -57,6 +57,7 @@ RANK = {
     "keeping": 13,
     "lending": 13,
     "durable": 13,
+    "failing": 12,
     "tasks": 12,
     "questions": 14,
     "opening": 14,

@@ -214,7 +214,7 @@ def test_a_run_that_goes_on_shows_what_failed_before() -> None:
 
 
 def test_failures_of_a_node_that_failed_and_runs_again_are_kept() -> None:
-    """Two attempts, the run fails, and it goes on with two more: the numbers begin anew."""
+    """Two attempts, the run fails, and it goes on with two more, which are numbered on."""
     store, tries = MemoryStore(), [0]
 
     def graph() -> Graph:
@@ -233,11 +233,11 @@ def test_failures_of_a_node_that_failed_and_runs_again_are_kept() -> None:
         in_virtual_time(graph().arun(run_id="r"))
     with pytest.raises(RunFailed) as caught:
         in_virtual_time(graph().aresume("r"))
-    numbers = [(1, "try 1"), (2, "try 2"), (1, "try 3"), (2, "try 4")]
+    numbers = [(1, "try 1"), (2, "try 2"), (3, "try 3"), (4, "try 4")]
     assert [(f.attempt, f.message) for f in caught.value.result.nodes["fetch"].failures] == numbers
     assert [(f.attempt, f.message) for f in stored_run(store.read("r")).record.nodes["fetch"].failures] == numbers
     result = in_virtual_time(graph().aresume("r"))
-    numbers.append((1, "try 5"))
+    numbers.append((5, "try 5"))
     assert [(f.attempt, f.message) for f in result.nodes["fetch"].failures] == numbers
     assert [(f.attempt, f.message) for f in stored_run(store.read("r")).record.nodes["fetch"].failures] == numbers
     at = [f.at for f in result.nodes["fetch"].failures]

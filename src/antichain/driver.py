@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from antichain.alarm import Alarm
 from antichain.binding import MISSING, Binding
-from antichain.clocks import timeout_of
 from antichain.context import Context
 from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import Group
@@ -40,16 +39,16 @@ from antichain.core.states import (
     PAUSED,
     RUN,
     RUNNING,
-    STARVED,
     SUCCEEDED,
 )
 from antichain.durable import announce, close_journal, told
-from antichain.errors import Fault, GraphError, InternalError, NodeFailed, NodeTimeout, RunnerError, note, shed
+from antichain.errors import Fault, GraphError, InternalError, RunnerError, note, shed
+from antichain.failing import Failures, raised_by
 from antichain.growth import Container, Grown
 from antichain.items import Queued
 from antichain.lending import Lending
 from antichain.plan import Plan
-from antichain.policies import EVERYTHING, Allowance, LimitValue, SharedLimit, SharedRate, as_weight, retry_after
+from antichain.policies import Allowance, LimitValue, SharedLimit, SharedRate, as_weight, retry_after
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -67,9 +66,6 @@ T = TypeVar("T")
 # A run of bodies that do not suspend gives the loop a turn after so many nodes, or seconds.
 SLICE_NODES: Final = 256
 SLICE_SECONDS: Final = 0.001
-
-# How many earlier failures the last one tells.
-TOLD_FAILURES: Final = 10
 
 # What `_general` returns for an attempt that goes on elsewhere.
 _LAUNCHED: Final = object()
@@ -292,6 +288,7 @@ class Driver:
         self._thread_id = threading.get_ident()
         self._base = copy_context()
         self._tasks = Tasks(self.loop, self._base)
+        self._failures = Failures(self.core, self.errors, self.retried, self.name_of, self.clock)
         self.lending = Lending(self, self._tasks, self._turn, self._guarded)
         self.resources = Resources(self._tasks.spawn)
         self._alarm = Alarm(
@@ -374,7 +371,7 @@ class Driver:
         core.facts = self.facts
         if self.plan.shape.limits_waits:
             # As for nodes that starve: their errors are made when somebody asks.
-            self.facts.error_of = self._error_of
+            self.facts.error_of = self._failures.of
 
     def _on_broken_listener(self, listener: Listener, error: BaseException) -> None:
         if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
@@ -747,7 +744,7 @@ class Driver:
                 self._failed_alone(core.failures.pop(0))
             elif core.overdue:
                 late = core.overdue.pop(0)
-                self._fall_back(late, core.attempts[late], self._overdue(late))
+                self._fall_back(late, core.attempts[late], self._failures.overdue(late))
             elif core.completed:
                 self._container_ended(core.completed.pop(0))
             elif core.has_judgements:
@@ -787,7 +784,7 @@ class Driver:
             try:
                 verdict = bool(self._condition_of(node))
             except BaseException as error:
-                self._note_error(node, 1, error)
+                self._failures.keep(node, 1, error)
                 self.core.judged(node, None, self.clock())
                 self._child_failed(node)
             else:
@@ -799,7 +796,7 @@ class Driver:
             try:
                 amounts = self._weights_of(node)
             except BaseException as error:
-                self._note_error(node, 1, error)
+                self._failures.keep(node, 1, error)
                 self.core.weighed(node, None, self.clock())
                 self._child_failed(node)
             else:
@@ -1182,21 +1179,10 @@ class Driver:
         if isinstance(error, asyncio.CancelledError) and self.lending.pauses(node, attempt):
             self._pause(node, attempt)
             return
-        error = self._note_error(node, attempt, error)
+        error = self._failures.keep(node, attempt, error)
         if core.timed and not is_fallback:
-            self._tell_overload(node, attempt, (error.__cause__ or error) if isinstance(error, NodeFailed) else error)
-        retry = core.retry.get(node)
-        retryable, after = False, None
-        if retry is not None and not is_fallback:
-            try:
-                # What is no `Exception` was wrapped for its reader only: a cancellation of its own is not retried.
-                raised = (error.__cause__ or error) if isinstance(error, NodeFailed) else error
-                retryable = bool(self._apart(retry.retryable, raised))
-                after = retry_after(error, time.time()) if retryable else None
-            except BaseException as broken:
-                if self.interrupt == "twice" and isinstance(broken, KeyboardInterrupt):
-                    raise
-                note(error, f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
+            self._tell_overload(node, attempt, raised_by(error))
+        retryable, after = (False, None) if is_fallback else self._ask_retry(node, error)
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
         if verdict == RETRYING:
             self._set_alarm()
@@ -1204,36 +1190,33 @@ class Driver:
             if self.keeping is not None:
                 self.keeping.note_retry(node, attempt, core.delay, error)
         elif verdict == FALLING_BACK:
-            self._note_history(node, error)
+            self._failures.tell_history(node, error)
             self._fall_back(node, attempt, error)
         elif verdict == FINAL:
-            self._note_history(node, error)
+            self._failures.tell_history(node, error)
             self._child_failed(node)
         elif verdict == LATE:
             raise InternalError(
                 f"node {self.name_of(node)!r}: the failure of its current attempt {attempt} was refused"
             )
 
-    def _note_history(self, node: int, error: BaseException) -> None:
+    def _ask_retry(self, node: int, error: BaseException) -> tuple[bool, float | None]:
         """
-        Say with a node's last failure what the attempts before it raised, and that a retry budget has made it the last
-        if one has.
+        Ask a node's `Retry` whether *error* may be tried again, and the error itself in how many seconds.
         """
-        earlier = self.retried.get(node, ())
-        for each in earlier[-TOLD_FAILURES:]:
-            note(error, f"before that, {each}")
-        if len(earlier) > TOLD_FAILURES:
-            name = self.name_of(node)
-            note(error, f"and {len(earlier) - TOLD_FAILURES} more, which result.nodes[{name!r}].failures lists")
-        core = self.core
-        refused = core.refused_by
-        if refused is not None:
-            which = "of this run" if refused == EVERYTHING else f"of limit {refused!r}"
-            note(
-                error,
-                f"not tried again: the retry budget {which} is used up: {core.retry_budgets[refused].told()}. Find out"
-                " what makes so many calls fail; RetryBudget(reserve=…, share=…) allows more.",
-            )
+        retry = self.core.retry.get(node)
+        if retry is None:
+            return False, None
+        retryable = False
+        try:
+            # A cancellation of its own, which was wrapped for its reader only, is not retried.
+            retryable = bool(self._apart(retry.retryable, raised_by(error)))
+            return retryable, retry_after(error, time.time()) if retryable else None
+        except BaseException as broken:
+            if self.interrupt == "twice" and isinstance(broken, KeyboardInterrupt):
+                raise
+            note(error, f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
+            return retryable, None
 
     def _cancelled(self, node: int, attempt: int) -> None:
         """
@@ -1251,54 +1234,9 @@ class Driver:
         The core failed a node: abandoned attempts hold what it waits for, or there is no further attempt for it in a
         run that drains.
         """
-        error = self._error_of(node)
+        error = self._failures.of(node)
         assert error is not None
         self._child_failed(node)
-
-    def _error_of(self, node: int) -> BaseException | None:
-        error = self.errors.get(node)
-        if node in self.core.overdue_since and not _tells_of_waiting(error):
-            return self._overdue(node)
-        if error is None and self.core.reason[node] == STARVED:
-            held = ", ".join(sorted({repr(self.name_of(holder)) for holder, _ in self.core.abandoned}))
-            error = self.errors[node] = RunnerError(
-                f"node {self.name_of(node)!r} cannot go on: all that it waits for is held by attempts that did not end "
-                "when "
-                f"they were asked to ({held}), and a thread cannot be killed. Let such functions look at "
-                "`Context.cancelled`, or give the limit more slots."
-            )
-        return error
-
-    def _overdue(self, node: int) -> BaseException:
-        """
-        Make the error of a node that has waited for its slots for too long.
-        """
-        name = self.name_of(node)
-        error = timeout_of(self.core, node, name, self.clock())
-        note(error, f"node {name!r}, attempt {error.attempt}")
-        self.errors[node] = error
-        return error
-
-    def _note_error(self, node: int, attempt: int, error: BaseException) -> BaseException:
-        """
-        Keep the error under its node, in the form in which users see it.
-        """
-        core, name = self.core, self.name_of(node)
-        if core.has_expired(node, attempt):
-            error = self._timeout_of(node, error)
-        elif not isinstance(error, Exception):
-            error = NodeFailed(name, attempt, error)
-        if isinstance(error, NodeTimeout) or not core.flags[node] & _CONTAINER:
-            # A container fails with the error of what failed inside it, which says so itself.
-            note(error, f"node {name!r}, attempt {attempt}")
-        self.errors[node] = error
-        return error
-
-    def _timeout_of(self, node: int, error: BaseException) -> NodeTimeout:
-        timeout = timeout_of(self.core, node, self.name_of(node), self.clock())
-        if not isinstance(error, asyncio.CancelledError) and type(error) is not TimeoutError:
-            timeout.__cause__ = error
-        return timeout
 
     def _fall_back(self, node: int, attempt: int, error: BaseException) -> None:
         fallback = self._fallback_of(node)
@@ -1401,7 +1339,7 @@ class Driver:
         if kind.timeout is not None:
             self._alarm.shorten(kind.timeout)
             if kind.timeout.queue is not None and self.facts is not None:
-                self.facts.error_of = self._error_of
+                self.facts.error_of = self._failures.of
         if grown.position < 0:
             self.grown_index[name] = node
             if group.owner >= 0:
@@ -1699,7 +1637,7 @@ class Driver:
         """
         if self.facts is not None:
             # From now on there may be nodes that starve: their errors are made when somebody asks.
-            self.facts.error_of = self._error_of
+            self.facts.error_of = self._failures.of
         was_asked = (node, attempt) in self._asked
         self._asked.add((node, attempt))
         seat = self._hosts.pop(node, None)
@@ -1750,7 +1688,7 @@ class Driver:
                     break
             else:
                 return
-            self._note_error(node, core.attempts[node] + 1, error)
+            self._failures.keep(node, core.attempts[node] + 1, error)
             if not core.refuse(node, self.clock()):
                 return
             self._child_failed(node)
@@ -1787,10 +1725,6 @@ class Driver:
         if self._crash is None:
             self._crash = error
         self._end()
-
-
-def _tells_of_waiting(error: BaseException | None) -> bool:
-    return isinstance(error, NodeTimeout) and error.clock == "queue"
 
 
 def _scheduler_type(debug: bool) -> type[Scheduler]:
