@@ -9,13 +9,14 @@ import pytest
 
 from tests.support.looked_at import run_python, telling_parts
 
-# What a response says of its usage, and an error of an overload: the second one pauses a rate, too.
-USAGE, OVERLOAD = ("policies/usage.py",), ("policies/overload.py",)
+# Whose turn it is at limits that open by time; what a response says of its usage, and an error of an overload: the last
+# one pauses a rate, too.
+LINES, USAGE, OVERLOAD = ("core/lines.py",), ("policies/usage.py",), ("policies/overload.py",)
 # What each policy is made of, and what sets it on the graph of `tests.support.looked_at`, which has a retry and a limit
 # of a plain number.
 PARTS = {
-    "rate": ("antichain/rate.py", "policies/rate.py", *USAGE, *OVERLOAD),
-    "adaptive": ("antichain/adaptive.py", "policies/adaptive.py", *OVERLOAD),
+    "rate": ("antichain/rate.py", "policies/rate.py", *LINES, *USAGE, *OVERLOAD),
+    "adaptive": ("antichain/adaptive.py", "policies/adaptive.py", *LINES, *OVERLOAD),
     "retry budget": ("antichain/retry_budget.py", "policies/retry_budget.py"),
     "budget": ("antichain/budget.py", "policies/budget.py", *USAGE),
 }

@@ -368,7 +368,7 @@ class Driver:
             core.abandoned_nodes,
             self._on_broken_listener,
         )
-        states = core.limit_states if core.has_timed_limits else None
+        states = None if core.lines is None else core.lines.limit_states
         outline = Outline(self.plan.ids, self.plan.shape, core.limits, core.max_concurrent, states)
         self.facts.run_started(self.plan.name, self.plan.shape.count, now, outline)
         core.facts = self.facts
@@ -465,8 +465,8 @@ class Driver:
         self._alarm.cancel()
         for limit in self._watched:
             limit.unwatch(self._on_shared_limit)
-        if self.core.rates:
-            self.core.leave_lines()
+        if self.core.lines is not None:
+            self.core.lines.leave()
         if self.settings.budget is not None:
             self.settings.budget.unwatch(self._on_spent)
         if not self.core.has_ended:
@@ -732,7 +732,7 @@ class Driver:
         if self._standby and self._standby_seat.task.cancelling():
             # Somebody cancelled it before it began: it never will.
             self._standby = False
-        if not core.unfinished or core.wants_attention or core.timed or (not self._standby and can_start()):
+        if not core.unfinished or core.wants_attention or core.lines or (not self._standby and can_start()):
             self._turn()
 
     def _turn(self) -> None:
@@ -752,8 +752,8 @@ class Driver:
                 self._container_ended(core.completed.pop(0))
             elif core.has_judgements:
                 self._judge()
-            elif core.is_hopeless:
-                core.is_hopeless = False
+            elif core.lines is not None and core.lines.is_hopeless:
+                core.lines.is_hopeless = False
                 self._refuse_impossible()
             else:
                 break
@@ -1183,7 +1183,7 @@ class Driver:
             self._pause(node, attempt)
             return
         error = self._note_error(node, attempt, error)
-        if core.timed and not is_fallback:
+        if core.lines is not None and not is_fallback:
             self._tell_overload(node, attempt, (error.__cause__ or error) if isinstance(error, NodeFailed) else error)
         retry = core.retry.get(node)
         retryable, after = False, None
@@ -1744,7 +1744,7 @@ class Driver:
         """
         core = self.core
         while True:
-            for node, name, amounts in core.first_in_line():
+            for node, name, amounts in core.lines.first_in_line() if core.lines is not None else ():
                 error = self._above(node, name, amounts)
                 if error is not None:
                     break
