@@ -750,39 +750,24 @@ class Scheduler:
                     if (chosen is None or head < best) and (not queue.needs or queue.fits()):
                         chosen, best = queue, head
                 if self.lines is not None:
-                    taken = self.lines.take(best if chosen is not None else None, now)
-                    if taken is not None:
-                        if taken in self._returning:
-                            return self._go_on(taken, now)
-                        self.free -= 1
-                        self._begin(taken, now)
-                        return taken
+                    passed = self.lines.take(best if chosen is not None else None, now)
+                    if passed is not None:
+                        node, charged = passed, True
+                        break
             if chosen is None:
                 return NOTHING
-            node = best & INDEX_MASK
-            if self.state[node] == READY and self.key[node] == best:
-                if chosen.charged:
-                    if chosen.needs and not chosen.charge():
-                        # A run that shares the limit was faster; its release will wake this one.
-                        continue
-                    self.free -= 1
+            node, charged = best & INDEX_MASK, chosen.charged
+            if self.key[node] != best or (self.state[node] != READY and node not in self._returning):
+                # A stale entry: the node was cancelled, or entered again under a better key.
                 chosen.pop()
-                self._begin(node, now)
-                if self.special and node in self.followers and self.attempts[node] == 1:
-                    self._lead(node, now)
-                return node
-            if node in self._returning and self.key[node] == best:
-                if chosen.needs and not chosen.charge():
-                    continue
+            elif not chosen.needs or chosen.charge():
                 chosen.pop()
-                return self._go_on(node, now)
-            # A stale entry: the node was cancelled, or entered again under a better key.
-            chosen.pop()
-
-    def _begin(self, node: int, now: float) -> None:
-        """
-        Let the next attempt of a node run.
-        """
+                break
+            # Else a run that shares the limit was faster; its release will wake this one.
+        if charged:
+            self.free -= 1
+        if self.state[node] == RUNNING:
+            return self._go_on(node, now)
         self.state[node] = RUNNING
         attempt = self.attempts[node] + 1
         self.attempts[node] = attempt
@@ -792,12 +777,14 @@ class Scheduler:
             self._start_again(node, now)
         if self.facts is not None:
             self.facts.started(node, attempt, now)
+        if self.special and attempt == 1 and node in self.followers:
+            self._lead(node, now)
+        return node
 
     def _go_on(self, node: int, now: float) -> int:
         """
-        Give a body the slots back that it had lent; they are charged to the named limits already.
+        Let a body go on that has the slots back which it had lent.
         """
-        self.free -= 1
         self._returning.discard(node)
         self._uncharged.discard(node)
         # While it waited for others, it could give no sign of life.
