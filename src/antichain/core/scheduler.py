@@ -288,8 +288,11 @@ class Scheduler:
         self.abandoned: dict[tuple[int, int], Queue] = {}
         # Nodes of which some attempt was abandoned; never shrinks.
         self.abandoned_nodes: dict[int, int] = {}
-        # The timer that watches for how long nothing can happen but the return of abandoned attempts; 0 while more can.
+        # The timer that watches for how long nothing can happen but the return of abandoned attempts, or a resize; 0
+        # while more can.
         self._starvation = 0
+        # Nodes that were failed because a limit had become too small for them: its name, its size then, their weight.
+        self.short_of: dict[int, tuple[str, int, int]] = {}
 
     def _open_groups(self, mode: int) -> None:
         """
@@ -1699,34 +1702,64 @@ class Scheduler:
 
     def look_for_starvation(self, now: float) -> None:
         """
-        Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or stop counting.
-        Called whenever all is still.
+        Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or for a limit to
+        be made larger again; or stop counting. Called whenever all is still.
         """
-        if not self.abandoned or not self._starving():
+        if not (self.abandoned or self._lacks_size()) or not self._starving():
             self._starvation = 0
         elif not self._starvation:
             self._starvation = self.timers.set(now + self.grace, STARVATION_ENDS, NOTHING, 0)
 
+    def _lacks_size(self) -> bool:
+        """
+        Tell whether a limit has become smaller than what something needs of it that may be waiting.
+        """
+        for queue in self.queues:
+            if (queue.heap or queue.backlog) and queue.too_small() is not None:
+                return True
+        lines = self.lines.queues if self.lines is not None else ()
+        return any(queue.line and queue.too_small() is not None for queue in lines)
+
     def _starving(self) -> list[int]:
         """
-        List the nodes that wait for slots which abandoned attempts hold, if nobody else can give any back.
+        List the nodes that wait for slots which abandoned attempts hold, if nobody else can give any back; and, if
+        nothing else will happen by itself, those that wait for more than a limit has.
         """
         if self.active or self.can_start():
             return []
         held = self._held_by_abandoned()
+        is_still = self._lacks_size() and self._is_still()
         nodes = []
         for node, state in enumerate(self.state):
             waits = self._is_judged(node) if state == READY else node in self._returning
-            if waits and node not in self._interrupted and self._is_out_of_reach(self.queue_of(node), held):
+            if not waits or node in self._interrupted:
+                continue
+            queue = self.queue_of(node)
+            if self._is_out_of_reach(queue, held) or (is_still and queue.too_small() is not None):
                 nodes.append(node)
         return nodes
 
+    def _is_still(self) -> bool:
+        """
+        Tell whether nothing will happen by itself: nobody backs off, makes a fallback, waits for somebody's answer, or
+        for so long only; and no limit is about to open.
+        """
+        if self._falling or any(self.timers.nodes(kind) for kind in (BACKOFF_ENDS, QUEUE_EXPIRES, LIMIT_OPENS)):
+            return False
+        for node in self._lent:
+            if not any(group.live for group in self.groups.get(node, ())):
+                return False
+        return True
+
     def _starve(self, now: float) -> None:
         """
-        Fail what waits for slots that abandoned attempts hold.
+        Fail what waits for slots that abandoned attempts hold, or for more than a limit has.
         """
         self._starvation = 0
         for node in self._starving():
+            too_small = self.queue_of(node).too_small()
+            if too_small is not None:
+                self.short_of[node] = too_small
             if self.state[node] == READY:
                 self.failures.append(node)
                 self._finish(node, FAILED, STARVED, now)
@@ -1844,6 +1877,8 @@ class Scheduler:
             self._spent.pop(node, None)
         if self.overdue_since:
             self.overdue_since.pop(node, None)
+        if self.short_of:
+            self.short_of.pop(node, None)
         if self._judged:
             self._judged.discard(node)
         key = self.key[node]
@@ -1996,6 +2031,7 @@ class Scheduler:
         self._idle_alarm.pop(node, None)
         self._queued_at.pop(node, None)
         self.overdue_since.pop(node, None)
+        self.short_of.pop(node, None)
         self._spent.pop(node, None)
         self._hope.pop(node, None)
         self.retry.pop(node, None)
