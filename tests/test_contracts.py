@@ -56,6 +56,8 @@ RANK = {
     "journal": 11,
     "keeping": 13,
     "lending": 13,
+    "limiting": 13,
+    "metering": 13,
     "durable": 13,
     "failing": 12,
     "tasks": 12,
@@ -109,6 +111,8 @@ LOOK_AHEAD = {
     ("growth.py", "driver", "typing"),
     ("stages.py", "driver", "typing"),
     ("lending.py", "driver", "typing"),
+    ("limiting.py", "driver", "typing"),
+    ("metering.py", "driver", "typing"),
     ("durable.py", "driver", "typing"),
     # What keeps them is told by them.
     ("growth.py", "keeping", "typing"),

@@ -42,13 +42,13 @@ from antichain.core.states import (
     SUCCEEDED,
 )
 from antichain.durable import announce, close_journal, told
-from antichain.errors import Fault, GraphError, InternalError, RunnerError, note, shed
+from antichain.errors import InternalError, RunnerError, note, shed
 from antichain.failing import Failures, raised_by
 from antichain.growth import Container, Grown
 from antichain.items import Queued
 from antichain.lending import Lending
 from antichain.plan import Plan
-from antichain.policies import Allowance, LimitValue, SharedLimit, SharedRate, as_weight, retry_after
+from antichain.policies import Allowance, LimitValue, retry_after
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -59,6 +59,8 @@ from antichain.tasks import Tasks, undisturbed
 
 if TYPE_CHECKING:
     from antichain.keeping import Keeping
+    from antichain.limiting import Limiting
+    from antichain.metering import Metering
     from antichain.policies.budget import Purse
 
 T = TypeVar("T")
@@ -258,10 +260,12 @@ class Driver:
         self._asked: set[tuple[int, int]] = set()
         # How often each name was used inside a node.
         self._paths: dict[str, int] = {}
-        # What bodies say that they have used, in all, by node and attempt; and what threads have said of it.
-        self._usage: dict[int, tuple[int, dict[str, float]]] = {}
+        # What threads have said that attempts have used.
         self._said: deque[tuple[int, int, Mapping[str, float]]] = deque()
-        self._watched: list[SharedLimit | SharedRate] = []
+        # Counts what is used, where somebody says so, or a rate or budget wants to know.
+        self._metering: Metering | None = None
+        # Carries between the run and its limits that are more than a number; None if it has none.
+        self._limiting: Limiting | None = None
         self._crash: BaseException | None = None
 
     # ------------------------------------------------------------------ the run
@@ -328,10 +332,9 @@ class Driver:
             self._hosts,
             self._alarm,
         )
-        self._watch_shared_limits()
-        budget = self.settings.budget
-        if budget is not None:
-            budget.watch(self._on_spent)
+        self._watch(self.settings.limits or {})
+        if self.settings.budget is not None:
+            self._open_metering()
         now = self.started_at = self.clock()
         self._open_facts(now)
         given = self._give_outputs()
@@ -344,11 +347,8 @@ class Driver:
         self._has_begun = True
         if self.was_cancelled:
             self.core.cancel(now)
-        if budget is not None:
-            if self.keeping is not None:
-                budget.recall(self.run_id, self.usage)
-            if budget.spent is not None:
-                self.core.halt(now)
+        if self._metering is not None:
+            self._metering.begin(now)
         self._turn()
 
     def _open_facts(self, now: float) -> None:
@@ -460,12 +460,10 @@ class Driver:
         Leave nothing behind. A cancellation that arrives now waits until this is done.
         """
         self._alarm.cancel()
-        for limit in self._watched:
-            limit.unwatch(self._on_shared_limit)
-        if self.core.rates:
-            self.core.leave_lines()
-        if self.settings.budget is not None:
-            self.settings.budget.unwatch(self._on_spent)
+        if self._limiting is not None:
+            self._limiting.close()
+        if self._metering is not None:
+            self._metering.close()
         if not self.core.has_ended:
             # Our own fault ended the run.
             self._tasks.cancel()
@@ -813,23 +811,11 @@ class Driver:
         return self._apart(condition.function, *args, **kwargs)
 
     def _weights_of(self, node: int) -> dict[str, Mapping[str, float]]:
-        """
-        Ask how much a node takes of rates.
-
-        Raises:
-            GraphError: it is no amount, or more than can ever pass. What the user's function raises comes as it is.
-        """
         binding, values = self._binding_of(node)
         if node >= self.core.planned and (grown := self.grown[node]).position >= 0:
             values[grown.slot] = grown.item
-        amounts = dict(self.core.amounts.get(node, {}))
-        for name, question in (binding.weights or {}).items():
-            args, kwargs = question.arguments(values)
-            weight = self._apart(question.function, *args, **kwargs)
-            amounts[name] = as_weight(name, weight, self.core.rates[name].limit.units)
-            if (error := self._above(node, name, amounts[name])) is not None:
-                raise error
-        return amounts
+        assert self._limiting is not None
+        return self._limiting.weights_of(node, binding, values, self._apart)
 
     def _apart(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """
@@ -1059,8 +1045,8 @@ class Driver:
     # ------------------------------------------------------------------ endings
 
     def _succeeded(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
-        if node < self.core.planned and (self.core.rates or self.settings.budget is not None):
-            self._meter(node, attempt, value)
+        if self._metering is not None and node < self.core.planned:
+            self._metering.read(node, attempt, value)
         if self.keeping is not None and self.keeping.has_to_keep(node, reason):
             self.keeping.keep(node, attempt, value, now, reason)
         else:
@@ -1082,8 +1068,8 @@ class Driver:
 
     def _grown_ended(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
         grown = self.grown[node]
-        if self.core.rates or self.settings.budget is not None:
-            self._meter(node, attempt, value)
+        if self._metering is not None:
+            self._metering.read(node, attempt, value)
         if self.facts is not None:
             grown.output = value
         ended = self.core.ended(node, attempt, now) if reason is None else self.core.ended(node, attempt, now, reason)
@@ -1180,8 +1166,8 @@ class Driver:
             self._pause(node, attempt)
             return
         error = self._failures.keep(node, attempt, error)
-        if core.timed and not is_fallback:
-            self._tell_overload(node, attempt, raised_by(error))
+        if core.timed and self._limiting is not None and not is_fallback:
+            self._limiting.tell_overload(node, attempt, raised_by(error))
         retryable, after = (False, None) if is_fallback else self._ask_retry(node, error)
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
         if verdict == RETRYING:
@@ -1253,6 +1239,18 @@ class Driver:
 
     def _fallback_of(self, node: int) -> Any:
         return self.plan.arguments[node].fallback if node < self.core.planned else self.grown[node].fallback
+
+    def _refuse_impossible(self) -> None:
+        """
+        Fail the nodes that wait for more than a rate, which has become smaller, will ever let pass.
+        """
+        core = self.core
+        while self._limiting is not None and (found := self._limiting.impossible()) is not None:
+            node, error = found
+            self._failures.keep(node, core.attempts[node] + 1, error)
+            if not core.refuse(node, self.clock()):
+                return
+            self._child_failed(node)
 
     def _child_failed(self, node: int) -> None:
         if self.keeping is not None:
@@ -1397,9 +1395,21 @@ class Driver:
         for name, size in limits.items():
             if name not in self.core.limits and name not in self.core.rates:
                 self.core.add_limit(name, size)
-                if not isinstance(size, int):
-                    size.watch(self._on_shared_limit)
-                    self._watched.append(size)
+                self._watch({name: size})
+
+    def _watch(self, limits: Mapping[str, LimitValue]) -> None:
+        """
+        Hear of those limits that are shared with other runs, and count for those that are rates.
+        """
+        if all(isinstance(limit, int) for limit in limits.values()):
+            return
+        if self._limiting is None:
+            from antichain.limiting import Limiting  # only where a limit is more than a number
+
+            self._limiting = Limiting(self)
+        self._limiting.watch(limits)
+        if self.core.rates:
+            self._open_metering()
 
     def forget(self, node: int) -> None:
         """
@@ -1497,88 +1507,6 @@ class Driver:
                 "Write the node as `async def`, so that it runs on the loop."
             )
 
-    # ------------------------------------------------------------------ what is used
-
-    def use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
-        """
-        Hear what an attempt has used, besides what it has said before; in any thread.
-        """
-        if threading.get_ident() == self._thread_id:
-            self._count_use(node, attempt, used)
-            return
-        self._said.append((node, attempt, used))
-        self.call_soon(self._take_usage)
-
-    def _take_usage(self) -> None:
-        while self._said:
-            self._count_use(*self._said.popleft())
-
-    def _count_use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
-        core = self.core
-        # Also what is said after the end: it was used.
-        self._spend(node, attempt, used)
-        if core.state[node] != RUNNING or core.attempts[node] != attempt:
-            # For rates, that is nobody's business any more.
-            return
-        known = self._usage.get(node)
-        if known is None or known[0] != attempt:
-            known = self._usage[node] = (attempt, {})
-        for unit, amount in used.items():
-            known[1][unit] = known[1].get(unit, 0) + amount
-        if core.rates:
-            core.settle_usage(node, attempt, known[1], self.clock())
-
-    def _spend(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
-        """
-        Add what an attempt has used to what the run has, write it down, and start nothing more if that was too much.
-        """
-        for unit, amount in used.items():
-            self.usage[unit] = self.usage.get(unit, 0) + amount
-        if self.keeping is not None:
-            self.keeping.note_use(node, attempt, used)
-        budget = self.settings.budget
-        if budget is not None:
-            budget.count(used, None if self.keeping is None else self.run_id)
-            if budget.spent is not None:
-                # At once: the next node may start before the loop has its turn. What follows waits for that.
-                self._halt()
-
-    def _halt(self) -> None:
-        if self.core.status_reason != BUDGET and self._has_begun:
-            self.core.halt(self.clock())
-            self.turn_soon()
-
-    def _on_spent(self) -> None:
-        """
-        A budget is used up, perhaps by another run. Called in any thread.
-        """
-        self.call_soon(self._halt)
-
-    def _meter(self, node: int, attempt: int, value: object) -> None:
-        """
-        Read from what an attempt returns what it has used, if its body has not said so, and a rate or budget counts it.
-        """
-        known = self._usage.pop(node, None)
-        counts = self.settings.budget is not None or self.core.uses_rate(node)
-        if (known is not None and known[0] == attempt) or not counts:
-            return
-        from antichain.policies.usage import usage_of  # only where somebody counts
-
-        used = usage_of(value)
-        if used is not None:
-            self._count_use(node, attempt, used)
-            self._usage.pop(node, None)
-
-    def _tell_overload(self, node: int, attempt: int, error: BaseException) -> None:
-        """
-        Tell the limits that an attempt holds if the other side has refused it because it has too much to do.
-        """
-        from antichain.policies.overload import overload_of  # only where a limit adapts
-
-        overload = overload_of(error, time.time())
-        if overload is not None:
-            self.core.overloaded(node, attempt, overload.retry_after, self.clock())
-
     # ------------------------------------------------------------------ what nodes see
 
     def context_of(self, node: int, attempt: int) -> Context:
@@ -1607,6 +1535,27 @@ class Driver:
             except RuntimeError:
                 # The loop is closed: the run is long over.
                 return
+
+    def use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
+        """
+        Hear what an attempt has used, besides what it has said before; in any thread.
+        """
+        if threading.get_ident() == self._thread_id:
+            self._open_metering().count(node, attempt, used)
+            return
+        self._said.append((node, attempt, used))
+        self.call_soon(self._take_usage)
+
+    def _take_usage(self) -> None:
+        while self._said:
+            self._open_metering().count(*self._said.popleft())
+
+    def _open_metering(self) -> "Metering":
+        if self._metering is None:
+            from antichain.metering import Metering  # only where something is counted
+
+            self._metering = Metering(self)
+        return self._metering
 
     def _tell_chunk(self, node: int, attempt: int, chunk: object) -> None:
         # What an attempt says after its end is nobody's business any more.
@@ -1654,55 +1603,6 @@ class Driver:
             seat.task.cancel()
 
     # ------------------------------------------------------------------ the rest
-
-    def _watch_shared_limits(self) -> None:
-        for limit in (self.settings.limits or {}).values():
-            if not isinstance(limit, int):
-                limit.watch(self._on_shared_limit)
-                self._watched.append(limit)
-
-    def _on_shared_limit(self) -> None:
-        """
-        A limit shared with other runs has slots again, or was resized. Called in any thread.
-        """
-        try:
-            self.loop.call_soon_threadsafe(self._guarded, self._on_change)
-        except RuntimeError:
-            # The loop was closed since: this run needs nothing any more.
-            return
-
-    def _on_change(self) -> None:
-        self._note_suspension()
-        self.core.reconsider()
-        self._turn()
-
-    def _refuse_impossible(self) -> None:
-        """
-        Fail the nodes that wait for more than a rate, which has become smaller, will ever let pass.
-        """
-        core = self.core
-        while True:
-            for node, name, amounts in core.first_in_line():
-                error = self._above(node, name, amounts)
-                if error is not None:
-                    break
-            else:
-                return
-            self._failures.keep(node, core.attempts[node] + 1, error)
-            if not core.refuse(node, self.clock()):
-                return
-            self._child_failed(node)
-
-    def _above(self, node: int, name: str, amounts: Mapping[str, float]) -> GraphError | None:
-        """
-        Say so if *amounts* can never pass the rate *name*.
-        """
-        try:
-            self.core.rates[name].limit.check(amounts)
-        except GraphError as error:
-            text = f"node {self.name_of(node)!r} uses the limit {name!r}: "
-            return GraphError([Fault(each.code, text + each.message) for each in error.faults])
-        return None
 
     def _guarded(self, callback: Callable[[], object]) -> None:
         """
