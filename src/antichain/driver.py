@@ -365,7 +365,7 @@ class Driver:
             core.abandoned_nodes,
             self._on_broken_listener,
         )
-        states = core.limit_states if core.has_timed_limits else None
+        states = None if core.lines is None else core.lines.limit_states
         outline = Outline(self.plan.ids, self.plan.shape, core.limits, core.max_concurrent, states)
         self.facts.run_started(self.plan.name, self.plan.shape.count, now, outline)
         core.facts = self.facts
@@ -746,7 +746,7 @@ class Driver:
         if self._standby and self._standby_seat.task.cancelling():
             # Somebody cancelled it before it began: it never will.
             self._standby = False
-        if not core.unfinished or core.wants_attention or core.timed or (not self._standby and core.can_start()):
+        if not core.unfinished or core.wants_attention or core.lines or (not self._standby and core.can_start()):
             self._turn()
 
     def _turn(self) -> None:
@@ -766,8 +766,8 @@ class Driver:
                 self._container_ended(core.completed.pop(0))
             elif core.has_judgements:
                 self._judge()
-            elif core.is_hopeless:
-                core.is_hopeless = False
+            elif core.lines is not None and core.lines.is_hopeless:
+                core.lines.is_hopeless = False
                 self._refuse_impossible()
             else:
                 break
@@ -1185,7 +1185,7 @@ class Driver:
             self._pause(node, attempt)
             return
         error = self._failures.keep(node, attempt, error)
-        if core.timed and self._limiting is not None and not is_fallback:
+        if core.lines is not None and self._limiting is not None and not is_fallback:
             self._limiting.tell_overload(node, attempt, raised_by(error))
         retryable, after = (False, None) if is_fallback else self._ask_retry(node, error)
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)

@@ -44,8 +44,8 @@ class Limiting:
         """
         for limit in self._watched:
             limit.unwatch(self._on_shared_limit)
-        if self._core.rates:
-            self._core.leave_lines()
+        if self._core.lines is not None:
+            self._core.lines.leave()
 
     def _on_shared_limit(self) -> None:
         """
@@ -81,7 +81,8 @@ class Limiting:
         """
         Return a node that waits for more than a rate, which has become smaller, will ever let pass, and what that says.
         """
-        for node, name, amounts in self._core.first_in_line():
+        lines = self._core.lines
+        for node, name, amounts in () if lines is None else lines.first_in_line():
             error = self._above(node, name, amounts)
             if error is not None:
                 return node, error
