@@ -314,6 +314,8 @@ class Scheduler:
         """
         # The limits that are counted, and the rates.
         self.limits, self.rates = open_slots(limits)
+        # Some limit is an object, which others may resize.
+        self._has_objects = any(isinstance(slots, SharedSlots) for slots in self.limits.values())
         # Where nodes wait that use limits which open by time, if there are such limits.
         self.lines: Lines | None = None
         # The queue that all nodes wait in, if there is but one: nothing has to be compared.
@@ -495,6 +497,7 @@ class Scheduler:
         """
         limits, rates = open_slots({name: size}, len(self.limits) + len(self.rates))
         self.limits.update(limits)
+        self._has_objects = self._has_objects or any(isinstance(slots, SharedSlots) for slots in limits.values())
         self.rates.update(rates)
         self._open_lines(limits, rates)
 
@@ -551,6 +554,8 @@ class Scheduler:
             or self.completed
             or self.failures
             or self.abandoned
+            # Whoever has one of these may have made it too small for those that wait.
+            or self._has_objects
             # Their timers are set as they become ready.
             or self._limits_waits
         )
