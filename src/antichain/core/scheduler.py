@@ -999,7 +999,8 @@ class Scheduler:
         if not self.timed or self.state[node] != RUNNING or self.attempts[node] != attempt:
             return
         queue = self.queue_of(node)
-        if not isinstance(queue, TimedQueue) or node in self._uncharged:
+        if not isinstance(queue, TimedQueue) or (node in self._uncharged and (node, attempt) not in self.abandoned):
+            # What it has lent, it does not hold; what it was given up with, it does.
             return
         started_at = self.attempt_started_at(node)
         for slots, _ in queue.adaptive:
@@ -1429,6 +1430,17 @@ class Scheduler:
         if queue is not None:
             queue.release()
             self.free += 1
+
+    def give_back_but_for_abandoned(self) -> None:
+        """
+        Give back what this run has taken of limits that others share, but for what abandoned attempts hold: for a run
+        that a fault has ended in the middle of a decision, of which only what it has taken is sure.
+        """
+        held = self._held_by_abandoned()
+        for slots in self.limits.values():
+            rest = slots.used - held.get(slots.name, 0)
+            if isinstance(slots, SharedSlots) and rest > 0:
+                slots.give_back(rest)
 
     def _finish(self, node: int, state: int, reason: int, now: float) -> None:
         """
