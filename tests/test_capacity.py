@@ -423,6 +423,51 @@ def test_retry_after_pauses_everyone_on_the_limit_once() -> None:
     assert len(call.starts) == 6
 
 
+class Raising:
+    """Headers of somebody's that raise what they like."""
+
+    def get(self, name: str) -> str:
+        raise RuntimeError(name)
+
+
+class Hostile(Exception):
+    """An overload of which nothing else can be read, as httpx's errors raise RuntimeError where they know nothing."""
+
+    status_code = 429
+
+    @property
+    def retry_after(self) -> float:
+        raise RuntimeError("not yet")
+
+    @property
+    def response(self) -> object:
+        raise RuntimeError("not yet")
+
+    headers = Raising()
+
+
+@pytest.mark.parametrize("wait", [None, 10**400, "1e400", "nan", [1], True])
+def test_an_error_that_cannot_be_read_is_its_nodes_failure_only(wait: Any) -> None:
+    limit = Adaptive(initial=4)
+
+    async def refused(item: int) -> int:
+        if item == 1:
+            raise Hostile
+        if item == 2:
+            raise Overload(retry_after=wait)
+        return item
+
+    async def main() -> None:
+        uses: dict[str, Any] = {"uses": "llm", "limits": {"llm": limit}, "retry": Retry(2, Backoff(jitter=False))}
+        outcomes = await antichain.amap(refused, range(4), outcomes=True, **uses)
+        assert [outcome.state for outcome in outcomes] == ["succeeded", "failed", "failed", "succeeded"]
+        assert [getattr(outcome.error, "__notes__", [""])[0][-1:] for outcome in outcomes[1:3]] == ["2", "2"]
+        assert asyncio.get_running_loop().time() == 0.5
+
+    in_virtual_time(main)
+    assert limit.size < 4
+
+
 def test_retry_after_pauses_a_rate_too() -> None:
     call = Recorder()
     refused = {"a"}
