@@ -561,7 +561,7 @@ class ScriptedBodies:
         retry = scheduler.retry.get(node)
         retryable = retry is not None and retry.retryable(error)
         after = retry_after(error, 0.0) if retryable else None
-        if scheduler.timed and (overload := overload_of(error, 0.0)) is not None:
+        if scheduler.lines is not None and (overload := overload_of(error, 0.0)) is not None:
             scheduler.overloaded(node, attempt, overload.retry_after, self._simulation.now)
         verdict = scheduler.failed(node, attempt, self._simulation.now, retryable=retryable, after=after)
         if verdict == RETRYING:
