@@ -25,6 +25,7 @@ from antichain.shape import Flag, order, with_start_edges
 from antichain.stores import Fact, FactKind, codec
 from antichain.stores.codec import encode
 from antichain.tasks import OUT
+from antichain.telling import Telling
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
@@ -55,6 +56,8 @@ class Keeping:
     """
 
     _driver: Driver
+    # Tells the store what the run waits for; None before the run has begun.
+    telling: Telling | None = None
 
     def __init__(self, plan: Plan, journal: RunJournal, *, is_finished: bool = False) -> None:
         self.plan = plan
@@ -123,6 +126,8 @@ class Keeping:
         nodes. The outputs that were *given* hold, and are kept.
         """
         self._driver = driver
+        self.telling = Telling(driver, self.journal)
+        self.telling.start()
         past: dict[int, Past] = {}
         if not self.journal.known:
             return past
