@@ -41,7 +41,7 @@ def lined(
         amounts=dict(amounts or {}),
         weighed=frozenset(weighed),
     )
-    return Arranged(shape, limits=limits, **{"on_error": "continue", **options})
+    return Arranged(shape, limits=limits, on_error="continue", **options)
 
 
 def lines_of(s: Arranged) -> Lines:
