@@ -474,6 +474,8 @@ class Driver:
             status = self.status if self._crash is None else "cancelled"
             await undisturbed(lambda: close_journal(self, status), self._note_cancellation)
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
+        if self._crash is not None:
+            self._part_with_attempts()
         if self._threads is not None:
             # A limit that other runs share stays charged until the thread is back.
             left = {key: queue.release for key, queue in self.core.abandoned.items() if self._threads.has(key)}
@@ -484,6 +486,19 @@ class Driver:
         if self.facts is not None:
             # A fault of ours has ended a run that has no end of its own.
             self.facts.run_ended(self.status, self.clock() if self.ended_at is None else self.ended_at)
+
+    def _part_with_attempts(self) -> None:
+        """
+        A fault of ours ended the run, and what ran has no end of its own: limits that others share get back all that
+        no thread holds, and threads are asked to end.
+        """
+        core, threads = self.core, self._threads
+        for node in range(len(core.state)):
+            key = node, core.attempts[node]
+            if core.state[node] == RUNNING and threads is not None and threads.has(key) and core.is_charged(node):
+                self._asked.add(key)
+                core.abandoned[key] = core.queue_of(node)
+        core.give_back_but_for_abandoned()
 
     def _note_cancellation(self) -> None:
         self.was_cancelled = True
@@ -1387,6 +1402,8 @@ class Driver:
         if self.errors:
             self.errors.pop(node, None)
             self.retried.pop(node, None)
+        if self._metering is not None:
+            self._metering.forget(node)
         self.core.renew(node, self.clock(), order)
 
     def _tell_entry(self, node: int, owner: int, demand: int, upstream: tuple[str, ...], now: float) -> None:
@@ -1436,6 +1453,8 @@ class Driver:
         """
         self.errors.pop(node, None)
         self.retried.pop(node, None)
+        if self._metering is not None:
+            self._metering.forget(node)
         if node not in self.core.abandoned_nodes:
             del self.grown[node]
             self.core.forget(node)

@@ -26,6 +26,8 @@ class Metering:
         self._core = driver.core
         self._budget = driver.settings.budget
         self._has_begun = False
+        # It has ended before, and starts nothing that could use anything: it gives its result.
+        self._is_over = driver.keeping is not None and driver.keeping.is_finished
         # What bodies say that they have used, in all, by node and attempt.
         self._said: dict[int, tuple[int, dict[str, float]]] = {}
         if self._budget is not None:
@@ -41,7 +43,7 @@ class Metering:
             return
         if driver.keeping is not None:
             budget.recall(driver.run_id, driver.usage)
-        if budget.spent is not None:
+        if budget.spent is not None and not self._is_over:
             self._core.halt(now)
 
     def close(self) -> None:
@@ -84,6 +86,12 @@ class Metering:
             self.count(node, attempt, used)
             self._said.pop(node, None)
 
+    def forget(self, node: int) -> None:
+        """
+        Drop what the body of a node has said: the next node of that index is another one.
+        """
+        self._said.pop(node, None)
+
     def _spend(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
         """
         Add what an attempt has used to what the run has, write it down, and start nothing more if that was too much.
@@ -100,7 +108,7 @@ class Metering:
                 self._halt()
 
     def _halt(self) -> None:
-        if self._core.status_reason != BUDGET and self._has_begun:
+        if self._core.status_reason != BUDGET and self._has_begun and not self._is_over:
             self._core.halt(self._driver.clock())
             self._driver.turn_soon()
 

@@ -883,7 +883,9 @@ class Scheduler:
         if self.lines is None or self.state[node] != RUNNING or self.attempts[node] != attempt:
             return
         queue = self.queue_of(node)
-        if isinstance(queue, TimedQueue) and node not in self._uncharged:
+        # What it has lent, it does not hold; what it was given up with, it does.
+        is_held = node not in self._uncharged or (node, attempt) in self.abandoned
+        if isinstance(queue, TimedQueue) and is_held:
             self.lines.overloaded(queue, self.attempt_started_at(node), retry_after, now)
 
     def refuse(self, node: int, now: float) -> bool:
@@ -1233,6 +1235,17 @@ class Scheduler:
         if queue is not None:
             queue.release()
             self.free += 1
+
+    def give_back_but_for_abandoned(self) -> None:
+        """
+        Give back what this run has taken of limits that others share, but for what abandoned attempts hold: for a run
+        that a fault has ended in the middle of a decision, of which only what it has taken is sure.
+        """
+        held = self._held_by_abandoned()
+        for slots in self.limits.values():
+            rest = slots.used - held.get(slots.name, 0)
+            if isinstance(slots, SharedSlots) and rest > 0:
+                slots.give_back(rest)
 
     def _finish(self, node: int, state: int, reason: int, now: float) -> None:
         """
