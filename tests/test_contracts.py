@@ -55,7 +55,10 @@ RANK = {
     "asking": 12,
     "journal": 11,
     "keeping": 13,
+    "telling": 12,
     "lending": 13,
+    "limiting": 13,
+    "metering": 13,
     "durable": 13,
     "failing": 12,
     "tasks": 12,
@@ -80,7 +83,7 @@ RANK = {
 ONLY = {
     "core": {"errors", "policies", "shape"},
     "record": {"errors", "core.facts", "core.states"},
-    "views": {"errors", "printable", "record", "core.facts", "stores.protocol", "stores.record"},
+    "views": {"errors", "printable", "record", "core.facts", "stores.protocol", "stores.record", "stores.standing"},
     "telemetry": {"errors", "printable", "record", "core.facts"},
     "shape": {"errors", "policies"},
     "stores": {"errors", "printable", "record"},
@@ -109,11 +112,14 @@ LOOK_AHEAD = {
     ("growth.py", "driver", "typing"),
     ("stages.py", "driver", "typing"),
     ("lending.py", "driver", "typing"),
+    ("limiting.py", "driver", "typing"),
+    ("metering.py", "driver", "typing"),
     ("durable.py", "driver", "typing"),
     # What keeps them is told by them.
     ("growth.py", "keeping", "typing"),
     ("stages.py", "keeping", "typing"),
     ("keeping.py", "driver", "typing"),
+    ("telling.py", "driver", "typing"),
     # The command says which version it is.
     ("cli/application.py", "__init__", "function"),
     # The demo's graph and strategies are written as a user would write them.

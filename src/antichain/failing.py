@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from antichain.clocks import timeout_of
+from antichain.clocks import short_of, timeout_of
 from antichain.core.scheduler import Scheduler
 from antichain.core.states import STARVED
 from antichain.errors import NodeFailed, NodeTimeout, RunnerError, note
@@ -96,7 +96,9 @@ class Failures:
         error = self._errors.get(node)
         if node in self._core.overdue_since and not self._tells_of_waiting(node, error):
             return self.overdue(node)
-        if error is None and self._core.reason[node] == STARVED:
+        if error is None and node in self._core.short_of:
+            error = self._errors[node] = short_of(self._core, node, self._name_of(node))
+        elif error is None and self._core.reason[node] == STARVED:
             held = ", ".join(sorted({repr(self._name_of(holder)) for holder, _ in self._core.abandoned}))
             error = self._errors[node] = RunnerError(
                 f"node {self._name_of(node)!r} cannot go on: all that it waits for is held by attempts that did not end"

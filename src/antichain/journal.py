@@ -277,6 +277,7 @@ class RunJournal:
         # What functions say that they return, by the function's identity: the plan keeps them alive.
         self._annotations: dict[int, Any] = {}
         self._append_now = getattr(store, "append_now", None)
+        self._put_standing = getattr(store, "put_standing", None)
 
     # -- writing
 
@@ -300,6 +301,20 @@ class RunJournal:
         """
         assert self._ownership is not None
         return self._append_now is not None and bool(self._append_now(self._ownership, facts))
+
+    @property
+    def can_tell(self) -> bool:
+        """
+        Tell whether the store takes what the run waits for.
+        """
+        return self._put_standing is not None
+
+    def tell(self, standing: Mapping[str, Any]) -> None:  # Any: plain data
+        """
+        Tell the store what the run waits for now, see `KeepsStandings`.
+        """
+        if self._ownership is not None and self._put_standing is not None:
+            self._put_standing(self._ownership, self.encoding.own(standing, "what a run waits for"))
 
     def release(self) -> None:
         """

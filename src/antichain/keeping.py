@@ -25,6 +25,7 @@ from antichain.shape import Flag, order, with_start_edges
 from antichain.stores import Fact, FactKind, codec
 from antichain.stores.codec import encode
 from antichain.tasks import OUT
+from antichain.telling import Telling
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
@@ -55,6 +56,8 @@ class Keeping:
     """
 
     _driver: Driver
+    # Tells the store what the run waits for; None before the run has begun.
+    telling: Telling | None = None
 
     def __init__(self, plan: Plan, journal: RunJournal, *, is_finished: bool = False) -> None:
         self.plan = plan
@@ -123,6 +126,8 @@ class Keeping:
         nodes. The outputs that were *given* hold, and are kept.
         """
         self._driver = driver
+        self.telling = Telling(driver, self.journal)
+        self.telling.start()
         past: dict[int, Past] = {}
         if not self.journal.known:
             return past
@@ -428,7 +433,10 @@ class Keeping:
         """
         Write down what an attempt has used. It is there before its output is, and so counts if that does.
         """
-        self._note(self.journal.use(self._driver.name_of(node), attempt, used))
+        driver = self._driver
+        # An instance that said it late is forgotten, and its name with it: what it used counts all the same.
+        path = driver.name_of(node) if node < driver.core.planned or node in driver.grown else ""
+        self._note(self.journal.use(path, attempt, used))
 
     def note_end(self, node: int, attempt: int, error: BaseException) -> None:
         """

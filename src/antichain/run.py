@@ -271,7 +271,8 @@ def conclude(driver: Driver, result: RunResult) -> RunResult:
     # Bodies that the deadline interrupted may all have completed in their grace: then nothing is missing.
     if driver.timed_out and result.status != "succeeded":
         unfinished = [name for name, node in result.nodes.items() if node.state == "cancelled"]
-        late = RunTimeout(driver.settings.deadline or 0.0, result, unfinished)
+        keeps_items = driver.settings.keeps_instances
+        late = RunTimeout(driver.settings.deadline or 0.0, result, unfinished, keeps_items)
         _tell_failures(late, result)
         raise late
     if driver.ran_out and result.status == "paused":
@@ -343,7 +344,7 @@ def run_driver(driver: Driver) -> RunResult:
         # Not by get_running_loop, whose RuntimeError would be the context of everything that the run raises.
         return run.here() if asyncio._get_running_loop() is None else run.in_thread()
     finally:
-        if driver.keeping is not None:
+        if driver.keeping is not None and not run.is_left_behind:
             # Of a run that never began.
             driver.keeping.journal.release()
 
@@ -357,6 +358,8 @@ class _Run:
         self._driver = driver
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signal: int | None = None
+        # A body keeps the loop of the helper thread busy for ever, and two Ctrl-C have come: nobody waits for it.
+        self.is_left_behind = False
 
     def here(self) -> RunResult:
         with _Signals(self._on_signal):
@@ -373,17 +376,39 @@ class _Run:
             done.set()
 
         thread = threading.Thread(target=copy_context().run, args=(execute,), name="antichain-run", daemon=True)
-        thread.start()
-        try:
-            done.wait()
-        except KeyboardInterrupt:
-            self._on_signal(signal.SIGINT, None)
-            done.wait()
+        with _Signals(self._on_signal):
+            thread.start()
+            self._wait_for(done)
+        if not outcome:
+            self.is_left_behind = True
+            return self._conclude(None, None)
         thread.join()
         result, error = outcome[0]
         if error is not None:
             note(error, LOOP_HINT)
         return self._conclude(result, error)
+
+    def _wait_for(self, done: threading.Event) -> None:
+        """
+        Wait until the helper thread has ended; after the second Ctrl-C, for a moment only.
+        """
+        try:
+            try:
+                done.wait()
+            except KeyboardInterrupt:
+                if self._signal is not None:
+                    raise
+                # A handler of somebody else's has raised it.
+                self._on_signal(signal.SIGINT, None)
+                done.wait()
+        except KeyboardInterrupt:
+            self._driver.interrupt = "twice"
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                    self._loop.call_soon_threadsafe(self._driver.hurry)
+            with contextlib.suppress(KeyboardInterrupt):  # the third one
+                # It gives what is left in its loop a moment too.
+                done.wait(2 * LEFTOVER_SECONDS)
 
     def _execute(self) -> tuple[RunResult | None, BaseException | None]:
         self._loop = asyncio.new_event_loop()
@@ -468,7 +493,7 @@ class _Signals:
             return
         for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
             current = signal.getsignal(number)
-            if current is default or getattr(current, "after_run", False):
+            if current is default or getattr(current, "after_run", False) or _is_of_asyncio(current):
                 self._before[number] = signal.signal(number, self._handler)
 
     def __exit__(
@@ -476,6 +501,14 @@ class _Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def _is_of_asyncio(handler: object) -> bool:
+    """
+    Tell whether a handler is that of `asyncio.run`: it cancels the main task, which cannot hear of it while it waits
+    for a run.
+    """
+    return isinstance(getattr(getattr(handler, "func", None), "__self__", None), asyncio.Runner)
 
 
 @contextlib.contextmanager

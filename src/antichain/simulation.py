@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
-from antichain.clocks import timeout_of
+from antichain.clocks import short_of, timeout_of
 from antichain.core.capacity import UNLIMITED
 from antichain.core.facts import Entry, FactStream, Outline, leaders_of
 from antichain.core.groups import COLLECT, Group
@@ -433,7 +433,9 @@ class ScriptedBodies:
 
     def _explain_starved(self) -> None:
         for node, state in enumerate(self._scheduler.state):
-            if state == FAILED and self._error_of(node) is None:
+            if node in self._scheduler.short_of:
+                self._errors[node] = short_of(self._scheduler, node, self._names[node])
+            elif state == FAILED and self._error_of(node) is None:
                 self._errors[node] = RunnerError(
                     f"node {self._names[node]!r} could not start: abandoned attempts hold the slots it needs."
                 )
@@ -563,7 +565,7 @@ class ScriptedBodies:
         retry = scheduler.retry.get(node)
         retryable = retry is not None and retry.retryable(error)
         after = retry_after(error, 0.0) if retryable else None
-        if scheduler.timed and (overload := overload_of(error, 0.0)) is not None:
+        if scheduler.lines is not None and (overload := overload_of(error, 0.0)) is not None:
             scheduler.overloaded(node, attempt, overload.retry_after, self._simulation.now)
         verdict = scheduler.failed(node, attempt, self._simulation.now, retryable=retryable, after=after)
         if verdict == RETRYING:

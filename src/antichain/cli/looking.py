@@ -19,6 +19,7 @@ from antichain.printable import printable
 from antichain.stores.protocol import RunLine
 from antichain.stores.record import StoredRun, stored_run
 from antichain.views.stored import runs_text, stored_text, why_text
+from antichain.views.waiting import standing_data
 
 __all__ = ["Request", "runs", "show", "why"]
 
@@ -116,6 +117,7 @@ def _run_data(run: StoredRun, line: RunLine) -> dict[str, Any]:  # Any: JSON
         "updated_at": run.updated_at,
         "size_bytes": line.size_bytes,
         "questions": [question_data(each) for each in run.questions],
+        "standing": standing_data(run.standing),
     }
 
 

@@ -19,7 +19,7 @@ The laws, by number:
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from antichain.core.capacity import AdaptiveSlots, SharedSlots
+from antichain.core.capacity import AdaptiveSlots, SharedSlots, most_of
 from antichain.core.groups import CANCELLING, NOT_STOPPING, Group
 from antichain.core.line_laws import Line
 from antichain.core.scheduler import FALLING_BACK, LATE, NO_PAST, NOTHING, Kind, Past, Scheduler
@@ -45,7 +45,7 @@ from antichain.core.states import (
     TRANSITIONS,
     UPSTREAM,
 )
-from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, QUEUE_EXPIRES, STARVATION_ENDS
+from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, LIMIT_OPENS, QUEUE_EXPIRES, STARVATION_ENDS
 from antichain.errors import InternalError
 from antichain.policies import Amounts, Join
 from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, Flag, Shape
@@ -308,7 +308,7 @@ class LawfulScheduler(Scheduler):
             broken(self, law, f"{what} was taken, although node {expected} is ready, fits and comes first")
         if node != NOTHING:
             self._hold(node, resumes=taken < NOTHING)
-        elif self.timed:
+        elif self.lines is not None:
             self._judge_waiting(now)
         self._leave_signal("take")
         return taken
@@ -494,11 +494,14 @@ class LawfulScheduler(Scheduler):
 
     def look_for_starvation(self, now: float) -> None:
         super().look_for_starvation(now)
-        if self._holding or not self._left_behind or self.timers_of(STARVATION_ENDS):
+        if self._holding or self.timers_of(STARVATION_ENDS):
             return
-        for node in self._candidates():
-            if self._starves(node) and not self.was_interrupted(node, self.attempts[node]):
+        waiting = [node for node in self._candidates() if not self.was_interrupted(node, self.attempts[node])]
+        for node in waiting if self._left_behind else ():
+            if self._starves(node):
                 broken(self, 5, f"node {node} waits for ever for slots that abandoned attempts hold")
+        if any(self._is_too_heavy(node) for node in waiting) and not self.can_start() and self._is_silent():
+            broken(self, 5, "nodes wait for ever for more than a limit has")
 
     def close(self, group: Group) -> None:
         if self._busy:
@@ -571,7 +574,7 @@ class LawfulScheduler(Scheduler):
         now = self.story[-1][1]
         self._compare(name, now if isinstance(now, float | int) else NEVER)
         self._compare_charges()
-        if self.timed and isinstance(now, float | int) and not self.can_start():
+        if self.lines is not None and isinstance(now, float | int) and not self.can_start():
             self._judge_silence(now)
         self._signals += 1
         if self._signals % DEEP_EVERY == 0 or name in REACHING or not self.unfinished:
@@ -730,6 +733,31 @@ class LawfulScheduler(Scheduler):
             if not isinstance(slots, SharedSlots) and 0 < self._units.get(name, 0) > slots.size - weight:
                 return True
         return False
+
+    def _is_too_heavy(self, node: int) -> bool:
+        """
+        Tell whether *node* needs more of a limit than there is, whoever holds it.
+        """
+        if self.flags[node] & _CONTAINER:
+            return False
+        return any(
+            most_of(self.limits[name]) < weight
+            for name, weight in self.demand_of(self.demand[node])
+            if name in self.limits and not isinstance(self.limits[name], AdaptiveSlots)
+        )
+
+    def _is_silent(self) -> bool:
+        """
+        Tell whether all is waiting for what happens inside the run, and nothing there will happen by itself.
+        """
+        for node in unfinished_nodes(self):
+            state, timeout = self.state[node], self.timeout.get(node)
+            if state == BACKING_OFF or (state == READY and timeout is not None and timeout.queue is not None):
+                return False
+            runs = state == RUNNING and self.has_body(node) and node not in self._going_on
+            if runs and not any(group.live for group in self.groups.get(node, ())):
+                return False
+        return not self.timers_of(LIMIT_OPENS)
 
     def _compare_charges(self) -> None:
         held = len(self._holding) + len(self._left_behind)

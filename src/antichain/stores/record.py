@@ -15,6 +15,7 @@ from antichain.record import NodeRecord, RunRecord, failed_attempt
 from antichain.stores.codec import decode, decode_error
 from antichain.stores.paths import is_within
 from antichain.stores.protocol import Fact, FactKind, Journal
+from antichain.stores.standing import Standing, read_standing
 
 __all__ = ["StoredQuestion", "StoredRun", "record_of", "stored_run"]
 
@@ -70,6 +71,8 @@ class StoredRun:
     not_kept: frozenset[str] = frozenset()
     # Nested graphs and maps: what ends in them is stored, not they.
     containers: frozenset[str] = frozenset()
+    # What the run waits for, as its owner has last told; None if nobody holds it, or that one has told nothing.
+    standing: Standing | None = None
 
     def waits_for(self, node: NodeRecord) -> list[str]:
         """
@@ -96,6 +99,17 @@ class StoredRun:
             left.update(dict.fromkeys(more))
             names += more
         return None
+
+    def says_of(self, node: NodeRecord) -> bool:
+        """
+        Tell whether the owner has told what a node does that has not ended.
+        """
+        told = self.standing
+        return (
+            told is not None
+            and node.state in ("ready", "running")
+            and (node.id in told.running or told.line_of(node.id) is not None)
+        )
 
     def _state_of(self, name: str) -> str:
         node = self.record.nodes.get(name)
@@ -136,8 +150,10 @@ def stored_run(journal: Journal) -> StoredRun:
     fold = _Fold(_wiring_of(journal.header.wiring))
     for fact in journal.facts:
         fold.add(fact)
-    fold.infer()
-    return fold.run(journal)
+    # Of somebody who is gone it is not known what becomes of what waited.
+    standing = read_standing(journal.standing) if journal.is_owned else None
+    fold.infer(standing)
+    return replace(fold.run(journal), standing=standing)
 
 
 class _Fold:
@@ -273,12 +289,14 @@ class _Fold:
                 del self.nodes[each]
         self.forgotten.clear()
 
-    def infer(self) -> None:
+    def infer(self, standing: Standing | None) -> None:
         """
         Say what follows from what is stored, once all of it is read: a skip travels, and a container has ended when
-        what needs it has begun.
+        what needs it has begun. What the owner says of nodes that have not ended comes before that.
         """
         self._forget()
+        if standing is not None:
+            self._see(standing)
         after: dict[str, list[str]] = {}
         for name, wired in self.wiring.items():
             for before in wired.upstream:
@@ -293,6 +311,24 @@ class _Fold:
                 self._put(name, state="succeeded", reason="output")
             elif self.status == "succeeded":
                 self._put(name, state="skipped", reason="upstream")
+
+    def _see(self, standing: Standing) -> None:
+        """
+        Take in which nodes ran or were ready, as far as no fact says more.
+        """
+        for name, (attempt, since) in standing.running.items():
+            known = self.nodes.get(name)
+            if known is None or known.state == "pending" or self._is_due(known, standing):
+                started_at = since if known is None or known.started_at is None else known.started_at
+                self._put(name, state="running", attempts=_count(attempt), started_at=_instant(started_at))
+        for line in standing.waiting:
+            for name, since in line.first.items():
+                known = self.nodes.get(name)
+                if known is None or known.state == "pending" or self._is_due(known, standing):
+                    self._put(name, state="ready", ready_at=_instant(since))
+
+    def _is_due(self, node: NodeRecord, standing: Standing) -> bool:
+        return node.state == "backing off" and self.until.get(node.id, math.inf) <= standing.at
 
     def _travel(self, after: Mapping[str, list[str]]) -> None:
         left = [name for name in self.wiring if self.nodes[name].state == "skipped"]
