@@ -16,26 +16,10 @@ from antichain import Backoff, Context, Graph, MemoryStore, Retry, RunFailed, Ru
 from antichain.errors import shed
 from antichain.record import failed_attempt, fold
 from antichain.stores.record import stored_run
-from antichain.testing import VirtualLoop, simulate
+from antichain.testing import simulate
+from tests.support.virtual import in_virtual_time, run
 
 SECONDS = Backoff(initial=1, factor=2, jitter=False)
-
-
-def in_virtual_time(main: Any) -> Any:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
-
-
-def run(graph: Graph, **options: Any) -> RunResult:
-    async def main() -> RunResult:
-        try:
-            return await graph.arun(**options)
-        except RunFailed as failed:
-            result: RunResult = failed.result
-            return result
-
-    result: RunResult = in_virtual_time(main())
-    return result
 
 
 def flaky(fails: int, attempts: int = 4, **options: Any) -> Graph:
