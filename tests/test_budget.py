@@ -541,6 +541,24 @@ def test_a_run_inside_a_node_is_not_tried_again_for_its_budget() -> None:
     assert attempts == [1]
 
 
+def test_a_run_that_has_ended_gives_its_result_whatever_budget_it_gets() -> None:
+    """It starts nothing that could use anything."""
+    store, calls = MemoryStore(), Calls()
+    run(calls.graph, store=store, run_id="over")
+    for budget in (Budget(tokens=1), Budget(tokens=2000), Budget(tokens=9000)):
+        again: RunResult = in_virtual_time(calls.graph.aresume("over", store=store, budget=budget))
+        assert (again.status, again["report"], budget.used["tokens"]) == ("succeeded", 190, 2000)
+    assert sum(calls.ran.values()) == 20
+
+
+@pytest.mark.parametrize("amount", [-1, float("nan"), float("inf"), True, "1", None])
+def test_what_is_no_amount_is_not_counted(amount: Any) -> None:
+    budget = Budget(tokens=10)
+    with pytest.raises(GraphError, match="must be a number from zero up"):
+        budget.count({"tokens": amount})
+    assert budget.used == {"tokens": 0}
+
+
 def test_nothing_watches_a_budget_after_the_run() -> None:
     budget = Budget(tokens=1)
     spent(Calls().graph, budget=budget)

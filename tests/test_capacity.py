@@ -22,6 +22,7 @@ from antichain import (
     Graph,
     GraphError,
     Limit,
+    MemoryStore,
     Policies,
     Rate,
     Retry,
@@ -355,6 +356,47 @@ def test_use_from_a_thread_settles() -> None:
     assert rate.passed(time.monotonic()) == {"tokens": 14}
 
 
+def test_what_a_failed_item_used_is_not_taken_for_the_next_ones() -> None:
+    """Items of a map follow each other on one node of the run."""
+    rate = Rate(tokens=1000, per=1000)
+
+    async def ask(item: int, ctx: Context) -> dict[str, Any]:
+        if item == 0:
+            ctx.use(tokens=100)
+            raise ValueError(item)
+        return {"usage": {"total_tokens": 10}}
+
+    async def main() -> None:
+        uses: dict[str, Any] = {"uses": {"llm": {"tokens": 50}}, "limits": {"llm": rate}}
+        await antichain.amap(ask, range(4), max_concurrent=1, outcomes=True, **uses)
+        assert rate.passed(asyncio.get_running_loop().time()) == {"tokens": 130}
+
+    in_virtual_time(main)
+
+
+@pytest.mark.parametrize("from_thread", [False, True])
+def test_what_an_item_says_late_counts_and_harms_nothing(from_thread: bool) -> None:
+    """Its node is forgotten by then, with its name."""
+    store, threads = MemoryStore(), []
+
+    async def ask(item: int, ctx: Context) -> None:
+        def say() -> None:
+            ctx.use(tokens=1)
+
+        if item == 0 and from_thread:
+            threads.append(threading.Timer(0.05, say))
+            threads[0].start()
+        elif item == 0:
+            asyncio.get_running_loop().call_later(0.05, say)
+        else:
+            await asyncio.sleep(0.1)
+
+    graph = Graph("late")
+    graph.map("calls", ask, over=[0, 1])
+    assert graph.run(store=store, run_id="late").usage == {"tokens": 1}
+    assert graph.resume("late", store=store).usage == {"tokens": 1}
+
+
 # ---------------------------------------------------------------------- overloads
 
 
@@ -381,6 +423,51 @@ def test_retry_after_pauses_everyone_on_the_limit_once() -> None:
     assert len(call.starts) == 6
 
 
+class Raising:
+    """Headers of somebody's that raise what they like."""
+
+    def get(self, name: str) -> str:
+        raise RuntimeError(name)
+
+
+class Hostile(Exception):
+    """An overload of which nothing else can be read, as httpx's errors raise RuntimeError where they know nothing."""
+
+    status_code = 429
+
+    @property
+    def retry_after(self) -> float:
+        raise RuntimeError("not yet")
+
+    @property
+    def response(self) -> object:
+        raise RuntimeError("not yet")
+
+    headers = Raising()
+
+
+@pytest.mark.parametrize("wait", [None, 10**400, "1e400", "nan", [1], True])
+def test_an_error_that_cannot_be_read_is_its_nodes_failure_only(wait: Any) -> None:
+    limit = Adaptive(initial=4)
+
+    async def refused(item: int) -> int:
+        if item == 1:
+            raise Hostile
+        if item == 2:
+            raise Overload(retry_after=wait)
+        return item
+
+    async def main() -> None:
+        uses: dict[str, Any] = {"uses": "llm", "limits": {"llm": limit}, "retry": Retry(2, Backoff(jitter=False))}
+        outcomes = await antichain.amap(refused, range(4), outcomes=True, **uses)
+        assert [outcome.state for outcome in outcomes] == ["succeeded", "failed", "failed", "succeeded"]
+        assert [getattr(outcome.error, "__notes__", [""])[0][-1:] for outcome in outcomes[1:3]] == ["2", "2"]
+        assert asyncio.get_running_loop().time() == 0.5
+
+    in_virtual_time(main)
+    assert limit.size < 4
+
+
 def test_retry_after_pauses_a_rate_too() -> None:
     call = Recorder()
     refused = {"a"}
@@ -398,6 +485,17 @@ def test_retry_after_pauses_a_rate_too() -> None:
     in_virtual_time(lambda: antichain.amap(ask, list("abc"), uses="llm", limits={"llm": rate}, retry=retry))
     assert call.times()[0] == 0
     assert call.times()[1] == pytest.approx(5.1)
+
+
+def test_a_thread_that_does_not_answer_in_time_is_an_overload_too() -> None:
+    """It is given up at once, and its slot stays taken: that slot counts."""
+    limit, is_over = Adaptive(initial=8), threading.Event()
+    graph = Graph("threads", limits={"llm": limit})
+    graph.add("call", lambda: is_over.wait(10), uses="llm", timeout=0.02)
+    with pytest.raises(RunFailed):
+        graph.run()
+    assert (limit.size, limit.used) == (3, 1)
+    is_over.set()
 
 
 def test_overload_of_a_node_that_does_not_use_the_limit_changes_nothing() -> None:
@@ -577,6 +675,61 @@ def test_cancelled_run_leaves_no_slot_and_no_watcher() -> None:
 
     in_virtual_time(main)
     assert adaptive.used == 0
+    assert not adaptive._watchers._watchers
+    assert not rate._watchers._watchers
+    assert not rate._line
+
+
+class Broken:
+    """A retry budget with a fault, which is one of ours: it hits the core in the middle of a decision."""
+
+    def call_ended(self) -> None:
+        raise OSError("broken")
+
+    def spend(self) -> bool:
+        return False
+
+    def give_back(self) -> None:
+        return None
+
+    def told(self) -> str:
+        return ""
+
+    def fresh(self) -> "Broken":
+        return self
+
+
+def test_a_run_that_a_fault_of_ours_ends_leaves_no_slot_and_no_watcher() -> None:
+    """Neither of what has failed, nor of a task or a thread in the middle of its work; that one is asked to end."""
+    limits = {"a": Limit(9), "b": Adaptive(initial=9)}
+    graph = Graph("fault", limits=limits, defaults=Policies(uses={"a": 2, "b": 1}))
+    has_ended = threading.Event()
+
+    @graph.node
+    async def waits() -> None:
+        await asyncio.sleep(1000)
+
+    @graph.node
+    def works(ctx: Context) -> None:
+        while not ctx.cancelled:
+            time.sleep(0.001)
+        time.sleep(0.1)
+        has_ended.set()
+
+    @graph.node(retry=2)
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise ValueError
+
+    with pytest.raises(OSError, match="broken"):
+        graph.run(retry_budget=Broken())
+    assert [limit.used for limit in limits.values()] == [2, 1]
+    assert has_ended.wait(10)
+    for thread in threading.enumerate():
+        if thread.name.startswith("antichain-"):
+            thread.join(10)
+    assert [limit.used for limit in limits.values()] == [0, 0]
+    assert not [limit for limit in limits.values() if limit._watchers._watchers]
 
 
 # ---------------------------------------------------------------------- a limit for each item

@@ -19,6 +19,7 @@ import pytest
 from antichain.core.capacity import Place, TimedQueue, TimedSlots
 from antichain.core.groups import Group
 from antichain.core.laws import LawfulScheduler, check
+from antichain.core.lines import Lines
 from antichain.core.scheduler import NO_PAST, NOTHING, Past, Scheduler
 from antichain.core.states import (
     BACKING_OFF,
@@ -321,52 +322,73 @@ class RunsAgain(Scheduler):
         return bool(node % 3) and super()._recall(node, past, now)
 
 
+class UnfairLines(Lines):
+    def arrive(self, queue: TimedQueue, key: int, now: float) -> None:
+        super().arrive(queue, key, -now)
+
+
 class LetsSmallOnesPass(Scheduler):
     """Lets whoever fits pass a rate before those who came first."""
 
-    def _arrive(self, node: int, now: float) -> bool:
-        return super()._arrive(node, -now)
+    def _make_lines(self) -> Lines:
+        return UnfairLines(self.timers, self.amounts, self.attempts, self._is_waiting)
+
+
+class BlindLines(Lines):
+    def _look_at(self, slots: TimedSlots, at: float, now: float) -> None:
+        return
 
 
 class NeverLooksAtRates(Scheduler):
     """Sets no timer for limits that open by time."""
 
-    def _look_at(self, slots: TimedSlots, at: float, now: float) -> None:
-        return
+    def _make_lines(self) -> Lines:
+        return BlindLines(self.timers, self.amounts, self.attempts, self._is_waiting)
+
+
+class StubbornLines(Lines):
+    def take(self, rival: int | None, now: float) -> int | None:
+        before = self._round
+        try:
+            return super().take(rival, now)
+        finally:
+            self._round = before
 
 
 class NeverTriesAgain(Scheduler):
     """Takes it that nodes which were refused once are refused until a timer rings."""
 
-    def _take_timed(self, rival: int | None, now: float) -> int:
-        before = self._round
-        try:
-            return super()._take_timed(rival, now)
-        finally:
-            self._round = before
+    def _make_lines(self) -> Lines:
+        return StubbornLines(self.timers, self.amounts, self.attempts, self._is_waiting)
 
 
 class HoldsUpOthers(Scheduler):
     """Lets nodes that wait for a rate hold up those that use none."""
 
     def take(self, now: float) -> int:
-        queues = self.queues
+        queues, lines = self.queues, self.lines
         try:
-            if any(queue.line and queue.fits() and self._best_timed(now) is None for queue in self.timed):
-                self.queues = []
+            for queue in lines.queues if lines is not None else ():
+                if queue.line and queue.fits() and lines is not None and lines._best(now) is None:
+                    self.queues = []
             return super().take(now)
         finally:
             self.queues = queues
 
 
-class StartsDuringPauses(Scheduler):
-    """Does not wait for the end of a pause."""
-
+class HastyLines(Lines):
     def _is_open(self, queue: TimedQueue, head: Place, now: float) -> bool:
         super()._is_open(queue, head, now)
         for slots, _ in queue.adaptive:
             slots.now = 1e9
         return True
+
+
+class StartsDuringPauses(Scheduler):
+    """Does not wait for the end of a pause."""
+
+    def _make_lines(self) -> Lines:
+        return HastyLines(self.timers, self.amounts, self.attempts, self._is_waiting)
 
 
 class ForgetsWeights(Scheduler):

@@ -431,7 +431,10 @@ class Keeping:
         """
         Write down what an attempt has used. It is there before its output is, and so counts if that does.
         """
-        self._note(self.journal.use(self._driver.name_of(node), attempt, used))
+        driver = self._driver
+        # An instance that said it late is forgotten, and its name with it: what it used counts all the same.
+        path = driver.name_of(node) if node < driver.core.planned or node in driver.grown else ""
+        self._note(self.journal.use(path, attempt, used))
 
     def note_end(self, node: int, attempt: int, error: BaseException) -> None:
         """

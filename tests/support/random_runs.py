@@ -110,7 +110,8 @@ class Observed(Simulation):
         super().settle()
         if self.scheduler.free > 0 and READY in self.scheduler.state:
             self.bodies.features.add("limit")
-        if self.scheduler.timed and sum(bool(queue.line) for queue in self.scheduler.timed if queue.rates) > 1:
+        lines = self.scheduler.lines
+        if lines is not None and sum(bool(queue.line) for queue in lines.queues if queue.rates) > 1:
             self.bodies.features.add("line")
 
 

@@ -286,10 +286,14 @@ class TimedQueue(Queue):
         """
         tickets: list[Ticket] = []
         for slots, weight in self.rates:
-            number = slots.limit.acquire(slots.amounts(weight, given), now, weight, slots.who)
+            try:
+                number = slots.limit.acquire(slots.amounts(weight, given), now, weight, slots.who)
+            except GraphError:
+                # It has become smaller than that in another thread, since it was asked.
+                number = None
             if number is None:
                 for ticket in tickets:
-                    ticket.slots.limit.settle(ticket.number, dict.fromkeys(ticket.slots.limit.units, 0.0), now)
+                    ticket.slots.limit.give_back(ticket.number, now)
                 return None
             tickets.append(Ticket(slots, number))
         return tickets

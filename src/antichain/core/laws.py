@@ -306,7 +306,7 @@ class LawfulScheduler(Scheduler):
             broken(self, law, f"{what} was taken, although node {expected} is ready, fits and comes first")
         if node != NOTHING:
             self._hold(node, resumes=taken < NOTHING)
-        elif self.timed:
+        elif self.lines is not None:
             self._judge_waiting(now)
         self._leave_signal("take")
         return taken
@@ -569,7 +569,7 @@ class LawfulScheduler(Scheduler):
         now = self.story[-1][1]
         self._compare(name, now if isinstance(now, float | int) else NEVER)
         self._compare_charges()
-        if self.timed and isinstance(now, float | int) and not self.can_start():
+        if self.lines is not None and isinstance(now, float | int) and not self.can_start():
             self._judge_silence(now)
         self._signals += 1
         if self._signals % DEEP_EVERY == 0 or name in REACHING or not self.unfinished:

@@ -206,6 +206,12 @@ class SharedRate(Protocol):
         """
         ...
 
+    def give_back(self, ticket: int, now: float) -> None:
+        """
+        Take that what has passed is not made after all.
+        """
+        ...
+
     def fresh(self) -> SharedRate:
         """
         Return one of the same rates through which nothing has passed.
