@@ -4,6 +4,7 @@ clock it was, its limit, what it counted and the number of the attempt, and what
 """
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from antichain import (
     Graph,
     Limit,
     MemoryStore,
+    NodeRetrying,
     NodeTimeout,
     Retry,
     RetryBudget,
@@ -24,6 +26,7 @@ from antichain import (
     RunTimeout,
     Timeout,
 )
+from antichain.stores import FactKind
 from antichain.stores.record import stored_run
 from antichain.testing import VirtualLoop
 
@@ -194,3 +197,41 @@ def test_what_a_fallback_raises_is_not_hidden_by_what_it_stands_in_for() -> None
     assert isinstance(error.__context__, NodeTimeout)
     assert (error.__context__.node, error.__context__.limit) == ("fetch", 3)
     assert result.errors["fetch"] is error
+
+
+class LateStore:
+    """A store that takes its time to keep what it is given."""
+
+    def __init__(self) -> None:
+        self.kept = MemoryStore()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "append_now":
+            raise AttributeError
+        return getattr(self.kept, name)
+
+    def append(self, *given: Any) -> None:
+        threading.Timer(0.03, self.kept.append, given).start()
+
+
+def test_no_attempt_begins_before_it_is_safe_that_the_one_before_has_failed() -> None:
+    """Who listens is told of the failure at once."""
+    store, told, safe = LateStore(), [], []
+    graph = Graph("late", store=store)
+
+    def failures() -> int:
+        return sum(fact.kind == FactKind.RETRYING for fact in store.kept.read("r").facts)
+
+    def listen(event: Any) -> None:
+        if isinstance(event, NodeRetrying):
+            told.append((event.attempt, failures()))
+
+    @graph.node(retry=Retry(attempts=3, backoff=Backoff(0)))
+    async def fetch(context: Context) -> None:
+        safe.append((context.attempt, failures()))
+        if context.attempt < 3:
+            raise ConnectionError
+
+    graph.run(run_id="r", listeners=[listen])
+    assert safe == [(1, 0), (2, 1), (3, 2)]
+    assert told == [(1, 0), (2, 1)]

@@ -89,7 +89,7 @@ def settle(
 def _chosen(plan: Plan, options: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
     budgets = chosen.get("retry_budget")
-    if isinstance(budgets, Mapping) and (faults := plan.check_budgets(budgets)):
+    if isinstance(budgets, Mapping) and (faults := plan.check_budgets(budgets, chosen.get("limits") or ())):
         raise GraphError(faults, plan.name)
     return chosen
 

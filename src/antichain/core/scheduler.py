@@ -247,8 +247,8 @@ class Scheduler:
         """
         # Start of the current attempt, where it is not the first.
         self._restarted_at: dict[int, float] = {}
-        # Attempts from before the run went on with which a node had failed: those that follow are numbered on, and do not
-        # count these.
+        # Attempts from before the run went on with which a node had failed: those that follow are numbered on, and do
+        # not count these.
         self._failed_before: dict[int, int] = {}
         # Upstream nodes that may still succeed, for the `any` nodes that have seen one end otherwise.
         self._hope: dict[int, int] = {}

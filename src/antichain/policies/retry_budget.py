@@ -145,8 +145,9 @@ def as_allowances(value: Any) -> dict[str, Any]:
         check_allowance(value)
         return {EVERYTHING: value}
     for name, each in value.items():
-        if not isinstance(name, str):
-            text = f"retry_budget={shown(value)}: {shown(name)} is not the name of a limit."
+        if not isinstance(name, str) or not name:
+            why = "is not the name of a limit: names are texts, and not empty"
+            text = f"retry_budget={shown(value)}: {shown(name)} {why}."
             raise GraphError(Fault("bad-policy", text))
         check_allowance(each)
     return dict(value)
