@@ -195,27 +195,13 @@ class Driver:
         self._on_begin = begin
         self.run_id = settings.run_id
         self.core = _open_core(plan, settings)
-        # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
-        self.values = plan.fill(inputs)
-        # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
-        self.errors: dict[int, BaseException] = {}
-        # The attempts of each node that failed before another one, in words.
-        self.retried: dict[int, list[FailedAttempt]] = {}
-        # Names by node, and what is known of the nodes that came while the run went on.
-        self.names: list[str] = list(plan.ids) if settings.listeners else plan.ids
-        self.grown: dict[int, Grown] = {}
-        self.containers: dict[int, Container] = {}
-        # The first mapped stage, if there is one: the only one of a run that `map`, `gather` or `batch` made.
-        self.stages: list[MappedStage] = []
-        # Names of grown nodes; the last one of a name counts.
-        self.grown_index: dict[str, int] = {}
-        # Who brought them.
-        self.groups: dict[int, str] = {}
-        # Nodes whose outputs are the result's.
-        self.shown: Sequence[str] = plan.ids if plan.targets is None else plan.targets
-        # Records of map instances whose nodes have been forgotten.
-        self.archives: list[Mapping[str, Any]] = []
+        # Writes down what happens, where the run is kept; and why that cannot be done any more.
+        self.keeping = settings.keeping
+        self.store_error: BaseException | None = None
         self.facts: FactStream | None = None
+        self._open_values(inputs)
+        self._open_names()
+        self._open_seats()
 
         self.started_at = 0.0
         # 0.0 is an instant too, of a virtual clock.
@@ -225,22 +211,64 @@ class Driver:
         self._grace = settings.grace
         # What a signal asked for: "once" to end, "twice" to end now.
         self.interrupt: str | None = None
-        # What it has used so far, by unit; of a run that goes on, all that it has ever used.
-        self.usage: dict[str, float] = {} if settings.keeping is None else dict(settings.keeping.journal.usage)
         # What went wrong while resources were closed.
         self.resource_errors: list[Exception] = []
-        # Writes down what happens, where the run is kept; and why that cannot be done any more.
-        self.keeping = settings.keeping
-        self.store_error: BaseException | None = None
         # Whether the loop runs for this run only.
         self.owns_loop = False
         self._threads: Threads | None = None
         self._thread_id = 0
+        # What it has used so far, by unit; of a run that goes on, all that it has ever used.
+        self.usage: dict[str, float] = {} if settings.keeping is None else dict(settings.keeping.journal.usage)
+        # What threads have said that attempts have used.
+        self._said: deque[tuple[int, int, Mapping[str, float]]] = deque()
+        # Counts what is used, where somebody says so, or a rate or budget wants to know.
+        self._metering: Metering | None = None
+        # Carries between the run and its limits that are more than a number; None if it has none.
+        self._limiting: Limiting | None = None
+        self._crash: BaseException | None = None
+
+    def _open_values(self, inputs: Mapping[str, Any]) -> None:
+        """
+        Make room for what becomes of the nodes.
+        """
+        plan = self.plan
+        # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
+        self.values = plan.fill(inputs)
+        # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
+        self.errors: dict[int, BaseException] = {}
+        # The attempts of each node that failed before another one, in words.
+        self.retried: dict[int, list[FailedAttempt]] = {}
+        # Records of map instances whose nodes have been forgotten.
+        self.archives: list[Mapping[str, Any]] = []
+        # Nodes whose outputs are the result's.
+        self.shown: Sequence[str] = plan.ids if plan.targets is None else plan.targets
         # Whether outputs are dropped after their last reader; and whether when a body returns, if its node ends then.
         self._drops_outputs = plan.targets is not None
         self._drops_at_once = self._drops_outputs and self.keeping is None
         self._targets = frozenset(plan.index[name] for name in plan.targets or ())
 
+    def _open_names(self) -> None:
+        """
+        Make room for what is known of the nodes, those that come while the run goes on too.
+        """
+        plan = self.plan
+        # Names by node, and what is known of the nodes that came while the run went on.
+        self.names: list[str] = list(plan.ids) if self.settings.listeners else plan.ids
+        self.grown: dict[int, Grown] = {}
+        self.containers: dict[int, Container] = {}
+        # The first mapped stage, if there is one: the only one of a run that `map`, `gather` or `batch` made.
+        self.stages: list[MappedStage] = []
+        # Names of grown nodes; the last one of a name counts.
+        self.grown_index: dict[str, int] = {}
+        # Who brought them.
+        self.groups: dict[int, str] = {}
+        # How often each name was used inside a node.
+        self._paths: dict[str, int] = {}
+
+    def _open_seats(self) -> None:
+        """
+        Nobody works yet.
+        """
         # A standby is scheduled and has not begun. Invariant: while a worker awaits a body in place, one is.
         self._standby = False
         self._standby_seat = Seat()
@@ -250,15 +278,6 @@ class Driver:
         self._hosts: dict[int, Seat] = {}
         # Attempts that were asked to end, for functions in threads to see.
         self._asked: set[tuple[int, int]] = set()
-        # How often each name was used inside a node.
-        self._paths: dict[str, int] = {}
-        # What threads have said that attempts have used.
-        self._said: deque[tuple[int, int, Mapping[str, float]]] = deque()
-        # Counts what is used, where somebody says so, or a rate or budget wants to know.
-        self._metering: Metering | None = None
-        # Carries between the run and its limits that are more than a number; None if it has none.
-        self._limiting: Limiting | None = None
-        self._crash: BaseException | None = None
 
     # ------------------------------------------------------------------ the run
 
