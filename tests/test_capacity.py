@@ -28,6 +28,7 @@ from antichain import (
     Retry,
     RunFailed,
 )
+from antichain.core.scheduler import Scheduler
 from antichain.stores.opening import open_store
 from antichain.stores.record import stored_run
 from antichain.testing import simulate, virtual_time
@@ -575,6 +576,32 @@ def test_runs_share_a_rate() -> None:
 
     in_virtual_time(main)
     assert call.times() == [0, 0, 10, 10, 20, 20]
+
+
+def test_a_run_that_is_told_many_times_at_once_looks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hundred runs on one limit, each would else look again for each slot that any of them gives back."""
+    limit, looked = Limit(1), [0]
+    look = Scheduler.reconsider
+
+    def reconsider(scheduler: Scheduler) -> None:
+        looked[0] += 1
+        look(scheduler)
+
+    monkeypatch.setattr(Scheduler, "reconsider", reconsider)
+
+    async def main() -> None:
+        run = asyncio.ensure_future(antichain.amap(asyncio.sleep, [5] * 4, uses="llm", limits={"llm": limit}))
+        await asyncio.sleep(1)
+        for size in (1, 1, 1, 1, 2, 3):
+            limit.resize(size)
+        await asyncio.sleep(1)
+        assert (limit.used, looked[0]) == (3, 1)
+        limit.resize(4)
+        await asyncio.sleep(1)
+        assert (limit.used, looked[0]) == (4, 2)
+        await run
+
+    in_virtual_time(main)
 
 
 def test_resizing_starts_waiters_of_every_run_at_once() -> None:
