@@ -52,9 +52,11 @@ RANK = {
     "stages": 13,
     "choosing": 12,
     "alarm": 12,
+    "reading": 12,
     "asking": 12,
     "journal": 11,
     "keeping": 13,
+    "telling": 12,
     "lending": 13,
     "limiting": 13,
     "metering": 13,
@@ -82,7 +84,7 @@ RANK = {
 ONLY = {
     "core": {"errors", "policies", "shape"},
     "record": {"errors", "core.facts", "core.states"},
-    "views": {"errors", "printable", "record", "core.facts", "stores.protocol", "stores.record"},
+    "views": {"errors", "printable", "record", "core.facts", "stores.protocol", "stores.record", "stores.standing"},
     "telemetry": {"errors", "printable", "record", "core.facts"},
     "shape": {"errors", "policies"},
     "stores": {"errors", "printable", "record"},
@@ -118,6 +120,7 @@ LOOK_AHEAD = {
     ("growth.py", "keeping", "typing"),
     ("stages.py", "keeping", "typing"),
     ("keeping.py", "driver", "typing"),
+    ("telling.py", "driver", "typing"),
     # The command says which version it is.
     ("cli/application.py", "__init__", "function"),
     # The demo's graph and strategies are written as a user would write them.

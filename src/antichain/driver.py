@@ -49,6 +49,7 @@ from antichain.items import Queued
 from antichain.lending import Lending
 from antichain.plan import Plan
 from antichain.policies import Allowance, LimitValue, retry_after
+from antichain.reading import read_ahead
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -193,16 +194,7 @@ class Driver:
         # Called once the run has begun, to let nodes enter that no plan has.
         self._on_begin = begin
         self.run_id = settings.run_id
-        self.core = _scheduler_type(settings.debug)(
-            plan.shape,
-            max_concurrent=settings.max_concurrent,
-            limits=settings.limits,
-            on_error=settings.on_error,
-            deadline=settings.deadline,
-            grace=settings.grace,
-            rng=random.Random(settings.seed),
-            retry_budgets=settings.retry_budgets or NO_BUDGETS,
-        )
+        self.core = _open_core(plan, settings)
         # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
         self.values = plan.fill(inputs)
         # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
@@ -276,14 +268,18 @@ class Driver:
         raises.
         """
         try:
-            self._begin()
+            self._open()
+            self._start()
             await self._wait()
         finally:
             await self._clean_up()
         if self._crash is not None:
             raise self._crash
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
+        """
+        Make what the run needs of its loop.
+        """
         self.loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self.loop.create_future()
         is_plain = type(self.loop).time is asyncio.BaseEventLoop.time
@@ -298,20 +294,14 @@ class Driver:
         self._alarm = Alarm(
             self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
         )
+        self._pack()
+
+    def _pack(self) -> None:
+        """
+        Lay out what a worker needs, in the order in which `_work` unpacks it.
+        """
         core, plan = self.core, self.plan
-        # Where something surrounds every body, or its outcome is written down, all are awaited in one way.
-        is_bare = self.settings.surroundings is None
-        kinds = plan.kinds if is_bare else bytes([_AROUND]) * core.planned
-        grown_kind, item_kind = (_GENERAL, _ITEM) if is_bare else (_AROUND, _AROUND)
-        if self.keeping is not None:
-            grown_kind = item_kind = _KEPT
-            if self.keeping.has_guards:
-                kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
-        if self.settings.budget is not None:
-            # What comes back may tell what was used.
-            kinds, grown_kind, item_kind = bytes([_KEPT]) * core.planned, _KEPT, _KEPT
-        elif core.rates:
-            kinds = bytes([_KEPT if core.uses_rate(node) else kind for node, kind in enumerate(kinds)])
+        kinds, grown_kind, item_kind = self._kinds()
         self._kit = (
             core,
             core.take,
@@ -332,6 +322,31 @@ class Driver:
             self._hosts,
             self._alarm,
         )
+
+    def _kinds(self) -> tuple[bytes | bytearray, int, int]:
+        """
+        Return how the bodies of the planned nodes are awaited, those of nodes that come later, and those of instances.
+        """
+        core, plan = self.core, self.plan
+        # Where something surrounds every body, or its outcome is written down, all are awaited in one way.
+        is_bare = self.settings.surroundings is None
+        kinds = plan.kinds if is_bare else bytes([_AROUND]) * core.planned
+        grown_kind, item_kind = (_GENERAL, _ITEM) if is_bare else (_AROUND, _AROUND)
+        if self.keeping is not None:
+            grown_kind = item_kind = _KEPT
+            if self.keeping.has_guards:
+                kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
+        if self.settings.budget is not None:
+            # What comes back may tell what was used.
+            kinds, grown_kind, item_kind = bytes([_KEPT]) * core.planned, _KEPT, _KEPT
+        elif core.rates:
+            kinds = bytes([_KEPT if core.uses_rate(node) else kind for node, kind in enumerate(kinds)])
+        return kinds, grown_kind, item_kind
+
+    def _start(self) -> None:
+        """
+        Tell the core that the run begins, and those that look on; do the first of what it decides.
+        """
         self._watch(self.settings.limits or {})
         if self.settings.budget is not None:
             self._open_metering()
@@ -794,7 +809,7 @@ class Driver:
         if not self._standby:
             if core.can_start():
                 self._start_worker()
-            elif not core.active and core.abandoned:
+            elif not core.active:
                 core.look_for_starvation(self.clock())
         self._set_alarm()
 
@@ -1480,36 +1495,7 @@ class Driver:
         Read an async iterator into *queued*, never more than *window* items ahead; call the returned function once some
         are taken.
         """
-        room = asyncio.Event()
-        room.set()
-
-        async def pull() -> None:
-            position = -1
-            try:
-                iterator = aiter(source)
-                try:
-                    async for item in iterator:
-                        position += 1
-                        queued.queue.append((position, item))
-                        if len(queued.queue) >= window:
-                            room.clear()
-                        on_items()
-                        await room.wait()
-                finally:
-                    close = getattr(iterator, "aclose", None)
-                    if close is not None:
-                        await close()
-            except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and task.cancelling():
-                    raise
-                on_error(error)
-                return
-            queued.is_complete = True
-            on_items()
-
-        task = self._tasks.spawn(pull())
-        queued.cancel = task.cancel
-        return lambda: room.set() if len(queued.queue) < window else None
+        return read_ahead(self._tasks.spawn, source, queued, window, on_items, on_error)
 
     def turn(self) -> None:
         """
@@ -1665,9 +1651,19 @@ class Driver:
         self._end()
 
 
-def _scheduler_type(debug: bool) -> type[Scheduler]:
-    if not debug:
-        return Scheduler
-    from antichain.core.laws import LawfulScheduler
+def _open_core(plan: Plan, settings: Settings) -> Scheduler:
+    make = Scheduler
+    if settings.debug:
+        from antichain.core.laws import LawfulScheduler
 
-    return LawfulScheduler
+        make = LawfulScheduler
+    return make(
+        plan.shape,
+        max_concurrent=settings.max_concurrent,
+        limits=settings.limits,
+        on_error=settings.on_error,
+        deadline=settings.deadline,
+        grace=settings.grace,
+        rng=random.Random(settings.seed),
+        retry_budgets=settings.retry_budgets or NO_BUDGETS,
+    )
