@@ -33,12 +33,7 @@ from antichain import (
 )
 from antichain.policies.budget import Spending
 from antichain.stores import Fact, FactKind
-from antichain.testing import VirtualLoop
-
-
-def in_virtual_time(main: Any) -> Any:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
+from tests.support.virtual import in_virtual_time
 
 
 def run(graph: Graph, **options: Any) -> RunResult:

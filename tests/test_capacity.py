@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,16 +34,12 @@ from antichain import (
 from antichain.record import fold
 from antichain.stores.opening import open_store
 from antichain.stores.record import stored_run
-from antichain.testing import simulate, virtual_time
+from antichain.testing import simulate
 from antichain.views.board import Board
 from antichain.views.progress import standing_text
 from antichain.views.stored import why_text
 from antichain.views.summary import next_step, summarize
-
-
-def in_virtual_time(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    with virtual_time() as clock:
-        return clock.run(main())
+from tests.support.virtual import in_virtual_time
 
 
 class Recorder:

@@ -200,8 +200,8 @@ class RunFailed(ExceptionGroup[Exception]):
 
 class RunTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
     """
-    Say that the run passed its deadline; ``.result`` keeps everything that completed, and of `map` and `gather`
-    ``.outcomes`` what became of each item.
+    Say that the run passed its ``.deadline``, in seconds, and after how many it ended (``.elapsed``); ``.result`` keeps
+    everything that completed, and of `map` and `gather` ``.outcomes`` what became of each item.
     """
 
     outcomes: Sequence[Any] = ()  # Any: as above
@@ -219,6 +219,13 @@ class RunTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
         elif self.unfinished:
             text += f": {named(self.unfinished)} had not ended"
         super().__init__(f"{text}. {kept}; raise deadline= to allow more time.")
+
+    @property
+    def elapsed(self) -> float:
+        """
+        Seconds that the run took.
+        """
+        return float(getattr(self.result, "makespan", self.deadline))
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
         return type(self), (self.deadline, self.result, self.unfinished, self.keeps_items), self.__dict__

@@ -34,6 +34,8 @@ logging.getLogger("antichain").addHandler(logging.NullHandler())
 
 # How long a loop that we opened waits, at its end, for tasks that nodes have left behind.
 LEFTOVER_SECONDS: Final = 1.0
+# How many nodes that were stopped an error tells of.
+TOLD_NODES: Final = 10
 # Said to whoever calls `run` where `arun` is meant, once something has failed.
 LOOP_HINT: Final = (
     "run() was called inside a running event loop, so the graph ran on a loop of its own in another thread. "
@@ -67,7 +69,7 @@ def settle(
         limits={"thread": default_threads(), **plan.limits_with(chosen.get("limits") or {})},
         deadline=chosen.get("deadline"),
         on_error=chosen.get("on_error", "cancel"),
-        retry_budgets=_budgets(chosen.get("retry_budget")),
+        retry_budgets=_budgets(chosen.get("retry_budget"), keeping),
         grace=chosen.get("grace", 5.0),
         outputs=chosen.get("outputs"),
         seed=chosen.get("seed"),
@@ -87,7 +89,7 @@ def settle(
 def _chosen(plan: Plan, options: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
     budgets = chosen.get("retry_budget")
-    if isinstance(budgets, Mapping) and (faults := plan.check_budgets(budgets)):
+    if isinstance(budgets, Mapping) and (faults := plan.check_budgets(budgets, chosen.get("limits") or ())):
         raise GraphError(faults, plan.name)
     return chosen
 
@@ -113,12 +115,15 @@ def _watchers() -> Iterator[Listener]:
         yield Metrics()
 
 
-def _budgets(given: Any) -> "Mapping[str, Allowance] | None":
+def _budgets(given: Any, keeping: "Keeping | None") -> "Mapping[str, Allowance] | None":
     if given is None:
         return None
     from antichain.retry_budget import open_budgets
 
-    return open_budgets(given)
+    if keeping is None:
+        return open_budgets(given)
+    tries, keeping.journal.tries = keeping.journal.tries, ()
+    return open_budgets(given, run_id=keeping.journal.run_id, tries=tries)
 
 
 def _progress(is_wanted: bool | None) -> Progress | None:
@@ -266,7 +271,10 @@ def conclude(driver: Driver, result: RunResult) -> RunResult:
     # Bodies that the deadline interrupted may all have completed in their grace: then nothing is missing.
     if driver.timed_out and result.status != "succeeded":
         unfinished = [name for name, node in result.nodes.items() if node.state == "cancelled"]
-        raise RunTimeout(driver.settings.deadline or 0.0, result, unfinished, driver.settings.keeps_instances)
+        keeps_items = driver.settings.keeps_instances
+        late = RunTimeout(driver.settings.deadline or 0.0, result, unfinished, keeps_items)
+        _tell_failures(late, result)
+        raise late
     if driver.ran_out and result.status == "paused":
         raise _spent(driver, result)
     if result.status == "failed" or driver.resource_errors:
@@ -287,7 +295,19 @@ def _spent(driver: Driver, result: RunResult) -> BudgetSpent:
     error = BudgetSpent(spent.unit, spent.used, spent.limit, result, unfinished, is_kept, failed, keeps_items)
     for each in _own_errors(result):
         note(error, f"besides, {type(each).__name__} was raised: {each}")
+    _tell_failures(error, result)
     return error
+
+
+def _tell_failures(error: BaseException, result: RunResult) -> None:
+    """
+    Say of the nodes that were stopped in between what their attempts had raised until then.
+    """
+    tried = [node for node in result.nodes.values() if node.state == "cancelled" and node.retried]
+    for node in tried[:TOLD_NODES]:
+        note(error, f"node {node.id!r} had failed before: {node.retried[-1]}")
+    if len(tried) > TOLD_NODES:
+        note(error, f"and {len(tried) - TOLD_NODES} more nodes, see result.nodes[…].failures")
 
 
 def _own_errors(result: RunResult) -> list[Exception]:

@@ -30,6 +30,7 @@ from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedRate
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.overload import overload_of
 from antichain.policies.retry import retry_after
+from antichain.policies.retry_budget import as_allowances
 from antichain.policies.timeout import seconds
 from antichain.policies.usage import usage_of
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
@@ -243,7 +244,8 @@ def simulate(
     faults = [*check_options(options), *_unknown(plan, {**(outcomes or {}), **(chosen.get("outputs") or {})})]
     faults += _wrong_seconds(plan, durations)
     if not faults:
-        faults += plan.check_limits(chosen.get("limits") or {})
+        limits = chosen.get("limits") or {}
+        faults += [*plan.check_limits(limits), *plan.check_budgets(as_allowances(chosen.get("retry_budget")), limits)]
     if faults:
         raise GraphError(faults, plan.name)
     is_checked = plan.shape.count <= CHECKED_NODES if check is None else check

@@ -321,8 +321,10 @@ class LawfulScheduler(Scheduler):
         if not given and not past and not any(self.join):
             self._before = ancestors(self.upstream, self.downstream)
         self._enter_signal("start", now, given, dict(past))
-        # What has run has been judged.
-        self._condition_held.update(node for node, before in past.items() if before.attempts and self._has_run(node))
+        # What has run has been judged, unless it had failed and begins anew.
+        self._condition_held.update(
+            node for node, before in past.items() if before.attempts > before.before and self._has_run(node)
+        )
         super().start(now, given, past)
         for node, before in past.items():
             if self.state[node] < FIRST_TERMINAL and before.reason:
@@ -566,7 +568,7 @@ class LawfulScheduler(Scheduler):
         past: Past | None = None,
     ) -> int:
         self._enter_signal("enter", now, group.owner, list(upstream), list(leaders), join, past)
-        if past is not None and past.attempts and not kind.flags & _CONTAINER:
+        if past is not None and past.attempts > past.before and not kind.flags & _CONTAINER:
             self._condition_held.add(self.next_node)
         node = super().enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order, past=past)
         self.story[-1] += (node,)

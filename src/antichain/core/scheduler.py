@@ -120,6 +120,8 @@ class Past:
     attempts: int = 0
     spent: float = 0.0
     at: float = NEVER
+    # Of these attempts, those that do not count any more: the node had failed with them, and begins anew.
+    before: int = 0
 
     @property
     def state(self) -> int:
@@ -245,6 +247,9 @@ class Scheduler:
         """
         # Start of the current attempt, where it is not the first.
         self._restarted_at: dict[int, float] = {}
+        # Attempts from before the run went on with which a node had failed: those that follow are numbered on, and do
+        # not count these.
+        self._failed_before: dict[int, int] = {}
         # Upstream nodes that may still succeed, for the `any` nodes that have seen one end otherwise.
         self._hope: dict[int, int] = {}
         # Seconds of attempts and backoffs so far, for nodes with a total timeout.
@@ -613,8 +618,11 @@ class Scheduler:
         if past.attempts and not self.flags[node] & _CONTAINER:
             self._plain = self._starts_plainly = False
             self.attempts[node] = past.attempts
-            # It has run, so its condition held.
-            self._judged.add(node)
+            if past.before:
+                self._failed_before[node] = past.before
+            if past.attempts > past.before:
+                # It has run, so its condition held.
+                self._judged.add(node)
             if past.spent:
                 self._spent[node] = past.spent
             if past.at > now:
@@ -1146,9 +1154,10 @@ class Scheduler:
         Return the seconds until the next attempt, or None if there is to be none.
         """
         retry = self.retry.get(node)
-        if retry is None or attempt >= retry.attempts:
+        number = attempt - self._failed_before.get(node, 0)
+        if retry is None or number >= retry.attempts:
             return None
-        delay = retry.backoff.delay(attempt, self._random())
+        delay = retry.backoff.delay(number, self._random())
         if after is not None and after > delay:
             delay = after
         timeout = self.timeout.get(node)
@@ -1174,7 +1183,7 @@ class Scheduler:
         """
         Let a first attempt that has ended count as a call; a container makes none itself.
         """
-        if attempt == 1 and not self.flags[node] & _CONTAINER:
+        if attempt - self._failed_before.get(node, 0) == 1 and not self.flags[node] & _CONTAINER:
             for name in self._budgets_of(node):
                 self.retry_budgets[name].call_ended()
 
@@ -1891,6 +1900,8 @@ class Scheduler:
         # Mostly empty: nothing to drop for a node whose first attempt succeeded.
         if self._restarted_at:
             self._restarted_at.pop(node, None)
+        if self._failed_before:
+            self._failed_before.pop(node, None)
         if self._spent:
             self._spent.pop(node, None)
         if self.overdue_since:
@@ -2045,6 +2056,7 @@ class Scheduler:
         del self.group_of[node]
         self._alarm.pop(node, None)
         self._restarted_at.pop(node, None)
+        self._failed_before.pop(node, None)
         self._signs.pop(node, None)
         self._idle_alarm.pop(node, None)
         self._queued_at.pop(node, None)
