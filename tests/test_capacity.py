@@ -21,6 +21,7 @@ import antichain
 from antichain import (
     Adaptive,
     Backoff,
+    Budget,
     Context,
     Graph,
     GraphError,
@@ -355,6 +356,20 @@ def test_use_from_a_thread_settles() -> None:
 
     assert antichain.map(ask, [1, 2], uses={"llm": {"tokens": 50}}, limits={"llm": rate}) == [1, 2]
     assert rate.passed(time.monotonic()) == {"tokens": 14}
+
+
+def test_usage_beyond_all_measure_ends_no_run() -> None:
+    """Each word is an amount, and their sum is none."""
+    llm = Rate(tokens=100, per=0.01)
+    graph = Graph("beyond", limits={"llm": llm}, defaults=Policies(uses={"llm": {"tokens": 1}}))
+
+    @graph.node
+    def says(ctx: Context) -> None:
+        ctx.use(tokens=9e17)
+        ctx.use(tokens=9e17)
+
+    graph.add("returns", lambda: {"usage": {"input_tokens": 9e17, "output_tokens": 9e17}}, depends_on=["says"])
+    assert graph.run(budget=Budget(pages=1)).usage == {"tokens": 1.8e18}
 
 
 def test_what_a_failed_item_used_is_not_taken_for_the_next_ones() -> None:
