@@ -31,6 +31,7 @@ from antichain import (
     Rate,
     Retry,
     RunFailed,
+    RunnerError,
 )
 from antichain.core.scheduler import Scheduler
 from antichain.record import fold
@@ -411,6 +412,44 @@ def test_what_an_item_says_late_counts_and_harms_nothing(from_thread: bool) -> N
     graph.map("calls", ask, over=[0, 1])
     assert graph.run(store=store, run_id="late").usage == {"tokens": 1}
     assert graph.resume("late", store=store).usage == {"tokens": 1}
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_what_an_item_has_left_behind_speaks_for_no_other_item(is_kept: bool) -> None:
+    """Items follow each other on one node: its word is late, whoever is there now."""
+    rate, chunks = Rate(tokens=10_000, per=10_000), []
+    refused: list[str] = []
+
+    async def ask(item: int, ctx: Context) -> dict[str, Any]:
+        async def late() -> None:
+            await asyncio.sleep(1.5)
+            ctx.use(tokens=1000)
+            ctx.emit("late")
+            try:
+                await ctx.run(asyncio.sleep, delay=0)
+            except RunnerError as error:
+                refused.append(str(error))
+            assert ctx.cancelled
+
+        if item == 0:
+            left.append(asyncio.ensure_future(late()))
+        await asyncio.sleep(1)
+        return {"usage": {"total_tokens": 10}}
+
+    left: list[asyncio.Future[None]] = []
+    graph = Graph("late")
+    graph.map("calls", ask, over=range(4), max_concurrent=1, uses={"llm": {"tokens": 5}})
+
+    async def main() -> None:
+        listeners = [lambda event: chunks.append(event) if type(event).__name__ == "Chunk" else None]
+        budget, store = Budget(tokens=9999), MemoryStore() if is_kept else None
+        await graph.arun(limits={"llm": rate}, budget=budget, listeners=listeners, store=store)
+        assert (rate.passed(4.0), budget.used) == ({"tokens": 40}, {"tokens": 1040})
+        assert [task.exception() for task in left] == [None]
+
+    in_virtual_time(main)
+    assert not chunks
+    assert refused == ["attempt 1 of node 'calls[0]' is over: it cannot run anything more."]
 
 
 # ---------------------------------------------------------------------- overloads
