@@ -486,3 +486,18 @@ def test_an_item_is_not_cancelled_because_one_before_it_was() -> None:
 
     outcomes = in_virtual_time(amap(work, range(6), outcomes=True, timeout=2, max_concurrent=1))
     assert [outcome.value for outcome in outcomes] == [None, False, None, False, False, False]
+
+
+@pytest.mark.parametrize("timeout", [2.0, Timeout(total=2), Timeout(attempt=2, idle=2)])
+def test_an_item_that_hangs_is_stopped_whatever_those_before_it_took(timeout: Any) -> None:
+    """The second one is watched when the third begins, on the same node and in the same task."""
+
+    async def work(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def main() -> float:
+        outcomes = await amap(work, [1.9, 0.9, 0.9, 100, 0.5], outcomes=True, timeout=timeout, max_concurrent=1)
+        assert [outcome.ok for outcome in outcomes] == [True, True, True, False, True]
+        return asyncio.get_running_loop().time()
+
+    assert in_virtual_time(main) == pytest.approx(1.9 + 0.9 + 0.9 + 2 + 0.5)

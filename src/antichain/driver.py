@@ -173,7 +173,7 @@ class Seat:
         self.node = node
         self.attempt = attempt
         # The attempt whose timeout the core watches.
-        self.armed: tuple[int, int] | None = None
+        self.armed: tuple[int, int, float] | None = None
 
 
 class Driver:
@@ -1611,9 +1611,12 @@ class Driver:
         core = self.core
         for node, seat in self._hosts.items():
             # Its timer is set only now that the alarm has rung while it runs.
-            if core.flags[node] & _TIMED and seat.armed != (node, seat.attempt):
-                seat.armed = (node, seat.attempt)
-                core.arm(node, seat.attempt)
+            if core.flags[node] & _TIMED:
+                # With its start: the next item of a map may be on the same node, in the same seat.
+                current = (node, seat.attempt, core.attempt_started_at(node))
+                if seat.armed != current:
+                    seat.armed = current
+                    core.arm(node, seat.attempt)
         # Timers of the loop may fire up to its resolution early.
         for node, attempt in core.tick(max(self.clock(), self._alarm.at)):
             self._given_up(node, attempt)
