@@ -21,6 +21,7 @@ import antichain
 from antichain import (
     Adaptive,
     Backoff,
+    Budget,
     Context,
     Graph,
     GraphError,
@@ -30,7 +31,9 @@ from antichain import (
     Rate,
     Retry,
     RunFailed,
+    RunnerError,
 )
+from antichain.core.scheduler import Scheduler
 from antichain.record import fold
 from antichain.stores.opening import open_store
 from antichain.stores.record import stored_run
@@ -356,6 +359,20 @@ def test_use_from_a_thread_settles() -> None:
     assert rate.passed(time.monotonic()) == {"tokens": 14}
 
 
+def test_usage_beyond_all_measure_ends_no_run() -> None:
+    """Each word is an amount, and their sum is none."""
+    llm = Rate(tokens=100, per=0.01)
+    graph = Graph("beyond", limits={"llm": llm}, defaults=Policies(uses={"llm": {"tokens": 1}}))
+
+    @graph.node
+    def says(ctx: Context) -> None:
+        ctx.use(tokens=9e17)
+        ctx.use(tokens=9e17)
+
+    graph.add("returns", lambda: {"usage": {"input_tokens": 9e17, "output_tokens": 9e17}}, depends_on=["says"])
+    assert graph.run(budget=Budget(pages=1)).usage == {"tokens": 1.8e18}
+
+
 def test_what_a_failed_item_used_is_not_taken_for_the_next_ones() -> None:
     """Items of a map follow each other on one node of the run."""
     rate = Rate(tokens=1000, per=1000)
@@ -395,6 +412,44 @@ def test_what_an_item_says_late_counts_and_harms_nothing(from_thread: bool) -> N
     graph.map("calls", ask, over=[0, 1])
     assert graph.run(store=store, run_id="late").usage == {"tokens": 1}
     assert graph.resume("late", store=store).usage == {"tokens": 1}
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_what_an_item_has_left_behind_speaks_for_no_other_item(is_kept: bool) -> None:
+    """Items follow each other on one node: its word is late, whoever is there now."""
+    rate, chunks = Rate(tokens=10_000, per=10_000), []
+    refused: list[str] = []
+
+    async def ask(item: int, ctx: Context) -> dict[str, Any]:
+        async def late() -> None:
+            await asyncio.sleep(1.5)
+            ctx.use(tokens=1000)
+            ctx.emit("late")
+            try:
+                await ctx.run(asyncio.sleep, delay=0)
+            except RunnerError as error:
+                refused.append(str(error))
+            assert ctx.cancelled
+
+        if item == 0:
+            left.append(asyncio.ensure_future(late()))
+        await asyncio.sleep(1)
+        return {"usage": {"total_tokens": 10}}
+
+    left: list[asyncio.Future[None]] = []
+    graph = Graph("late")
+    graph.map("calls", ask, over=range(4), max_concurrent=1, uses={"llm": {"tokens": 5}})
+
+    async def main() -> None:
+        listeners = [lambda event: chunks.append(event) if type(event).__name__ == "Chunk" else None]
+        budget, store = Budget(tokens=9999), MemoryStore() if is_kept else None
+        await graph.arun(limits={"llm": rate}, budget=budget, listeners=listeners, store=store)
+        assert (rate.passed(4.0), budget.used) == ({"tokens": 40}, {"tokens": 1040})
+        assert [task.exception() for task in left] == [None]
+
+    in_virtual_time(main)
+    assert not chunks
+    assert refused == ["attempt 1 of node 'calls[0]' is over: it cannot run anything more."]
 
 
 # ---------------------------------------------------------------------- overloads
@@ -575,6 +630,32 @@ def test_runs_share_a_rate() -> None:
 
     in_virtual_time(main)
     assert call.times() == [0, 0, 10, 10, 20, 20]
+
+
+def test_a_run_that_is_told_many_times_at_once_looks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hundred runs on one limit, each would else look again for each slot that any of them gives back."""
+    limit, looked = Limit(1), [0]
+    look = Scheduler.reconsider
+
+    def reconsider(scheduler: Scheduler) -> None:
+        looked[0] += 1
+        look(scheduler)
+
+    monkeypatch.setattr(Scheduler, "reconsider", reconsider)
+
+    async def main() -> None:
+        run = asyncio.ensure_future(antichain.amap(asyncio.sleep, [5] * 4, uses="llm", limits={"llm": limit}))
+        await asyncio.sleep(1)
+        for size in (1, 1, 1, 1, 2, 3):
+            limit.resize(size)
+        await asyncio.sleep(1)
+        assert (limit.used, looked[0]) == (3, 1)
+        limit.resize(4)
+        await asyncio.sleep(1)
+        assert (limit.used, looked[0]) == (4, 2)
+        await run
+
+    in_virtual_time(main)
 
 
 def test_resizing_starts_waiters_of_every_run_at_once() -> None:

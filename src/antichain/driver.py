@@ -173,7 +173,7 @@ class Seat:
         self.node = node
         self.attempt = attempt
         # The attempt whose timeout the core watches.
-        self.armed: tuple[int, int] | None = None
+        self.armed: tuple[int, int, float] | None = None
 
 
 class Driver:
@@ -278,6 +278,8 @@ class Driver:
         self._hosts: dict[int, Seat] = {}
         # Attempts that were asked to end, for functions in threads to see.
         self._asked: set[tuple[int, int]] = set()
+        # What the bodies of instances of mapped stages have in their hands, by node.
+        self._contexts: dict[int, list[Context]] = {}
 
     # ------------------------------------------------------------------ the run
 
@@ -1436,8 +1438,8 @@ class Driver:
         if self.errors:
             self.errors.pop(node, None)
             self.retried.pop(node, None)
-        if self._metering is not None:
-            self._metering.forget(node)
+        if self._metering is not None or self._contexts or self._asked:
+            self._part_with(node)
         self.core.renew(node, self.clock(), order)
 
     def _tell_entry(self, node: int, owner: int, demand: int, upstream: tuple[str, ...], now: float) -> None:
@@ -1487,9 +1489,8 @@ class Driver:
         """
         self.errors.pop(node, None)
         self.retried.pop(node, None)
-        if self._metering is not None:
-            self._metering.forget(node)
         if node not in self.core.abandoned_nodes:
+            self._part_with(node)
             del self.grown[node]
             self.core.forget(node)
 
@@ -1554,7 +1555,21 @@ class Driver:
 
     def context_of(self, node: int, attempt: int) -> Context:
         expires_at = self.core.expires_at(node)
-        return Context(self, node, self.name_of(node), attempt, expires_at)
+        context = Context(self, node, self.name_of(node), attempt, expires_at)
+        if node >= self.core.planned and self.grown[node].position >= 0:
+            self._contexts.setdefault(node, []).append(context)
+        return context
+
+    def _part_with(self, node: int) -> None:
+        """
+        Let nothing that the body of an instance has left behind speak for the next one on its node, or hear for it.
+        """
+        if self._metering is not None:
+            self._metering.forget(node)
+        for context in self._contexts.pop(node, ()):
+            context.part()
+        if self._asked:
+            self._asked.difference_update((node, attempt) for attempt in range(1, self.core.attempts[node] + 1))
 
     def is_cancelled(self, node: int, attempt: int) -> bool:
         return (node, attempt) in self._asked
@@ -1615,9 +1630,12 @@ class Driver:
         core = self.core
         for node, seat in self._hosts.items():
             # Its timer is set only now that the alarm has rung while it runs.
-            if core.flags[node] & _TIMED and seat.armed != (node, seat.attempt):
-                seat.armed = (node, seat.attempt)
-                core.arm(node, seat.attempt)
+            if core.flags[node] & _TIMED:
+                # With its start: the next item of a map may be on the same node, in the same seat.
+                current = (node, seat.attempt, core.attempt_started_at(node))
+                if seat.armed != current:
+                    seat.armed = current
+                    core.arm(node, seat.attempt)
         # Timers of the loop may fire up to its resolution early.
         for node, attempt in core.tick(max(self.clock(), self._alarm.at)):
             self._given_up(node, attempt)

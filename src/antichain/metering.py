@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from antichain.core.states import BUDGET, RUNNING
+from antichain.policies.limits import MOST_AMOUNT
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
@@ -67,7 +68,7 @@ class Metering:
         if known is None or known[0] != attempt:
             known = self._said[node] = (attempt, {})
         for unit, amount in used.items():
-            known[1][unit] = known[1].get(unit, 0) + amount
+            known[1][unit] = min(MOST_AMOUNT, known[1].get(unit, 0) + amount)
         if core.rates:
             core.settle_usage(node, attempt, known[1], self._driver.clock())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from antichain.errors import Fault, GraphError, shown
 
@@ -22,6 +22,8 @@ __all__ = [
     "is_limit",
 ]
 
+# What is more is no use of anything, but something that was misread.
+MOST_AMOUNT: Final = 10**18
 # What an attempt takes of rates, by limit and unit, where it says more than a number of calls.
 Amounts = Mapping[str, Mapping[str, float]]
 
@@ -355,7 +357,7 @@ def is_amount(value: object) -> TypeGuard[float]:
     """
     Tell whether *value* is a finite number from zero up.
     """
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MOST_AMOUNT
 
 
 def as_weight(limit: str, value: object, units: Mapping[str, float]) -> dict[str, float]:
