@@ -156,6 +156,22 @@ def test_nodes_that_no_header_names_are_told_of() -> None:
 
 
 @pytest.mark.usefixtures("told_in_virtual_time")
+def test_of_a_node_that_is_not_named_it_is_known_what_it_wants() -> None:
+    graph = Graph("many", limits={"llm": 1, "search": 1})
+    for number in range(600):
+        graph.add(f"n{number}", sleeper(1.0), uses=("llm", "search")[number % 2])
+    store = MemoryStore()
+    run, now = look_at(graph, store, 2.5)
+    before = "(1 of 1 slots taken); 128 nodes or more want the same and are before it"
+    assert why(run, "n598", now) == f"Node 'n598' waits for limit 'llm' {before} (as of 500 ms ago)."
+    assert why(run, "n599", now) == f"Node 'n599' waits for limit 'search' {before} (as of 500 ms ago)."
+    # Of a graph that is another one now it is not.
+    assert run.standing is not None
+    assert run.standing.longer_line_of("n598", ["n0", *run.record.nodes]) is None
+    assert run.standing.longer_line_of("nowhere", list(run.record.nodes)) is None
+
+
+@pytest.mark.usefixtures("told_in_virtual_time")
 def test_what_backed_off_and_waits_again_is_ready() -> None:
     graph = three(1)
     failures: list[int] = []
@@ -274,6 +290,7 @@ def standing(**changes: Any) -> dict[str, Any]:
         "limits": [["llm", "limit", 1, 1, None, None, None, []]],
         "waiting": [[[["llm", 1]], 100_000, [["b", NOON - 5], ["c", NOON - 5]]]],
         "running": [1, [["a", 1, NOON - 5]]],
+        "planned": None,
     }
     return {**told, **changes}
 
@@ -327,6 +344,10 @@ def test_what_somebody_has_said_who_is_gone_is_not_believed() -> None:
         standing(waiting=[[[["llm", None]], 1, []]]),
         standing(waiting=[5]),
         standing(running=[1]),
+        standing(planned=["AAAA", [], "0"]),
+        standing(planned=["\u00e9", [], "0"]),
+        standing(planned=["", [], 5]),
+        standing(planned=7),
         standing(running=[1, [["a", [], NOON]]]),
     ],
 )
