@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracerProvider
 
 import antichain
@@ -28,18 +31,15 @@ from antichain import (
     Retry,
     RunFailed,
 )
+from antichain.record import fold
 from antichain.stores.opening import open_store
 from antichain.stores.record import stored_run
-from antichain.testing import simulate, virtual_time
+from antichain.testing import simulate
 from antichain.views.board import Board
 from antichain.views.progress import standing_text
 from antichain.views.stored import why_text
 from antichain.views.summary import next_step, summarize
-
-
-def in_virtual_time(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    with virtual_time() as clock:
-        return clock.run(main())
+from tests.support.virtual import in_virtual_time
 
 
 class Recorder:
@@ -804,6 +804,50 @@ def test_stage_behind_a_stage_chooses() -> None:
     result = in_virtual_time(lambda: graph.arun(items=[0, 2, 4, 6, 1, 3]))
     assert result["second"] == [0, 2, 4, 6, 1, 3]
     assert [at for at, item in call.starts if item % 2] == [0, 1]
+
+
+def test_what_an_item_has_chosen_is_told_wherever_a_node_is() -> None:
+    """The record of the run, that of its events, the board, and the spans."""
+    graph = Graph(limits={"slow": 1, "quick": 2, "db": 9})
+    uses = {"s1": "slow", "s2": "slow", "q": {"quick": 2, "db": 3}}
+
+    def choose(item: str) -> Any:
+        return uses[item]
+
+    graph.map("calls", Recorder(1.0), over=["s1", "s2", "q", "x"], key=str, uses=choose, outcomes=True)
+    graph.map("plain", Recorder(1.0), over=["p"], uses="db")
+    events: list[Any] = []
+    board, waiting = Board(), []
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+
+    async def main() -> Any:
+        run = asyncio.ensure_future(graph.arun(listeners=[events.append, board], tracer=provider))
+        await asyncio.sleep(0.5)
+        waiting.append(standing_text(board.look(0.5)))
+        return await run
+
+    result = in_virtual_time(main)
+    expected = {
+        "calls[s1]": {"slow": 1},
+        "calls[s2]": {"slow": 1},
+        "calls[q]": {"db": 3, "quick": 2},
+        "calls[x]": {},
+        "plain[0]": {"db": 1},
+    }
+    assert {name: dict(result.nodes[name].uses) for name in expected} == expected
+    assert {name: result.to_dict()["nodes"][name]["uses"] for name in expected} == expected
+    assert {name: dict(fold(events).nodes[name].uses) for name in expected} == expected
+    assert "slow" in waiting[0], waiting
+    told = {
+        span.attributes["antichain.node.id"]: span.attributes.get("antichain.node.limits")
+        for span in spans.get_finished_spans()
+        if span.attributes is not None and "antichain.node.id" in span.attributes
+    }
+    assert {name: told[name] for name in expected} == {
+        name: tuple(f"{limit}={weight}" for limit, weight in used.items()) or None for name, used in expected.items()
+    }
 
 
 # ---------------------------------------------------------------------- virtual time

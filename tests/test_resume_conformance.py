@@ -507,7 +507,7 @@ def test_attempts_go_on_where_they_were(calls: Calls) -> None:
 
 
 def test_a_node_that_had_failed_for_good_begins_anew(shelf: Shelf) -> None:
-    """Its attempts were used up; whoever resumes has fixed what was wrong, and it has all of them again."""
+    """Its attempts were used up; whoever resumes has mended it, and it has all of them again, numbered on."""
     seen: list[int] = []
     graph = Graph()
     fails = [True, True, True, False]
@@ -521,7 +521,7 @@ def test_a_node_that_had_failed_for_good_begins_anew(shelf: Shelf) -> None:
 
     outcome(graph.run, store=shelf(), run_id="r")
     assert graph.resume("r", store=shelf())["flaky"] == "ok"
-    assert seen == [1, 2, 1, 2]
+    assert seen == [1, 2, 3, 4]
 
 
 def test_a_backoff_goes_on_where_it_was(calls: Calls) -> None:

@@ -21,25 +21,11 @@ from antichain import (
     NodeTimeout,
     Policies,
     Retry,
-    RunFailed,
     RunResult,
     Timeout,
 )
-from antichain.testing import HANG, VirtualLoop, simulate
-
-
-def run(graph: Graph, **options: Any) -> RunResult:
-    """Run in virtual time; of a run that failed, what it came to."""
-
-    async def main() -> RunResult:
-        try:
-            return await graph.arun(**options)
-        except RunFailed as failed:
-            result: RunResult = failed.result
-            return result
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main())
+from antichain.testing import HANG, simulate
+from tests.support.virtual import run
 
 
 def timeout_of(result: RunResult, node: str) -> NodeTimeout:

@@ -794,7 +794,7 @@ class Driver:
         if not self._standby:
             if core.can_start():
                 self._start_worker()
-            elif not core.active and core.abandoned:
+            elif not core.active:
                 core.look_for_starvation(self.clock())
         self._set_alarm()
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from antichain.clocks import timeout_of
+from antichain.clocks import short_of, timeout_of
 from antichain.core.scheduler import Scheduler
 from antichain.core.states import STARVED
 from antichain.errors import NodeFailed, NodeTimeout, RunnerError, note
@@ -70,12 +70,7 @@ class Failures:
         Say with a node's last failure what the attempts before it raised, and that a retry budget has made it the last
         if one has.
         """
-        earlier = self._retried.get(node, ())
-        for each in earlier[-TOLD_FAILURES:]:
-            note(error, f"before that, {each}")
-        if len(earlier) > TOLD_FAILURES:
-            name = self._name_of(node)
-            note(error, f"and {len(earlier) - TOLD_FAILURES} more, which result.nodes[{name!r}].failures lists")
+        self._tell_earlier(node, error)
         core = self._core
         refused = core.refused_by
         if refused is not None:
@@ -86,21 +81,42 @@ class Failures:
                 " what makes so many calls fail; RetryBudget(reserve=…, share=…) allows more.",
             )
 
+    def _tell_earlier(self, node: int, error: BaseException) -> None:
+        earlier = self._retried.get(node, ())
+        for each in earlier[-TOLD_FAILURES:]:
+            note(error, f"before that, {each}")
+        if len(earlier) > TOLD_FAILURES:
+            name = self._name_of(node)
+            note(error, f"and {len(earlier) - TOLD_FAILURES} more, which result.nodes[{name!r}].failures lists")
+
     def of(self, node: int) -> BaseException | None:
         """
         Return the error of a node; of one that waited in vain, it is made now.
         """
         error = self._errors.get(node)
-        if node in self._core.overdue_since and not _tells_of_waiting(error):
+        if node in self._core.overdue_since and not self._tells_of_waiting(node, error):
             return self.overdue(node)
-        if error is None and self._core.reason[node] == STARVED:
+        if error is None and node in self._core.short_of:
+            error = self._errors[node] = short_of(self._core, node, self._name_of(node))
+        elif error is None and self._core.reason[node] == STARVED:
             held = ", ".join(sorted({repr(self._name_of(holder)) for holder, _ in self._core.abandoned}))
             error = self._errors[node] = RunnerError(
                 f"node {self._name_of(node)!r} cannot go on: all that it waits for is held by attempts that did not end"
                 f" when they were asked to ({held}), and a thread cannot be killed. Let such functions look at "
                 "`Context.cancelled`, or give the limit more slots."
             )
+            self._tell_earlier(node, error)
         return error
+
+    def _tells_of_waiting(self, node: int, error: BaseException | None) -> bool:
+        """
+        Tell whether an error is that of a node which has waited for too long, or what its fallback has made of that.
+        """
+        attempt = self._core.attempts[node] + 1
+        for each in (error, None if error is None else error.__context__):
+            if isinstance(each, NodeTimeout) and (each.clock, each.attempt) == ("queue", attempt):
+                return each.node == self._name_of(node)
+        return False
 
     def overdue(self, node: int) -> BaseException:
         """
@@ -109,6 +125,7 @@ class Failures:
         name = self._name_of(node)
         error = timeout_of(self._core, node, name, self._clock())
         note(error, f"node {name!r}, attempt {error.attempt}")
+        self._tell_earlier(node, error)
         self._errors[node] = error
         return error
 
@@ -118,7 +135,3 @@ def raised_by(error: BaseException) -> BaseException:
     Return what a body has raised: what is no `Exception` was wrapped for its reader only.
     """
     return (error.__cause__ or error) if isinstance(error, NodeFailed) else error
-
-
-def _tells_of_waiting(error: BaseException | None) -> bool:
-    return isinstance(error, NodeTimeout) and error.clock == "queue"

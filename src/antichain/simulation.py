@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
 
-from antichain.clocks import timeout_of
+from antichain.clocks import short_of, timeout_of
 from antichain.core.capacity import UNLIMITED
 from antichain.core.facts import Entry, FactStream, Outline, leaders_of
 from antichain.core.groups import COLLECT, Group
@@ -31,6 +31,7 @@ from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedLimit, 
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.overload import overload_of
 from antichain.policies.retry import retry_after
+from antichain.policies.retry_budget import as_allowances
 from antichain.policies.timeout import seconds
 from antichain.policies.usage import usage_of
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
@@ -244,7 +245,8 @@ def simulate(
     faults = [*check_options(options), *_unknown(plan, {**(outcomes or {}), **(chosen.get("outputs") or {})})]
     faults += _wrong_seconds(plan, durations)
     if not faults:
-        faults += plan.check_limits(chosen.get("limits") or {})
+        limits = chosen.get("limits") or {}
+        faults += [*plan.check_limits(limits), *plan.check_budgets(as_allowances(chosen.get("retry_budget")), limits)]
     if faults:
         raise GraphError(faults, plan.name)
     is_checked = plan.shape.count <= CHECKED_NODES if check is None else check
@@ -437,7 +439,9 @@ class ScriptedBodies:
 
     def _explain_starved(self) -> None:
         for node, state in enumerate(self._scheduler.state):
-            if state == FAILED and self._error_of(node) is None:
+            if node in self._scheduler.short_of:
+                self._errors[node] = short_of(self._scheduler, node, self._names[node])
+            elif state == FAILED and self._error_of(node) is None:
                 self._errors[node] = RunnerError(
                     f"node {self._names[node]!r} could not start: abandoned attempts hold the slots it needs."
                 )

@@ -132,6 +132,7 @@ class World:
         # Units that "other runs" hold of shared limits.
         self.held_elsewhere = dict.fromkeys(range(len(self.shared)), 0)
         self.shape = self._shape(count)
+        self.retry_budgets = self._retry_budgets()
         options = {
             "max_concurrent": rng.choice((None, None, 1, 2, 3, 5, 8)),
             "limits": self.limits,
@@ -139,7 +140,7 @@ class World:
             "deadline": rng.choice((None, None, None, None, None, 20.0, 60.0)),
             "grace": self.grace,
             "rng": Random(seed),
-            "retry_budgets": self._retry_budgets(),
+            "retry_budgets": self.retry_budgets,
         }
         self.scheduler = make(self.shape, **options)
         self.report.scheduler = self.scheduler
@@ -221,8 +222,7 @@ class World:
 
     def judge_retries(self) -> None:
         """No budget has let more pass than it says."""
-        for budget in self.scheduler.retry_budgets.values():
-            assert isinstance(budget, RetryBudget)
+        for budget in self.retry_budgets.values():
             assert budget.retries <= budget.reserve + budget.share * budget.calls + 1e-9
 
     def _flags(self) -> int:

@@ -120,6 +120,8 @@ class Past:
     attempts: int = 0
     spent: float = 0.0
     at: float = NEVER
+    # Of these attempts, those that do not count any more: the node had failed with them, and begins anew.
+    before: int = 0
 
     @property
     def state(self) -> int:
@@ -245,6 +247,9 @@ class Scheduler:
         """
         # Start of the current attempt, where it is not the first.
         self._restarted_at: dict[int, float] = {}
+        # Attempts from before the run went on with which a node had failed: those that follow are numbered on, and do
+        # not count these.
+        self._failed_before: dict[int, int] = {}
         # Upstream nodes that may still succeed, for the `any` nodes that have seen one end otherwise.
         self._hope: dict[int, int] = {}
         # Seconds of attempts and backoffs so far, for nodes with a total timeout.
@@ -288,8 +293,11 @@ class Scheduler:
         self.abandoned: dict[tuple[int, int], Queue] = {}
         # Nodes of which some attempt was abandoned; never shrinks.
         self.abandoned_nodes: dict[int, int] = {}
-        # The timer that watches for how long nothing can happen but the return of abandoned attempts; 0 while more can.
+        # The timer that watches for how long nothing can happen but the return of abandoned attempts, or a resize; 0
+        # while more can.
         self._starvation = 0
+        # Nodes that were failed because a limit had become too small for them: its name, its size then, their weight.
+        self.short_of: dict[int, tuple[str, int, int]] = {}
 
     def _open_groups(self, mode: int) -> None:
         """
@@ -311,6 +319,8 @@ class Scheduler:
         """
         # The limits that are counted, and the rates.
         self.limits, self.rates = open_slots(limits)
+        # Some limit is an object, which others may resize.
+        self._has_objects = any(isinstance(slots, SharedSlots) for slots in self.limits.values())
         # Where nodes wait that use limits which open by time, if there are such limits.
         self.lines: Lines | None = None
         # The queue that all nodes wait in, if there is but one: nothing has to be compared.
@@ -492,6 +502,7 @@ class Scheduler:
         """
         limits, rates = open_slots({name: size}, len(self.limits) + len(self.rates))
         self.limits.update(limits)
+        self._has_objects = self._has_objects or any(isinstance(slots, SharedSlots) for slots in limits.values())
         self.rates.update(rates)
         self._open_lines(limits, rates)
 
@@ -548,6 +559,8 @@ class Scheduler:
             or self.completed
             or self.failures
             or self.abandoned
+            # Whoever has one of these may have made it too small for those that wait.
+            or self._has_objects
             # Their timers are set as they become ready.
             or self._limits_waits
         )
@@ -605,8 +618,11 @@ class Scheduler:
         if past.attempts and not self.flags[node] & _CONTAINER:
             self._plain = self._starts_plainly = False
             self.attempts[node] = past.attempts
-            # It has run, so its condition held.
-            self._judged.add(node)
+            if past.before:
+                self._failed_before[node] = past.before
+            if past.attempts > past.before:
+                # It has run, so its condition held.
+                self._judged.add(node)
             if past.spent:
                 self._spent[node] = past.spent
             if past.at > now:
@@ -1138,9 +1154,10 @@ class Scheduler:
         Return the seconds until the next attempt, or None if there is to be none.
         """
         retry = self.retry.get(node)
-        if retry is None or attempt >= retry.attempts:
+        number = attempt - self._failed_before.get(node, 0)
+        if retry is None or number >= retry.attempts:
             return None
-        delay = retry.backoff.delay(attempt, self._random())
+        delay = retry.backoff.delay(number, self._random())
         if after is not None and after > delay:
             delay = after
         timeout = self.timeout.get(node)
@@ -1166,7 +1183,7 @@ class Scheduler:
         """
         Let a first attempt that has ended count as a call; a container makes none itself.
         """
-        if attempt == 1 and not self.flags[node] & _CONTAINER:
+        if attempt - self._failed_before.get(node, 0) == 1 and not self.flags[node] & _CONTAINER:
             for name in self._budgets_of(node):
                 self.retry_budgets[name].call_ended()
 
@@ -1712,34 +1729,64 @@ class Scheduler:
 
     def look_for_starvation(self, now: float) -> None:
         """
-        Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or stop counting.
-        Called whenever all is still.
+        Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or for a limit to
+        be made larger again; or stop counting. Called whenever all is still.
         """
-        if not self.abandoned or not self._starving():
+        if not (self.abandoned or self._lacks_size()) or not self._starving():
             self._starvation = 0
         elif not self._starvation:
             self._starvation = self.timers.set(now + self.grace, STARVATION_ENDS, NOTHING, 0)
 
+    def _lacks_size(self) -> bool:
+        """
+        Tell whether a limit has become smaller than what something needs of it that may be waiting.
+        """
+        for queue in self.queues:
+            if (queue.heap or queue.backlog) and queue.too_small() is not None:
+                return True
+        lines = self.lines.queues if self.lines is not None else ()
+        return any(queue.line and queue.too_small() is not None for queue in lines)
+
     def _starving(self) -> list[int]:
         """
-        List the nodes that wait for slots which abandoned attempts hold, if nobody else can give any back.
+        List the nodes that wait for slots which abandoned attempts hold, if nobody else can give any back; and, if
+        nothing else will happen by itself, those that wait for more than a limit has.
         """
         if self.active or self.can_start():
             return []
         held = self._held_by_abandoned()
+        is_still = self._lacks_size() and self._is_still()
         nodes = []
         for node, state in enumerate(self.state):
             waits = self._is_judged(node) if state == READY else node in self._returning
-            if waits and node not in self._interrupted and self._is_out_of_reach(self.queue_of(node), held):
+            if not waits or node in self._interrupted:
+                continue
+            queue = self.queue_of(node)
+            if self._is_out_of_reach(queue, held) or (is_still and queue.too_small() is not None):
                 nodes.append(node)
         return nodes
 
+    def _is_still(self) -> bool:
+        """
+        Tell whether nothing will happen by itself: nobody backs off, makes a fallback, waits for somebody's answer, or
+        for so long only; and no limit is about to open.
+        """
+        if self._falling or any(self.timers.nodes(kind) for kind in (BACKOFF_ENDS, QUEUE_EXPIRES, LIMIT_OPENS)):
+            return False
+        for node in self._lent:
+            if not any(group.live for group in self.groups.get(node, ())):
+                return False
+        return True
+
     def _starve(self, now: float) -> None:
         """
-        Fail what waits for slots that abandoned attempts hold.
+        Fail what waits for slots that abandoned attempts hold, or for more than a limit has.
         """
         self._starvation = 0
         for node in self._starving():
+            too_small = self.queue_of(node).too_small()
+            if too_small is not None:
+                self.short_of[node] = too_small
             if self.state[node] == READY:
                 self.failures.append(node)
                 self._finish(node, FAILED, STARVED, now)
@@ -1853,10 +1900,14 @@ class Scheduler:
         # Mostly empty: nothing to drop for a node whose first attempt succeeded.
         if self._restarted_at:
             self._restarted_at.pop(node, None)
+        if self._failed_before:
+            self._failed_before.pop(node, None)
         if self._spent:
             self._spent.pop(node, None)
         if self.overdue_since:
             self.overdue_since.pop(node, None)
+        if self.short_of:
+            self.short_of.pop(node, None)
         if self._judged:
             self._judged.discard(node)
         key = self.key[node]
@@ -2005,10 +2056,12 @@ class Scheduler:
         del self.group_of[node]
         self._alarm.pop(node, None)
         self._restarted_at.pop(node, None)
+        self._failed_before.pop(node, None)
         self._signs.pop(node, None)
         self._idle_alarm.pop(node, None)
         self._queued_at.pop(node, None)
         self.overdue_since.pop(node, None)
+        self.short_of.pop(node, None)
         self._spent.pop(node, None)
         self._hope.pop(node, None)
         self.retry.pop(node, None)

@@ -296,7 +296,7 @@ def as_uses(value: object) -> tuple[tuple[str, int], ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        return ((value, 1),)
+        return ((_name_of(value, value), 1),)
     if not isinstance(value, Mapping):
         if callable(value):
             return ()
@@ -304,9 +304,7 @@ def as_uses(value: object) -> tuple[tuple[str, int], ...]:
         raise GraphError(Fault("bad-policy", f"uses={shown(value)}: {why}, e.g. uses={{'llm': 1}}."))
     demand: dict[str, int] = {}
     for name, weight in value.items():
-        if not isinstance(name, str):
-            raise GraphError(Fault("bad-policy", f"uses={shown(value)}: {shown(name)} is not the name of a limit."))
-        demand[name] = 1
+        demand[_name_of(name, value)] = 1
         if type(weight) is int and weight > 0:
             demand[name] = weight
         elif isinstance(weight, Mapping):
@@ -317,6 +315,13 @@ def as_uses(value: object) -> tuple[tuple[str, int], ...]:
                 Fault("bad-policy", f"uses={shown(value)}: limit {name!r} is taken {shown(weight)} times: {why}.")
             )
     return tuple(sorted(demand.items()))
+
+
+def _name_of(name: object, uses: object) -> str:
+    if isinstance(name, str) and name:
+        return name
+    why = "is not the name of a limit: names are texts, and not empty"
+    raise GraphError(Fault("bad-policy", f"uses={shown(uses)}: {shown(name)} {why}."))
 
 
 def as_weighing(value: object) -> Weighing | None:

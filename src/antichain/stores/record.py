@@ -238,7 +238,10 @@ class _Fold:
         self._settle(fact.node)
         known = self.nodes.get(fact.node)
         seconds = fact.seconds if math.isfinite(fact.seconds) and fact.seconds >= 0 else 0.0
-        began = None if at is None or not fact.attempt else at - seconds
+        # What waited too long for its next attempt has begun none.
+        is_next = known is None or fact.attempt > known.attempts
+        has_begun = fact.attempt and (is_next or fact.reason != "timeout")
+        began = at - seconds if at is not None and has_begun else None
         first = known.started_at if known is not None and known.started_at is not None else began
         attempts = _count(fact.attempt)
         match fact.kind:
