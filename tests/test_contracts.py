@@ -52,6 +52,7 @@ RANK = {
     "stages": 13,
     "choosing": 12,
     "alarm": 12,
+    "reading": 12,
     "asking": 12,
     "journal": 11,
     "keeping": 13,

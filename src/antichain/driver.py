@@ -49,6 +49,7 @@ from antichain.items import Queued
 from antichain.lending import Lending
 from antichain.plan import Plan
 from antichain.policies import Allowance, LimitValue, retry_after
+from antichain.reading import read_ahead
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -193,37 +194,14 @@ class Driver:
         # Called once the run has begun, to let nodes enter that no plan has.
         self._on_begin = begin
         self.run_id = settings.run_id
-        self.core = _scheduler_type(settings.debug)(
-            plan.shape,
-            max_concurrent=settings.max_concurrent,
-            limits=settings.limits,
-            on_error=settings.on_error,
-            deadline=settings.deadline,
-            grace=settings.grace,
-            rng=random.Random(settings.seed),
-            retry_budgets=settings.retry_budgets or NO_BUDGETS,
-        )
-        # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
-        self.values = plan.fill(inputs)
-        # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
-        self.errors: dict[int, BaseException] = {}
-        # The attempts of each node that failed before another one, in words.
-        self.retried: dict[int, list[FailedAttempt]] = {}
-        # Names by node, and what is known of the nodes that came while the run went on.
-        self.names: list[str] = list(plan.ids) if settings.listeners else plan.ids
-        self.grown: dict[int, Grown] = {}
-        self.containers: dict[int, Container] = {}
-        # The first mapped stage, if there is one: the only one of a run that `map`, `gather` or `batch` made.
-        self.stages: list[MappedStage] = []
-        # Names of grown nodes; the last one of a name counts.
-        self.grown_index: dict[str, int] = {}
-        # Who brought them.
-        self.groups: dict[int, str] = {}
-        # Nodes whose outputs are the result's.
-        self.shown: Sequence[str] = plan.ids if plan.targets is None else plan.targets
-        # Records of map instances whose nodes have been forgotten.
-        self.archives: list[Mapping[str, Any]] = []
+        self.core = _open_core(plan, settings)
+        # Writes down what happens, where the run is kept; and why that cannot be done any more.
+        self.keeping = settings.keeping
+        self.store_error: BaseException | None = None
         self.facts: FactStream | None = None
+        self._open_values(inputs)
+        self._open_names()
+        self._open_seats()
 
         self.started_at = 0.0
         # 0.0 is an instant too, of a virtual clock.
@@ -233,22 +211,64 @@ class Driver:
         self._grace = settings.grace
         # What a signal asked for: "once" to end, "twice" to end now.
         self.interrupt: str | None = None
-        # What it has used so far, by unit; of a run that goes on, all that it has ever used.
-        self.usage: dict[str, float] = {} if settings.keeping is None else dict(settings.keeping.journal.usage)
         # What went wrong while resources were closed.
         self.resource_errors: list[Exception] = []
-        # Writes down what happens, where the run is kept; and why that cannot be done any more.
-        self.keeping = settings.keeping
-        self.store_error: BaseException | None = None
         # Whether the loop runs for this run only.
         self.owns_loop = False
         self._threads: Threads | None = None
         self._thread_id = 0
+        # What it has used so far, by unit; of a run that goes on, all that it has ever used.
+        self.usage: dict[str, float] = {} if settings.keeping is None else dict(settings.keeping.journal.usage)
+        # What threads have said that attempts have used.
+        self._said: deque[tuple[int, int, Mapping[str, float]]] = deque()
+        # Counts what is used, where somebody says so, or a rate or budget wants to know.
+        self._metering: Metering | None = None
+        # Carries between the run and its limits that are more than a number; None if it has none.
+        self._limiting: Limiting | None = None
+        self._crash: BaseException | None = None
+
+    def _open_values(self, inputs: Mapping[str, Any]) -> None:
+        """
+        Make room for what becomes of the nodes.
+        """
+        plan = self.plan
+        # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
+        self.values = plan.fill(inputs)
+        # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
+        self.errors: dict[int, BaseException] = {}
+        # The attempts of each node that failed before another one, in words.
+        self.retried: dict[int, list[FailedAttempt]] = {}
+        # Records of map instances whose nodes have been forgotten.
+        self.archives: list[Mapping[str, Any]] = []
+        # Nodes whose outputs are the result's.
+        self.shown: Sequence[str] = plan.ids if plan.targets is None else plan.targets
         # Whether outputs are dropped after their last reader; and whether when a body returns, if its node ends then.
         self._drops_outputs = plan.targets is not None
         self._drops_at_once = self._drops_outputs and self.keeping is None
         self._targets = frozenset(plan.index[name] for name in plan.targets or ())
 
+    def _open_names(self) -> None:
+        """
+        Make room for what is known of the nodes, those that come while the run goes on too.
+        """
+        plan = self.plan
+        # Names by node, and what is known of the nodes that came while the run went on.
+        self.names: list[str] = list(plan.ids) if self.settings.listeners else plan.ids
+        self.grown: dict[int, Grown] = {}
+        self.containers: dict[int, Container] = {}
+        # The first mapped stage, if there is one: the only one of a run that `map`, `gather` or `batch` made.
+        self.stages: list[MappedStage] = []
+        # Names of grown nodes; the last one of a name counts.
+        self.grown_index: dict[str, int] = {}
+        # Who brought them.
+        self.groups: dict[int, str] = {}
+        # How often each name was used inside a node.
+        self._paths: dict[str, int] = {}
+
+    def _open_seats(self) -> None:
+        """
+        Nobody works yet.
+        """
         # A standby is scheduled and has not begun. Invariant: while a worker awaits a body in place, one is.
         self._standby = False
         self._standby_seat = Seat()
@@ -258,15 +278,6 @@ class Driver:
         self._hosts: dict[int, Seat] = {}
         # Attempts that were asked to end, for functions in threads to see.
         self._asked: set[tuple[int, int]] = set()
-        # How often each name was used inside a node.
-        self._paths: dict[str, int] = {}
-        # What threads have said that attempts have used.
-        self._said: deque[tuple[int, int, Mapping[str, float]]] = deque()
-        # Counts what is used, where somebody says so, or a rate or budget wants to know.
-        self._metering: Metering | None = None
-        # Carries between the run and its limits that are more than a number; None if it has none.
-        self._limiting: Limiting | None = None
-        self._crash: BaseException | None = None
 
     # ------------------------------------------------------------------ the run
 
@@ -276,14 +287,18 @@ class Driver:
         raises.
         """
         try:
-            self._begin()
+            self._open()
+            self._start()
             await self._wait()
         finally:
             await self._clean_up()
         if self._crash is not None:
             raise self._crash
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
+        """
+        Make what the run needs of its loop.
+        """
         self.loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self.loop.create_future()
         is_plain = type(self.loop).time is asyncio.BaseEventLoop.time
@@ -298,20 +313,14 @@ class Driver:
         self._alarm = Alarm(
             self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
         )
+        self._pack()
+
+    def _pack(self) -> None:
+        """
+        Lay out what a worker needs, in the order in which `_work` unpacks it.
+        """
         core, plan = self.core, self.plan
-        # Where something surrounds every body, or its outcome is written down, all are awaited in one way.
-        is_bare = self.settings.surroundings is None
-        kinds = plan.kinds if is_bare else bytes([_AROUND]) * core.planned
-        grown_kind, item_kind = (_GENERAL, _ITEM) if is_bare else (_AROUND, _AROUND)
-        if self.keeping is not None:
-            grown_kind = item_kind = _KEPT
-            if self.keeping.has_guards:
-                kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
-        if self.settings.budget is not None:
-            # What comes back may tell what was used.
-            kinds, grown_kind, item_kind = bytes([_KEPT]) * core.planned, _KEPT, _KEPT
-        elif core.rates:
-            kinds = bytes([_KEPT if core.uses_rate(node) else kind for node, kind in enumerate(kinds)])
+        kinds, grown_kind, item_kind = self._kinds()
         self._kit = (
             core,
             core.take,
@@ -332,6 +341,31 @@ class Driver:
             self._hosts,
             self._alarm,
         )
+
+    def _kinds(self) -> tuple[bytes | bytearray, int, int]:
+        """
+        Return how the bodies of the planned nodes are awaited, those of nodes that come later, and those of instances.
+        """
+        core, plan = self.core, self.plan
+        # Where something surrounds every body, or its outcome is written down, all are awaited in one way.
+        is_bare = self.settings.surroundings is None
+        kinds = plan.kinds if is_bare else bytes([_AROUND]) * core.planned
+        grown_kind, item_kind = (_GENERAL, _ITEM) if is_bare else (_AROUND, _AROUND)
+        if self.keeping is not None:
+            grown_kind = item_kind = _KEPT
+            if self.keeping.has_guards:
+                kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
+        if self.settings.budget is not None:
+            # What comes back may tell what was used.
+            kinds, grown_kind, item_kind = bytes([_KEPT]) * core.planned, _KEPT, _KEPT
+        elif core.rates:
+            kinds = bytes([_KEPT if core.uses_rate(node) else kind for node, kind in enumerate(kinds)])
+        return kinds, grown_kind, item_kind
+
+    def _start(self) -> None:
+        """
+        Tell the core that the run begins, and those that look on; do the first of what it decides.
+        """
         self._watch(self.settings.limits or {})
         if self.settings.budget is not None:
             self._open_metering()
@@ -1480,36 +1514,7 @@ class Driver:
         Read an async iterator into *queued*, never more than *window* items ahead; call the returned function once some
         are taken.
         """
-        room = asyncio.Event()
-        room.set()
-
-        async def pull() -> None:
-            position = -1
-            try:
-                iterator = aiter(source)
-                try:
-                    async for item in iterator:
-                        position += 1
-                        queued.queue.append((position, item))
-                        if len(queued.queue) >= window:
-                            room.clear()
-                        on_items()
-                        await room.wait()
-                finally:
-                    close = getattr(iterator, "aclose", None)
-                    if close is not None:
-                        await close()
-            except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and task.cancelling():
-                    raise
-                on_error(error)
-                return
-            queued.is_complete = True
-            on_items()
-
-        task = self._tasks.spawn(pull())
-        queued.cancel = task.cancel
-        return lambda: room.set() if len(queued.queue) < window else None
+        return read_ahead(self._tasks.spawn, source, queued, window, on_items, on_error)
 
     def turn(self) -> None:
         """
@@ -1665,9 +1670,19 @@ class Driver:
         self._end()
 
 
-def _scheduler_type(debug: bool) -> type[Scheduler]:
-    if not debug:
-        return Scheduler
-    from antichain.core.laws import LawfulScheduler
+def _open_core(plan: Plan, settings: Settings) -> Scheduler:
+    make = Scheduler
+    if settings.debug:
+        from antichain.core.laws import LawfulScheduler
 
-    return LawfulScheduler
+        make = LawfulScheduler
+    return make(
+        plan.shape,
+        max_concurrent=settings.max_concurrent,
+        limits=settings.limits,
+        on_error=settings.on_error,
+        deadline=settings.deadline,
+        grace=settings.grace,
+        rng=random.Random(settings.seed),
+        retry_budgets=settings.retry_budgets or NO_BUDGETS,
+    )

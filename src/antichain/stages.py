@@ -9,7 +9,7 @@ import contextlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from antichain.binding import MISSING, Binding, MapSpec, private_limit
@@ -51,8 +51,9 @@ class Outcome:
     state: str
     value: Any = None
     error: BaseException | None = None
-    # Why it is in that state, as of a node: "output", "error", "deadline", "budget", …
-    reason: str = ""
+    # Why it is in that state, as of a node: "output", "error", "deadline", "budget", … An item that is such an outcome
+    # is the same one when a run goes on, although its value now comes from a checkpoint.
+    reason: str = field(default="", compare=False, metadata={"antichain.digest": False})
 
     @property
     def ok(self) -> bool:
