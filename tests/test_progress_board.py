@@ -172,6 +172,21 @@ def test_a_mapped_stage_is_one_row() -> None:
     assert played.look(4).head.running == 1
 
 
+def test_what_a_budget_has_left_of_a_stage_has_not_ended() -> None:
+    played = Played("pages")
+    played.start(0, "pages")
+    for number in range(4):
+        played.enter(0, f"pages[{number}]", "pages", of=4)
+    played.start(0, "pages[0]", "pages[1]")
+    played.end(1, "pages[0]")
+    for name in ("pages[1]", "pages[2]", "pages[3]", "pages"):
+        played.tell(NodeEnded(0, 2.0, "r", name, 1, "cancelled", "budget", None, None))
+    look = played.look(3)
+    (row,) = [row for row in look.rows if isinstance(row, Bar)]
+    assert (row.ended, row.known, row.state) == (1, 4, "paused")
+    assert (look.head.ended, look.head.known, look.states) == (1, 5, {"succeeded": 1, "paused": 4})
+
+
 def test_a_stage_of_unknown_length_has_no_total_once_it_grows() -> None:
     played = Played("pages")
     played.run(0, 0, "load")

@@ -5,6 +5,7 @@ nothing if that fails.
 
 import asyncio
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -55,6 +56,9 @@ def look_at(graph: Graph, store: Any, at: float, **options: Any) -> tuple[Stored
         await asyncio.sleep(at)
         seen.append((stored_run(store.read("r")), NOON + asyncio.get_running_loop().time()))
         await run
+        # It looks no more.
+        loop: Any = asyncio.get_running_loop()
+        assert not [handle for handle in loop._scheduled if not handle.cancelled()]
 
     with virtual_time() as clock:
         clock.run(main())
@@ -153,6 +157,22 @@ def test_nodes_that_no_header_names_are_told_of() -> None:
     run, now = look_at(graph, MemoryStore(), 2.5)
     assert "has waited 2.5 s for limit 'llm'" in why(run, "pages[8]", now)
     assert why(run, "pages", now) == "Node 'pages' has not ended; inside: 1 running, 2 ready."
+
+
+@pytest.mark.usefixtures("told_in_virtual_time")
+def test_of_a_node_that_is_not_named_it_is_known_what_it_wants() -> None:
+    graph = Graph("many", limits={"llm": 1, "search": 1})
+    for number in range(600):
+        graph.add(f"n{number}", sleeper(1.0), uses=("llm", "search")[number % 2])
+    store = MemoryStore()
+    run, now = look_at(graph, store, 2.5)
+    before = "(1 of 1 slots taken); 128 nodes or more want the same and are before it"
+    assert why(run, "n598", now) == f"Node 'n598' waits for limit 'llm' {before} (as of 500 ms ago)."
+    assert why(run, "n599", now) == f"Node 'n599' waits for limit 'search' {before} (as of 500 ms ago)."
+    # Of a graph that is another one now it is not.
+    assert run.standing is not None
+    assert run.standing.longer_line_of("n598", ["n0", *run.record.nodes]) is None
+    assert run.standing.longer_line_of("nowhere", list(run.record.nodes)) is None
 
 
 @pytest.mark.usefixtures("told_in_virtual_time")
@@ -261,6 +281,25 @@ def test_of_many_the_first_are_named_and_all_are_counted() -> None:
     assert took < 0.02, f"{took:.4f} s to look at it"
 
 
+def test_who_waits_is_listed_in_the_order_in_which_they_start() -> None:
+    """Those that were ready at once, and those that became so later, of several limits and priorities."""
+    rng = random.Random(7)
+    graph = Graph("mixed", limits={"llm": 1})
+    for number in range(60):
+        before = [] if number < 30 else [f"n{number - 30}"]
+        graph.add(f"n{number}", sleeper(0.0), uses="llm", priority=rng.randrange(3), depends_on=before)
+    core = Scheduler(graph.plan().shape, limits={"llm": 1})
+    core.start(0.0)
+    started, listings = [], []
+    while (node := core.take(0.0)) >= 0:
+        started.append(node)
+        listings += [list(line.first) for line in lines(core, 100)]
+        core.ended(node, 1, 0.0)
+    assert max(map(len, listings)) >= 29
+    for listed in listings:
+        assert [node for node in started if node in set(listed)] == listed
+
+
 def timed(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
@@ -274,6 +313,7 @@ def standing(**changes: Any) -> dict[str, Any]:
         "limits": [["llm", "limit", 1, 1, None, None, None, []]],
         "waiting": [[[["llm", 1]], 100_000, [["b", NOON - 5], ["c", NOON - 5]]]],
         "running": [1, [["a", 1, NOON - 5]]],
+        "planned": None,
     }
     return {**told, **changes}
 
@@ -327,6 +367,10 @@ def test_what_somebody_has_said_who_is_gone_is_not_believed() -> None:
         standing(waiting=[[[["llm", None]], 1, []]]),
         standing(waiting=[5]),
         standing(running=[1]),
+        standing(planned=["AAAA", [], "0"]),
+        standing(planned=["\u00e9", [], "0"]),
+        standing(planned=["", [], 5]),
+        standing(planned=7),
         standing(running=[1, [["a", [], NOON]]]),
     ],
 )

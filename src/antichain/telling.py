@@ -9,10 +9,12 @@ import asyncio
 import logging
 import math
 import time
+import zlib
+from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Final
 
 from antichain.core.standing import lines, open_capacities, running
-from antichain.stores.standing import VERSION
+from antichain.stores.standing import VERSION, digest_of
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
@@ -28,6 +30,9 @@ INTERVAL: Final = 1.0
 REPEATED: Final = 2.0
 # Nodes that are named, of those that run and of those that wait.
 MOST_NAMES: Final = 256
+# Demands of planned nodes, each of which is a number of one byte, and bytes that these take together.
+MOST_DEMANDS: Final = 256
+MOST_BYTES: Final = 65_536
 # A clock that differs from the wall clock's pace by more seconds since the last look was set anew, or slept.
 ANOTHER_CLOCK: Final = 0.5
 
@@ -47,6 +52,9 @@ class Telling:
         self._told: dict[str, Any] | None = None
         self._told_at = -math.inf
         self._ahead = math.nan
+
+        # What the planned nodes want, once somebody has to be told.
+        self._planned: list[Any] | None = None
 
     def start(self) -> None:
         """
@@ -86,6 +94,11 @@ class Telling:
         if not abs(wall - now - self._ahead) < ANOTHER_CLOCK:
             self._ahead = wall - now
         told = standing_of(self._driver, now, self._ahead)
+        if sum([count > len(first) for _, count, first in told["waiting"]]) > 1:
+            # Of a node that is not named it could not be told for which of them it waits.
+            if self._planned is None:
+                self._planned = _demands_of(self._driver)
+            told["planned"] = self._planned
         if told == self._told and now - self._told_at < REPEATED:
             return
         self._journal.tell({**told, "at": wall})
@@ -107,6 +120,7 @@ def standing_of(driver: Driver, now: float, ahead: float) -> dict[str, Any]:  # 
 
     return {
         "version": VERSION,
+        "planned": None,
         "limits": [
             [
                 each.name,
@@ -133,3 +147,15 @@ def standing_of(driver: Driver, now: float, ahead: float) -> dict[str, Any]:  # 
             [[name_of(node), core.attempts[node], instant(core.attempt_started_at(node)) or 0.0] for node in nodes],
         ],
     }
+
+
+def _demands_of(driver: Driver) -> list[Any]:
+    """
+    Say what each planned node wants, if that takes little room: their numbers, the demands, a digest of their names.
+    """
+    plan = driver.plan
+    demands = plan.shape.demands
+    numbers = b"" if len(demands) > MOST_DEMANDS else b64encode(zlib.compress(bytes(plan.shape.demand), 1))
+    if not numbers or len(numbers) > MOST_BYTES:
+        return []
+    return [numbers.decode(), [[list(use) for use in uses] for uses in demands], digest_of(plan.ids)]

@@ -6,17 +6,22 @@ whoever looks, may be lost at any time, and nothing follows from it.
 from __future__ import annotations
 
 import math
+import zlib
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 from antichain.errors import StoreDamaged
 from antichain.stores.codec import decode
 
-__all__ = ["LimitStanding", "Standing", "Waiters", "read_standing"]
+__all__ = ["LimitStanding", "Standing", "Waiters", "digest_of", "read_standing"]
 
 # Of the form; what is of another one is passed over.
 VERSION: Final = 1
+# Nodes of which what they want is read.
+MOST_NODES: Final = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,22 @@ class Standing:
     # Nodes that ran, or some of them, each with its attempt and since when; and how many there were.
     running: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     running_count: int = 0
+    # What the nodes want that the run's header names, in its order: numbers of `demands`; and a digest of their names.
+    demand_numbers: bytes = b""
+    demands: Sequence[Mapping[str, float]] = ()
+    names_digest: str = ""
+
+    def longer_line_of(self, node: str, names: Sequence[str]) -> Waiters | None:
+        """
+        Return those among whom a node waits that is not named, if that is known; *names* are those of the header.
+        """
+        planned = names[: len(self.demand_numbers)]
+        if not planned or digest_of(planned) != self.names_digest or node not in planned:
+            # Another graph has gone on with the run, or it came later.
+            return None
+        number = self.demand_numbers[planned.index(node)]
+        uses = self.demands[number] if number < len(self.demands) else None
+        return next((line for line in self.waiting if line.uses == uses and line.count > len(line.first)), None)
 
     def line_of(self, node: str) -> Waiters | None:
         """
@@ -100,6 +121,13 @@ class Standing:
         return [limit for limit, weight in found if limit.keeps_out(weight, self.at)]
 
 
+def digest_of(names: Sequence[str]) -> str:
+    """
+    Return by what somebody else knows that he means the same nodes.
+    """
+    return sha256("\0".join(names).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
 def read_standing(data: bytes | None) -> Standing | None:
     """
     Read what an owner has told; None if it has told nothing, or nothing that can be read.
@@ -112,14 +140,18 @@ def read_standing(data: bytes | None) -> Standing | None:
             return None
         limits = [_limit(each) for each in told["limits"]]
         count, running = told["running"]
+        numbers, demands, digest = told["planned"] or ("", [], "")
         return Standing(
             at=_number(told["at"]),
             limits={limit.name: limit for limit in limits},
             waiting=[_line(*each) for each in told["waiting"]],
             running={_text(name): (int(attempt), _number(since)) for name, attempt, since in running},
             running_count=int(count),
+            demand_numbers=zlib.decompressobj().decompress(b64decode(numbers), MOST_NODES) if numbers else b"",
+            demands=[{_text(name): _number(weight) for name, weight in uses} for uses in demands],
+            names_digest=_text(digest),
         )
-    except (StoreDamaged, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (StoreDamaged, KeyError, TypeError, ValueError, AttributeError, OverflowError, zlib.error):
         # Somebody else's words, or another release's: whoever looks does without.
         return None
 

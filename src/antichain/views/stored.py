@@ -412,7 +412,8 @@ def _unfinished(run: StoredRun, name: str, node: NodeRecord, now: float) -> Iter
         if waits:
             yield f"{name} has not run: it waits for {_waited(run, waits)}."
         elif run.standing is not None:
-            yield f"{name} {unlisted_text(run.standing, now)} ({when_told(run.standing, now)})."
+            line = run.standing.longer_line_of(node.id, list(run.record.nodes))
+            yield f"{name} {unlisted_text(run.standing, line, now)} ({when_told(run.standing, now)})."
         elif run.is_owned:
             # A run tells once it has lasted a second, and not every store keeps that.
             yield (

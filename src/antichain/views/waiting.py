@@ -82,17 +82,17 @@ def _limit_text(limit: LimitStanding, now: float) -> str:
     return f"{name} ({'Adaptive: ' * (limit.kind == 'adaptive')}{', '.join(told)})"
 
 
-def unlisted_text(standing: Standing, now: float) -> str:
+def unlisted_text(standing: Standing, line: Waiters | None, now: float) -> str:
     """
     Say what can be said of a node that has all that it needs, and is named neither among those that ran nor among the
-    first that waited; to go on after its name.
+    first that waited; to go on after its name. *line* are those who want the same, if that is known.
     """
-    longer = [line for line in standing.waiting if line.count > len(line.first)]
-    reasons = [reason_text(standing, line, now) or "its turn" for line in longer]
+    longer = [each for each in standing.waiting if each.count > len(each.first)] if line is None else [line]
+    reasons = [reason_text(standing, each, now) or "its turn" for each in longer]
     if standing.lists_all or not (longer or standing.running_count > len(standing.running)):
         return "has everything that it waits for, and neither ran nor waited for a limit then"
     told = " or ".join(dict.fromkeys(reasons))
-    first = min((len(line.first) for line in longer), default=0)
+    first = min((len(each.first) for each in longer), default=0)
     behind = f"; {first:,} nodes or more want the same and are before it" if longer else ""
     if standing.running_count <= len(standing.running):
         return f"waits for {told}{behind}"
