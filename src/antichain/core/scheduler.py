@@ -621,12 +621,12 @@ class Scheduler:
             if past.before:
                 self._failed_before[node] = past.before
             if past.attempts > past.before:
-                # It has run, so its condition held.
+                # It has run, so its condition held; one that had failed for good was not backing off either.
                 self._judged.add(node)
+                if past.at > now:
+                    self._delayed[node] = past.at
             if past.spent:
                 self._spent[node] = past.spent
-            if past.at > now:
-                self._delayed[node] = past.at
         return False
 
     def _make_ready(self, nodes: list[int], now: float) -> None:
