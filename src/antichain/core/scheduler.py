@@ -1732,7 +1732,7 @@ class Scheduler:
         Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or for a limit to
         be made larger again; or stop counting. Called whenever all is still.
         """
-        if not (self.abandoned or self._lacks_size()) or not self._starving():
+        if self.active or not (self.abandoned or self._lacks_size()) or not self._starving():
             self._starvation = 0
         elif not self._starvation:
             self._starvation = self.timers.set(now + self.grace, STARVATION_ENDS, NOTHING, 0)
