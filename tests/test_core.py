@@ -1200,6 +1200,32 @@ def test_what_may_never_be_had_again() -> None:
         assert not slots.is_too_small(3)
 
 
+def test_silence_is_measured_from_the_last_sign_of_life() -> None:
+    s = Arranged([[]], timeout={A: Timeout(idle=5.0)})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.core.beat(A, 1, 3.0)
+    assert s.handle(TimePassed(), now=5) == []
+    assert s.core.next_at() == 8
+    assert not s.core.is_silent(A)
+    s.handle(TimePassed(), now=8)
+    assert s.asked() == [(A, 1)]
+    assert s.core.is_silent(A)
+    assert not s.core.waits_too_long(A)
+
+
+def test_which_clock_was_over_of_a_node_that_waited_and_of_its_fallback() -> None:
+    """It waited for too long; then its fallback, which has the attempt's time, takes too long as well."""
+    s = Arranged([[]], timeout={A: Timeout(attempt=2.0, queue=1.0)}, flags={A: Flag.FALLBACK}, max_concurrent=1)
+    s.handle(LimitResized(None, 0))
+    assert s.taken() == []
+    s.handle(TimePassed(), now=1)
+    assert s.core.waits_too_long(A)
+    s.handle(TimePassed(), now=3)
+    assert s.core.has_expired(A, 0)
+    assert not s.core.waits_too_long(A)
+
+
 def heavy(**options: Any) -> Arranged:
     """a takes two units of a limit that has one left; b runs; c is behind a."""
     uses = {A: {"db": 2}, **options.pop("uses", {})}

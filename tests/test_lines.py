@@ -320,3 +320,48 @@ def test_looking_is_not_standing() -> None:
     assert mine.stand(1.0, {"requests": 1}, 1.0) == 10.0
     assert mine.stands
     assert other.opens_at(2.0, {"requests": 1}, 2.0) > 10.0
+
+
+class Shut(Rate):
+    """A rate at which another run is always faster."""
+
+    def acquire(self, amounts: Mapping[str, float], now: float, weight: int = 1, who: int | None = None) -> int | None:
+        return None
+
+
+def test_who_does_not_pass_all_its_rates_passes_none_and_gets_no_slot() -> None:
+    first = Rate(requests=5, per=10)
+    s = lined([{"a": 1, "b": 1, "db": 1}], {"a": first, "b": Shut(requests=5, per=10), "db": 1})
+    assert lines_of(s).take(None, 3.0) is None
+    assert s.core.limits["db"].used == 0
+    assert first.passed(3.0) == {"requests": 0}
+
+
+def test_limits_that_open_by_time_are_told_apart_by_their_numbers() -> None:
+    s = lined([{}], {"a": Rate(requests=1), "b": Adaptive(initial=1), "c": 3})
+    for name in "def":
+        s.core.add_limit(name, Rate(requests=1))
+    numbers = [slots.number for slots in s.core.rates.values()]
+    assert len(set(numbers)) == 4
+    assert s.core.limits["b"].number not in numbers  # type: ignore[attr-defined]
+
+
+def test_adaptive_limit_gives_nothing_during_a_pause() -> None:
+    slots = AdaptiveSlots("try", Adaptive(initial=4), 0)
+    slots.adaptive.acquire(1, 0.0)
+    slots.adaptive.overloaded(0.0, 1.0, 5.0)
+    slots.adaptive.release(1)
+    slots.now = 2.0
+    assert slots.fits(1)
+    assert not slots.take(1)
+    slots.now = 6.0
+    assert slots.take(1)
+    assert slots.used == 1
+
+
+def test_what_follows_from_a_refusal_happens_at_its_instant() -> None:
+    shape = shape_of([[], [A]], demand=[(("llm", 1),), ()])
+    s = Arranged(shape, limits={"llm": Shut(requests=1)}, on_error="continue")
+    assert s.core.refuse(A, 7.0)
+    assert s.states() == ["failed: error", "skipped: upstream"]
+    assert s.core.ended_at == [7.0, 7.0]

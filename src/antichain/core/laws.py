@@ -286,6 +286,8 @@ class LawfulScheduler(Scheduler):
         # What each of them has to have been told.
         self._budgets = budgets
         self._calls = dict.fromkeys(budgets, 0)
+        # Attempts that do not count for them: those of nodes that had failed before the run went on.
+        self._tried_before: dict[int, int] = {}
         self._retries = dict.fromkeys(budgets, 0)
         # Inside a signal: the scheduler calls its own methods, and is between two states.
         self._busy = False
@@ -325,6 +327,7 @@ class LawfulScheduler(Scheduler):
         self._condition_held.update(
             node for node, before in past.items() if before.attempts > before.before and self._has_run(node)
         )
+        self._tried_before.update({node: before.before for node, before in past.items()})
         super().start(now, given, past)
         for node, before in past.items():
             if self.state[node] < FIRST_TERMINAL and before.reason:
@@ -570,6 +573,8 @@ class LawfulScheduler(Scheduler):
         self._enter_signal("enter", now, group.owner, list(upstream), list(leaders), join, past)
         if past is not None and past.attempts > past.before and not kind.flags & _CONTAINER:
             self._condition_held.add(self.next_node)
+        if past is not None:
+            self._tried_before[self.next_node] = past.before
         node = super().enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order, past=past)
         self.story[-1] += (node,)
         if node < len(self._seen) and node not in self._vacated:
@@ -590,6 +595,7 @@ class LawfulScheduler(Scheduler):
 
     def renew(self, node: int, now: float, order: int) -> None:
         self._enter_signal("renew", now, node, order)
+        self._tried_before.pop(node, None)
         super().renew(node, now, order)
         self._seen = _replaced(self._seen, node, PENDING)
         self._seen_reason = _replaced(self._seen_reason, node, NO_REASON)
@@ -600,6 +606,7 @@ class LawfulScheduler(Scheduler):
     def forget(self, node: int) -> None:
         self._enter_signal("forget", None, node)
         super().forget(node)
+        self._tried_before.pop(node, None)
         if node in self.vacant:
             self._vacated.add(node)
             self._condition_held.discard(node)
@@ -664,7 +671,8 @@ class LawfulScheduler(Scheduler):
         return [name for name in (EVERYTHING, *limits) if name in self._budgets]
 
     def _note_call(self, node: int, attempt: int) -> None:
-        if self._budgets and attempt == 1 and not self.flags[node] & _CONTAINER:
+        is_first = attempt == 1 + self._tried_before.get(node, 0)
+        if self._budgets and is_first and not self.flags[node] & _CONTAINER:
             for name in self._budgets_that_count(node):
                 self._calls[name] += 1
 

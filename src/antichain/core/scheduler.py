@@ -621,12 +621,12 @@ class Scheduler:
             if past.before:
                 self._failed_before[node] = past.before
             if past.attempts > past.before:
-                # It has run, so its condition held.
+                # It has run, so its condition held; one that had failed for good was not backing off either.
                 self._judged.add(node)
+                if past.at > now:
+                    self._delayed[node] = past.at
             if past.spent:
                 self._spent[node] = past.spent
-            if past.at > now:
-                self._delayed[node] = past.at
         return False
 
     def _make_ready(self, nodes: list[int], now: float) -> None:
@@ -1732,7 +1732,7 @@ class Scheduler:
         Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or for a limit to
         be made larger again; or stop counting. Called whenever all is still.
         """
-        if not (self.abandoned or self._lacks_size()) or not self._starving():
+        if self.active or not (self.abandoned or self._lacks_size()) or not self._starving():
             self._starvation = 0
         elif not self._starvation:
             self._starvation = self.timers.set(now + self.grace, STARVATION_ENDS, NOTHING, 0)
