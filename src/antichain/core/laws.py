@@ -664,7 +664,7 @@ class LawfulScheduler(Scheduler):
         return [name for name in (EVERYTHING, *limits) if name in self._budgets]
 
     def _note_call(self, node: int, attempt: int) -> None:
-        if self._budgets and attempt == 1 and not self.flags[node] & _CONTAINER:
+        if self._budgets and attempt - self._failed_before.get(node, 0) == 1 and not self.flags[node] & _CONTAINER:
             for name in self._budgets_that_count(node):
                 self._calls[name] += 1
 
