@@ -356,7 +356,10 @@ class World:
             return Past(CHECKPOINT)
         if part < 0.6:
             return Past(CONDITION)
-        return Past(attempts=self.rng.randint(1, 3), spent=self._seconds(), at=self._soon() - 2.0)
+        attempts = self.rng.randint(1, 3)
+        # With three it had failed, and begins anew.
+        before = attempts if attempts == 3 else 0
+        return Past(attempts=attempts, spent=self._seconds(), at=self._soon() - 2.0, before=before)
 
     def log(self, *decision: object) -> None:
         self.report.decisions.append(decision)
