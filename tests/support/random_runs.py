@@ -357,9 +357,12 @@ class World:
         if part < 0.6:
             return Past(CONDITION)
         attempts = self.rng.randint(1, 3)
-        # With three it had failed, and begins anew.
-        before = attempts if attempts == 3 else 0
-        return Past(attempts=attempts, spent=self._seconds(), at=self._soon() - 2.0, before=before)
+        spent, at = self._seconds(), self._soon() - 2.0
+        if attempts == 3:
+            # It had failed, and begins anew.
+            return Past(attempts=attempts, before=attempts)
+        # With two it had failed after the first, and was tried again since.
+        return Past(attempts=attempts, spent=spent, at=at, before=attempts - 1)
 
     def log(self, *decision: object) -> None:
         self.report.decisions.append(decision)
