@@ -127,6 +127,8 @@ def test_an_attempt_that_ends_asks_nothing_any_more() -> None:
     assert [row.state for row in look.rows] == ["backing off", "paused"]
     assert look.rows[1] == Single("b", "paused", 2.0, 1, (), None, "Go?")
     assert (look.asking_count, look.head.running) == (0, 0)
+    # Nobody has answered b: it is left for another day, and has not ended for those who look.
+    assert (look.head.ended, look.head.known) == (0, 2)
     played.ready(5, "a", attempt=2)
     played.start(5, "a", attempt=2)
     assert (played.row(6, "a").state, played.look(6).head.running) == ("running", 1)

@@ -600,7 +600,16 @@ class Keeping:
             self.send()
             then(None)
         else:
-            self._append(Fact(FactKind.ENDED, reason=status, at=time.time()), then)
+            self._append(Fact(FactKind.ENDED, reason=status, at=time.time(), payload=self._stopped_by(status)), then)
+
+    def _stopped_by(self, status: str) -> bytes | None:
+        """
+        Encode which budget has stopped the run, if one has: whoever goes on with it has to give more.
+        """
+        driver = self._driver
+        budget = driver.settings.budget
+        spent = None if budget is None or not driver.ran_out or status != "paused" else budget.spent
+        return None if spent is None else encode({"unit": spent.unit, "used": spent.used, "limit": spent.limit})
 
 
 def kept_nodes(plan: Plan) -> tuple[Sequence[Kept], bool]:

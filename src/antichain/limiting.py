@@ -28,6 +28,8 @@ class Limiting:
         self._driver = driver
         self._core = driver.core
         self._watched: list[SharedLimit | SharedRate] = []
+        # The loop has been asked to look again, and has not yet.
+        self._will_look = False
 
     def watch(self, limits: Mapping[str, LimitValue]) -> None:
         """
@@ -51,9 +53,13 @@ class Limiting:
         """
         A limit shared with other runs has slots again, or was resized. Called in any thread.
         """
-        self._driver.call_soon(self._on_change)
+        if not self._will_look:
+            self._will_look = True
+            self._driver.call_soon(self._on_change)
 
     def _on_change(self) -> None:
+        # First: what changes from now on is looked at once more, at worst for nothing.
+        self._will_look = False
         self._core.reconsider()
         self._driver.turn()
 

@@ -26,7 +26,8 @@ from antichain.core.states import FAILED, FALLBACK, OUTPUT, READY, RUNNING, SUCC
 from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, shown, suggestion
 from antichain.estimating import Bounds, Points, points_of
 from antichain.estimating import improve as improve_order
-from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedRate
+from antichain.limit import Limit
+from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedLimit, SharedRate
 from antichain.policies.options import RunOptions, check_options
 from antichain.policies.overload import overload_of
 from antichain.policies.retry import retry_after
@@ -271,10 +272,15 @@ def _limits(plan: Plan, given: Mapping[str, LimitValue]) -> dict[str, LimitValue
 
 def _played(limits: Mapping[str, LimitValue]) -> dict[str, LimitValue]:
     """
-    Replace what has a clock, and real runs may be using, by one of its kind that nobody has used.
+    Replace each limit that real runs may be using by one of its kind that nobody has used; what stands under two names
+    is one limit here too.
     """
-    kinds = (SharedRate, AdaptiveLimit)
-    return {name: limit.fresh() if isinstance(limit, kinds) else limit for name, limit in limits.items()}
+    fresh = {id(limit): _fresh(limit) for limit in limits.values() if not isinstance(limit, int)}
+    return {name: fresh.get(id(limit), limit) for name, limit in limits.items()}
+
+
+def _fresh(limit: SharedLimit | SharedRate) -> LimitValue:
+    return limit.fresh() if isinstance(limit, (SharedRate, AdaptiveLimit)) else Limit(limit.size)
 
 
 def _wrong_seconds(plan: Plan, durations: Any) -> list[Fault]:  # Any: a user's value, not yet checked

@@ -76,7 +76,8 @@ def lines(core: Scheduler, most: int) -> list[Line]:
     List who is ready and has not started, by what they want: the longest line first, and *most* names at most in all,
     some of each.
     """
-    waiting = [(queue, _length(core, queue)) for queue in (*core.queues, *core.timed)]
+    timed = () if core.lines is None else core.lines.queues
+    waiting = [(queue, _length(core, queue)) for queue in (*core.queues, *timed)]
     waiting = sorted([each for each in waiting if each[1]], key=lambda each: -each[1])[:most]
     share = max(1, most // max(1, len(waiting)))
     found = []
@@ -100,7 +101,7 @@ def open_capacities(core: Scheduler, names: Sequence[str], now: float) -> list[C
     found = []
     if core.max_concurrent != UNLIMITED:
         found.append(Capacity("", "limit", core.max_concurrent - core.free, core.max_concurrent))
-    timed = {state.name: state for state in core.limit_states(now)} if core.has_timed_limits else {}
+    timed = {} if core.lines is None else {state.name: state for state in core.lines.limit_states(now)}
     for name in names:
         state = timed.get(name)
         paused_until = now + state.paused if state is not None and state.paused > 0 else None

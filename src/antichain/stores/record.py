@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from antichain.errors import StoreDamaged
 from antichain.record import NodeRecord, RunRecord, failed_attempt
@@ -17,7 +17,7 @@ from antichain.stores.paths import is_within
 from antichain.stores.protocol import Fact, FactKind, Journal
 from antichain.stores.standing import Standing, read_standing
 
-__all__ = ["StoredQuestion", "StoredRun", "record_of", "stored_run"]
+__all__ = ["SpentBudget", "StoredQuestion", "StoredRun", "record_of", "stored_run"]
 
 # The last second that a date can have.
 LATEST: Final = 253_402_300_799.0
@@ -43,6 +43,17 @@ class StoredQuestion:
     kind: str = "str"
     choices: tuple[str, ...] = ()
     asked_at: float | None = None
+
+
+class SpentBudget(NamedTuple):
+    """
+    Which budget has stopped a run.
+    """
+
+    # Nobody has made it safe to print.
+    unit: str
+    used: float
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,8 @@ class StoredRun:
     not_kept: frozenset[str] = frozenset()
     # Nested graphs and maps: what ends in them is stored, not they.
     containers: frozenset[str] = frozenset()
+    # Which budget has stopped it, of a run that has paused because one is used up.
+    spent: SpentBudget | None = None
     # What the run waits for, as its owner has last told; None if nobody holds it, or that one has told nothing.
     standing: Standing | None = None
 
@@ -176,6 +189,7 @@ class _Fold:
         self.forgotten: set[str] = set()
         self.status: str | None = None
         self.ended_at: float | None = None
+        self.spent: SpentBudget | None = None
         self.last_at: float | None = None
         self.count = 0
 
@@ -194,6 +208,7 @@ class _Fold:
                 self._resume()
             case FactKind.ENDED:
                 self.status, self.ended_at = fact.reason or "cancelled", at
+                self.spent = _spent(fact)
             case FactKind.ASKED:
                 self._ask(fact, at)
             case FactKind.ANSWERED:
@@ -271,7 +286,7 @@ class _Fold:
         self._put(fact.node, state="asking")
 
     def _resume(self) -> None:
-        self.status, self.ended_at = None, None
+        self.status, self.ended_at, self.spent = None, None, None
         for name, node in self.nodes.items():
             if node.state == "failed":
                 again = replace(node, state="pending", reason="", started_at=None, ended_at=None)
@@ -367,6 +382,7 @@ class _Fold:
             until=self.until,
             in_doubt=tuple(self.in_doubt),
             not_kept=frozenset(self.not_kept),
+            spent=self.spent,
             containers=frozenset(name for name, wired in self.wiring.items() if wired.is_container),
         )
 
@@ -395,6 +411,22 @@ def _error(payload: bytes | None) -> BaseException:
         return decode_error(payload)
     except StoreDamaged as problem:
         return StoreDamaged(f"what was raised cannot be read: {problem}")
+
+
+def _spent(fact: Fact) -> SpentBudget | None:
+    """
+    Read which budget has stopped a run; None if none has, or what is stored cannot be read.
+    """
+    if fact.reason != "paused" or fact.payload is None:
+        return None
+    try:
+        match decode(fact.payload):
+            case {"unit": str(unit), "used": int() | float() as used, "limit": int() | float() as limit}:
+                return SpentBudget(unit, used, limit) if math.isfinite(used + limit) else None
+            case _:
+                return None
+    except (StoreDamaged, OverflowError):
+        return None
 
 
 def _question(fact: Fact, at: float | None) -> StoredQuestion:

@@ -8,17 +8,29 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
+from antichain.errors import amount
 from antichain.printable import printable
 from antichain.record import NodeRecord, describe_error
 from antichain.stores.protocol import RunLine
-from antichain.stores.record import StoredQuestion, StoredRun
+from antichain.stores.record import SpentBudget, StoredQuestion, StoredRun
 from antichain.views.figures import time_text
 from antichain.views.frame import columns, cut, cut_middle
 from antichain.views.waiting import place_text, standing_lines, unlisted_text, when_told
 
-__all__ = ["ago", "clock_time", "fitting", "question_text", "runs_text", "size_text", "stored_text", "why_text"]
+__all__ = [
+    "ago",
+    "clock_time",
+    "fitting",
+    "question_text",
+    "runs_text",
+    "size_text",
+    "spent_text",
+    "stored_text",
+    "why_text",
+]
 
 # Lines for nodes, and columns for the name of one.
 ROWS: Final = 40
@@ -121,16 +133,19 @@ def _error_line(error: BaseException) -> str:
 # -- the list of runs
 
 
-def runs_text(lines: Sequence[RunLine], now: float, width: int) -> str:
+def runs_text(lines: Sequence[RunLine], now: float, width: int, waits: Mapping[str, str] = MappingProxyType({})) -> str:
     """
     Make a table of runs. Ids are never cut: they are there to be copied.
+
+    Args:
+        waits: what runs that have paused wait for, by id, as far as it is known.
     """
     rows = [("run", "graph", "status", "nodes", "changed", "size")]
     rows += [
         (
             printable(line.run_id),
             printable(line.graph),
-            printable(line.status, 20),
+            printable(line.status, 20) + (f": {waits[line.run_id]}" if line.run_id in waits else ""),
             f"{line.succeeded:,}",
             ago(line.updated_at, now),
             size_text(line.size_bytes),
@@ -183,12 +198,21 @@ def _asked(run: StoredRun, width: int) -> Iterator[str]:
             yield f"{'  asks  ' if not number and not at else ' ' * 8}{'' if not at else '  '}{line}"
 
 
+def spent_text(spent: SpentBudget) -> str:
+    """
+    Say which budget is used up, to go on after "because".
+    """
+    return f"its budget is used up: {amount(spent.used)} {printable(spent.unit)} of {amount(spent.limit)}"
+
+
 def _about(run: StoredRun, now: float, width: int) -> Iterator[str]:
     if run.target:
         yield f"  runs     {cut_middle(printable(run.target, None), max(20, width - 11))}"
     yield f"  started  {clock_time(run.created_at)} ({ago(run.created_at, now)})"
     if run.updated_at != run.created_at:
         yield f"  changed  {clock_time(run.updated_at)} ({ago(run.updated_at, now)})"
+    if run.spent is not None:
+        yield f"  stopped  because {spent_text(run.spent)}"
     counts = run.counts()
     told = ", ".join(f"{counts[each]:,} {_state(each, run)}" for each in STATES if each in counts)
     yield f"  nodes    {told or 'none yet'}"
@@ -403,7 +427,10 @@ def _unfinished(run: StoredRun, name: str, node: NodeRecord, now: float) -> Iter
             yield f"It failed before the run was resumed: {_failure(node)}."
         if run.status == "interrupted" and not waits:
             yield "Whoever ran it has gone, so nothing goes on now."
-        if not run.is_owned and not waits:
+        if run.spent is not None:
+            yield f"The run stopped because {spent_text(run.spent)}."
+            yield "What was used counts when it goes on: a resume needs a larger budget, or none."
+        elif not run.is_owned and not waits:
             yield "A resume runs it."
 
 
