@@ -235,3 +235,27 @@ def test_no_attempt_begins_before_it_is_safe_that_the_one_before_has_failed() ->
     graph.run(run_id="r", listeners=[listen])
     assert safe == [(1, 0), (2, 1), (3, 2)]
     assert told == [(1, 0), (2, 1)]
+
+
+def test_nothing_is_lost_of_what_was_tried_again_as_a_whole() -> None:
+    """A nested graph and its node have two attempts each, and then the run goes on."""
+    store = MemoryStore()
+
+    async def call(context: Context) -> None:
+        raise ConnectionError(f"refused {context.attempt}")
+
+    inner = Graph("inner")
+    inner.add("call", call, retry=Retry(attempts=2, backoff=Backoff(0)))
+    graph = Graph("outer", store=store, on_error="continue")
+    graph.add("nested", inner, retry=Retry(attempts=2, backoff=Backoff(0)))
+    ended(graph.arun(run_id="r"))
+    stored = stored_run(store.read("r")).record.nodes["nested/call"].failures
+    assert [str(each)[-9:] for each in stored] == ["refused 1", "refused 2"] * 2
+    failures = ended(graph.aresume("r")).nodes["nested/call"].failures
+    assert [(each.attempt, each.message) for each in failures[:5]] == [
+        (1, "refused 1"),
+        (2, "refused 2"),
+        (3, "refused 1"),
+        (4, "refused 2"),
+        (5, "refused 5"),
+    ]

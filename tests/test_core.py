@@ -57,6 +57,7 @@ from antichain.limit import Limit
 from antichain.policies import Backoff, Retry, Timeout
 from antichain.policies.failure import Join
 from antichain.record import status_of
+from antichain.retry_budget import RetryBudget
 from antichain.shape import INDEX_BITS, INDEX_MASK, TIE_MAX, Flag, shape_of
 from tests.support.arranged import PLAIN, A, Arranged, B, C, D, E, again
 
@@ -2758,6 +2759,7 @@ def lawful(
     flags: dict[int, Flag] | None = None,
     joins: dict[int, Join] | None = None,
     followers: dict[int, list[int]] | None = None,
+    retries: dict[int, Retry] | None = None,
     **options: Any,
 ) -> LawfulScheduler:
     nodes = range(len(upstream))
@@ -2768,6 +2770,7 @@ def lawful(
         flags=[int(of_all.get(node, 0)) for node in nodes],
         timeout=timeouts,
         followers=followers,
+        retry=retries,
     )
     return LawfulScheduler(shape, **options)
 
@@ -2885,6 +2888,24 @@ def test_seconds_from_before_count_for_the_total() -> None:
     s.start(0.0, past={0: Past(attempts=1, spent=7.0)})
     s.take(0.0)
     assert s.attempt_limit(0) == 3.0
+
+
+def test_node_that_had_failed_begins_anew_and_is_numbered_on() -> None:
+    """It is judged again, has all of its attempts and the shortest pause again, and its first is a call."""
+    budget = RetryBudget(share=0, reserve=5)
+    retry = Retry(attempts=2, backoff=Backoff(initial=1, factor=10, jitter=False))
+    s = lawful([[]], flags={0: Flag.WHEN}, retries={0: retry}, rng=random.Random(1), retry_budgets={"*": budget})
+    s.start(10.0, past={0: Past(attempts=3, before=3)})
+    assert s.next_to_judge() == 0
+    s.judged(0, True, 10.0)
+    assert s.take(10.0) == 0
+    assert s.attempts[0] == 4
+    assert s.failed(0, 4, 11.0, retryable=True) == RETRYING
+    assert (s.delay, budget.calls, budget.retries) == (1.0, 1, 1)
+    s.tick(12.0)
+    assert s.take(12.0) == 0
+    assert s.failed(0, 5, 13.0, retryable=True) == FINAL
+    assert (budget.calls, budget.retries, budget.refused) == (1, 1, 0)
 
 
 def test_attempts_of_containers_begin_anew() -> None:

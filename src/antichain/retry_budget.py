@@ -26,6 +26,9 @@ class RetryBudget:
     in any stretch of a run there are at most ``reserve + share * calls`` retries, whatever the nodes' own ``retry=``
     says. A failure for which nothing is left is the node's last: it takes its fallback, or has failed.
 
+    What a stored run had used before it is resumed is taken out when that run first counts here, so a run that crashes
+    and is resumed in a loop does not retry without end; what this object has counted itself counts once.
+
     Example:
         >>> budget = RetryBudget(share=0.2, reserve=1)
         >>> budget.spend(), budget.spend()

@@ -237,6 +237,9 @@ class _Fold:
         """
         self._settle(fact.node)
         known = self.nodes.get(fact.node)
+        if known is not None and known.state == "failed":
+            # What had brought it is tried again, and has brought it again.
+            known = self.nodes[fact.node] = _again(known)
         seconds = fact.seconds if math.isfinite(fact.seconds) and fact.seconds >= 0 else 0.0
         # What waited too long for its next attempt has begun none.
         is_next = known is None or fact.attempt > known.attempts
@@ -289,8 +292,7 @@ class _Fold:
         self.status, self.ended_at, self.spent = None, None, None
         for name, node in self.nodes.items():
             if node.state == "failed":
-                again = replace(node, state="pending", reason="", started_at=None, ended_at=None)
-                self.nodes[name] = replace(again, retried=node.failures)
+                self.nodes[name] = _again(node)
 
     def _forget(self) -> None:
         """
@@ -388,6 +390,13 @@ class _Fold:
 
 
 # -- what is read is not believed until it has been looked at
+
+
+def _again(node: NodeRecord) -> NodeRecord:
+    """
+    Return a node that had failed, and runs again.
+    """
+    return replace(node, state="pending", reason="", started_at=None, ended_at=None, retried=node.failures)
 
 
 def _instant(at: float) -> float | None:
