@@ -25,18 +25,15 @@ from antichain import (
     NodeFailed,
     Retry,
     RunFailed,
+    RunnerError,
     RunResult,
     StoreDamaged,
     amap,
+    gather,
 )
 from antichain.policies.budget import Spending
 from antichain.stores import Fact, FactKind
-from antichain.testing import VirtualLoop
-
-
-def in_virtual_time(main: Any) -> Any:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
+from tests.support.virtual import in_virtual_time
 
 
 def run(graph: Graph, **options: Any) -> RunResult:
@@ -512,16 +509,77 @@ def test_a_batch_shares_its_budget() -> None:
     assert len(calls.ran) < 20
 
 
-def test_amap_stops_too() -> None:
+@pytest.mark.parametrize("outcomes", [False, True])
+def test_amap_stops_too_and_says_what_became_of_each_item(outcomes: bool) -> None:
     async def call(item: int, context: Context) -> int:
         await asyncio.sleep(1)
         context.use(tokens=10)
+        if item == 1:
+            raise ValueError(item)
         return item
 
     with pytest.raises(BudgetSpent) as caught:
-        in_virtual_time(amap(call, range(100), max_concurrent=3, budget=Budget(tokens=60)))
-    assert 60 <= caught.value.used <= 80
-    assert str(caught.value).endswith("A map on its own keeps nothing of what completed: use graph.map(…) in a Graph.")
+        in_virtual_time(
+            amap(
+                call,
+                range(100),
+                max_concurrent=3,
+                on_error="continue",
+                fallback=lambda error: -1 if outcomes else raised(error),
+                budget=Budget(tokens=60),
+                outcomes=outcomes,  # type: ignore[call-overload]
+            )
+        )
+    error = caught.value
+    assert 60 <= error.used <= 80
+    ran = int(error.used / 10)
+    assert [outcome.key for outcome in error.outcomes] == [str(number) for number in range(100)]
+    assert [(each.state, each.reason) for each in error.outcomes[:3]] == [
+        ("succeeded", "output"),
+        ("succeeded", "fallback") if outcomes else ("failed", "error"),
+        ("succeeded", "output"),
+    ]
+    assert [each.value for each in error.outcomes[:ran]] == [0, -1 if outcomes else None, *range(2, ran)]
+    assert {(each.state, each.reason, each.ok) for each in error.outcomes[ran:]} == {("cancelled", "budget", False)}
+    with pytest.raises(RunnerError, match=r"item '99' was cancelled \(reason: budget\)"):
+        error.outcomes[-1].unwrap()
+    assert "What became of each item is in .outcomes; only a graph.map(…)" in str(error)
+    assert pickle.loads(pickle.dumps(BudgetSpent("tokens", 1, 1, keeps_items=False))).args == (
+        BudgetSpent("tokens", 1, 1, keeps_items=False).args
+    )
+
+
+def raised(error: BaseException) -> Any:
+    raise error
+
+
+def test_a_map_whose_budget_is_spent_before_it_began_has_the_items_of_a_collection() -> None:
+    async def call(item: int) -> int:
+        return item
+
+    for items, keys in (([3, 4], ["k3", "k4"]), (iter([3, 4]), [])):
+        budget = Budget(tokens=1)
+        budget.count({"tokens": 1})
+        with pytest.raises(BudgetSpent) as caught:
+            in_virtual_time(amap(call, items, key=lambda item: f"k{item}", budget=budget))
+        assert [each.key for each in caught.value.outcomes] == keys
+        assert {each.reason for each in caught.value.outcomes} <= {"budget"}
+
+
+def test_gather_counts_what_values_tell_and_stops() -> None:
+    async def call(number: int) -> dict[str, Any]:
+        await asyncio.sleep(1)
+        return {"number": number, "usage": {"total_tokens": 400}}
+
+    async def main() -> Any:
+        twice = call(9)
+        return await gather(twice, call(0), twice, call(1), call(2), max_concurrent=1, budget=Budget(tokens=500))
+
+    with pytest.raises(BudgetSpent) as caught:
+        in_virtual_time(main())
+    found = [(each.key, each.reason, each.value and each.value["number"]) for each in caught.value.outcomes]
+    ended = [("0", "output", 9), ("1", "output", 0), ("2", "output", 9)]
+    assert found == [*ended, ("3", "budget", None), ("4", "budget", None)]
 
 
 def test_a_run_inside_a_node_is_not_tried_again_for_its_budget() -> None:
@@ -539,6 +597,24 @@ def test_a_run_inside_a_node_is_not_tried_again_for_its_budget() -> None:
     assert isinstance(result.nodes["inner"].error, BudgetSpent)
     assert not isinstance(result.nodes["inner"].error, NodeFailed)
     assert attempts == [1]
+
+
+def test_a_run_that_has_ended_gives_its_result_whatever_budget_it_gets() -> None:
+    """It starts nothing that could use anything."""
+    store, calls = MemoryStore(), Calls()
+    run(calls.graph, store=store, run_id="over")
+    for budget in (Budget(tokens=1), Budget(tokens=2000), Budget(tokens=9000)):
+        again: RunResult = in_virtual_time(calls.graph.aresume("over", store=store, budget=budget))
+        assert (again.status, again["report"], budget.used["tokens"]) == ("succeeded", 190, 2000)
+    assert sum(calls.ran.values()) == 20
+
+
+@pytest.mark.parametrize("amount", [-1, float("nan"), float("inf"), True, "1", None])
+def test_what_is_no_amount_is_not_counted(amount: Any) -> None:
+    budget = Budget(tokens=10)
+    with pytest.raises(GraphError, match="must be a number from zero up"):
+        budget.count({"tokens": amount})
+    assert budget.used == {"tokens": 0}
 
 
 def test_nothing_watches_a_budget_after_the_run() -> None:

@@ -8,37 +8,41 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracerProvider
 
 import antichain
 from antichain import (
     Adaptive,
     Backoff,
+    Budget,
     Context,
     Graph,
     GraphError,
     Limit,
+    MemoryStore,
     Policies,
     Rate,
     Retry,
     RunFailed,
+    RunnerError,
 )
+from antichain.core.scheduler import Scheduler
+from antichain.record import fold
 from antichain.stores.opening import open_store
 from antichain.stores.record import stored_run
-from antichain.testing import simulate, virtual_time
+from antichain.testing import simulate
 from antichain.views.board import Board
 from antichain.views.progress import standing_text
 from antichain.views.stored import why_text
 from antichain.views.summary import next_step, summarize
-
-
-def in_virtual_time(main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    with virtual_time() as clock:
-        return clock.run(main())
+from tests.support.virtual import in_virtual_time
 
 
 class Recorder:
@@ -355,6 +359,99 @@ def test_use_from_a_thread_settles() -> None:
     assert rate.passed(time.monotonic()) == {"tokens": 14}
 
 
+def test_usage_beyond_all_measure_ends_no_run() -> None:
+    """Each word is an amount, and their sum is none."""
+    llm = Rate(tokens=100, per=0.01)
+    graph = Graph("beyond", limits={"llm": llm}, defaults=Policies(uses={"llm": {"tokens": 1}}))
+
+    @graph.node
+    def says(ctx: Context) -> None:
+        ctx.use(tokens=9e17)
+        ctx.use(tokens=9e17)
+
+    graph.add("returns", lambda: {"usage": {"input_tokens": 9e17, "output_tokens": 9e17}}, depends_on=["says"])
+    assert graph.run(budget=Budget(pages=1)).usage == {"tokens": 1.8e18}
+
+
+def test_what_a_failed_item_used_is_not_taken_for_the_next_ones() -> None:
+    """Items of a map follow each other on one node of the run."""
+    rate = Rate(tokens=1000, per=1000)
+
+    async def ask(item: int, ctx: Context) -> dict[str, Any]:
+        if item == 0:
+            ctx.use(tokens=100)
+            raise ValueError(item)
+        return {"usage": {"total_tokens": 10}}
+
+    async def main() -> None:
+        uses: dict[str, Any] = {"uses": {"llm": {"tokens": 50}}, "limits": {"llm": rate}}
+        await antichain.amap(ask, range(4), max_concurrent=1, outcomes=True, **uses)
+        assert rate.passed(asyncio.get_running_loop().time()) == {"tokens": 130}
+
+    in_virtual_time(main)
+
+
+@pytest.mark.parametrize("from_thread", [False, True])
+def test_what_an_item_says_late_counts_and_harms_nothing(from_thread: bool) -> None:
+    """Its node is forgotten by then, with its name."""
+    store, threads = MemoryStore(), []
+
+    async def ask(item: int, ctx: Context) -> None:
+        def say() -> None:
+            ctx.use(tokens=1)
+
+        if item == 0 and from_thread:
+            threads.append(threading.Timer(0.05, say))
+            threads[0].start()
+        elif item == 0:
+            asyncio.get_running_loop().call_later(0.05, say)
+        else:
+            await asyncio.sleep(0.1)
+
+    graph = Graph("late")
+    graph.map("calls", ask, over=[0, 1])
+    assert graph.run(store=store, run_id="late").usage == {"tokens": 1}
+    assert graph.resume("late", store=store).usage == {"tokens": 1}
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_what_an_item_has_left_behind_speaks_for_no_other_item(is_kept: bool) -> None:
+    """Items follow each other on one node: its word is late, whoever is there now."""
+    rate, chunks = Rate(tokens=10_000, per=10_000), []
+    refused: list[str] = []
+
+    async def ask(item: int, ctx: Context) -> dict[str, Any]:
+        async def late() -> None:
+            await asyncio.sleep(1.5)
+            ctx.use(tokens=1000)
+            ctx.emit("late")
+            try:
+                await ctx.run(asyncio.sleep, delay=0)
+            except RunnerError as error:
+                refused.append(str(error))
+            assert ctx.cancelled
+
+        if item == 0:
+            left.append(asyncio.ensure_future(late()))
+        await asyncio.sleep(1)
+        return {"usage": {"total_tokens": 10}}
+
+    left: list[asyncio.Future[None]] = []
+    graph = Graph("late")
+    graph.map("calls", ask, over=range(4), max_concurrent=1, uses={"llm": {"tokens": 5}})
+
+    async def main() -> None:
+        listeners = [lambda event: chunks.append(event) if type(event).__name__ == "Chunk" else None]
+        budget, store = Budget(tokens=9999), MemoryStore() if is_kept else None
+        await graph.arun(limits={"llm": rate}, budget=budget, listeners=listeners, store=store)
+        assert (rate.passed(4.0), budget.used) == ({"tokens": 40}, {"tokens": 1040})
+        assert [task.exception() for task in left] == [None]
+
+    in_virtual_time(main)
+    assert not chunks
+    assert refused == ["attempt 1 of node 'calls[0]' is over: it cannot run anything more."]
+
+
 # ---------------------------------------------------------------------- overloads
 
 
@@ -381,6 +478,51 @@ def test_retry_after_pauses_everyone_on_the_limit_once() -> None:
     assert len(call.starts) == 6
 
 
+class Raising:
+    """Headers of somebody's that raise what they like."""
+
+    def get(self, name: str) -> str:
+        raise RuntimeError(name)
+
+
+class Hostile(Exception):
+    """An overload of which nothing else can be read, as httpx's errors raise RuntimeError where they know nothing."""
+
+    status_code = 429
+
+    @property
+    def retry_after(self) -> float:
+        raise RuntimeError("not yet")
+
+    @property
+    def response(self) -> object:
+        raise RuntimeError("not yet")
+
+    headers = Raising()
+
+
+@pytest.mark.parametrize("wait", [None, 10**400, "1e400", "nan", [1], True])
+def test_an_error_that_cannot_be_read_is_its_nodes_failure_only(wait: Any) -> None:
+    limit = Adaptive(initial=4)
+
+    async def refused(item: int) -> int:
+        if item == 1:
+            raise Hostile
+        if item == 2:
+            raise Overload(retry_after=wait)
+        return item
+
+    async def main() -> None:
+        uses: dict[str, Any] = {"uses": "llm", "limits": {"llm": limit}, "retry": Retry(2, Backoff(jitter=False))}
+        outcomes = await antichain.amap(refused, range(4), outcomes=True, **uses)
+        assert [outcome.state for outcome in outcomes] == ["succeeded", "failed", "failed", "succeeded"]
+        assert [getattr(outcome.error, "__notes__", [""])[0][-1:] for outcome in outcomes[1:3]] == ["2", "2"]
+        assert asyncio.get_running_loop().time() == 0.5
+
+    in_virtual_time(main)
+    assert limit.size < 4
+
+
 def test_retry_after_pauses_a_rate_too() -> None:
     call = Recorder()
     refused = {"a"}
@@ -398,6 +540,17 @@ def test_retry_after_pauses_a_rate_too() -> None:
     in_virtual_time(lambda: antichain.amap(ask, list("abc"), uses="llm", limits={"llm": rate}, retry=retry))
     assert call.times()[0] == 0
     assert call.times()[1] == pytest.approx(5.1)
+
+
+def test_a_thread_that_does_not_answer_in_time_is_an_overload_too() -> None:
+    """It is given up at once, and its slot stays taken: that slot counts."""
+    limit, is_over = Adaptive(initial=8), threading.Event()
+    graph = Graph("threads", limits={"llm": limit})
+    graph.add("call", lambda: is_over.wait(10), uses="llm", timeout=0.02)
+    with pytest.raises(RunFailed):
+        graph.run()
+    assert (limit.size, limit.used) == (3, 1)
+    is_over.set()
 
 
 def test_overload_of_a_node_that_does_not_use_the_limit_changes_nothing() -> None:
@@ -477,6 +630,32 @@ def test_runs_share_a_rate() -> None:
 
     in_virtual_time(main)
     assert call.times() == [0, 0, 10, 10, 20, 20]
+
+
+def test_a_run_that_is_told_many_times_at_once_looks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hundred runs on one limit, each would else look again for each slot that any of them gives back."""
+    limit, looked = Limit(1), [0]
+    look = Scheduler.reconsider
+
+    def reconsider(scheduler: Scheduler) -> None:
+        looked[0] += 1
+        look(scheduler)
+
+    monkeypatch.setattr(Scheduler, "reconsider", reconsider)
+
+    async def main() -> None:
+        run = asyncio.ensure_future(antichain.amap(asyncio.sleep, [5] * 4, uses="llm", limits={"llm": limit}))
+        await asyncio.sleep(1)
+        for size in (1, 1, 1, 1, 2, 3):
+            limit.resize(size)
+        await asyncio.sleep(1)
+        assert (limit.used, looked[0]) == (3, 1)
+        limit.resize(4)
+        await asyncio.sleep(1)
+        assert (limit.used, looked[0]) == (4, 2)
+        await run
+
+    in_virtual_time(main)
 
 
 def test_resizing_starts_waiters_of_every_run_at_once() -> None:
@@ -577,6 +756,61 @@ def test_cancelled_run_leaves_no_slot_and_no_watcher() -> None:
 
     in_virtual_time(main)
     assert adaptive.used == 0
+    assert not adaptive._watchers._watchers
+    assert not rate._watchers._watchers
+    assert not rate._line
+
+
+class Broken:
+    """A retry budget with a fault, which is one of ours: it hits the core in the middle of a decision."""
+
+    def call_ended(self) -> None:
+        raise OSError("broken")
+
+    def spend(self) -> bool:
+        return False
+
+    def give_back(self) -> None:
+        return None
+
+    def told(self) -> str:
+        return ""
+
+    def fresh(self) -> "Broken":
+        return self
+
+
+def test_a_run_that_a_fault_of_ours_ends_leaves_no_slot_and_no_watcher() -> None:
+    """Neither of what has failed, nor of a task or a thread in the middle of its work; that one is asked to end."""
+    limits = {"a": Limit(9), "b": Adaptive(initial=9)}
+    graph = Graph("fault", limits=limits, defaults=Policies(uses={"a": 2, "b": 1}))
+    has_ended = threading.Event()
+
+    @graph.node
+    async def waits() -> None:
+        await asyncio.sleep(1000)
+
+    @graph.node
+    def works(ctx: Context) -> None:
+        while not ctx.cancelled:
+            time.sleep(0.001)
+        time.sleep(0.1)
+        has_ended.set()
+
+    @graph.node(retry=2)
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise ValueError
+
+    with pytest.raises(OSError, match="broken"):
+        graph.run(retry_budget=Broken())
+    assert [limit.used for limit in limits.values()] == [2, 1]
+    assert has_ended.wait(10)
+    for thread in threading.enumerate():
+        if thread.name.startswith("antichain-"):
+            thread.join(10)
+    assert [limit.used for limit in limits.values()] == [0, 0]
+    assert not [limit for limit in limits.values() if limit._watchers._watchers]
 
 
 # ---------------------------------------------------------------------- a limit for each item
@@ -651,6 +885,50 @@ def test_stage_behind_a_stage_chooses() -> None:
     result = in_virtual_time(lambda: graph.arun(items=[0, 2, 4, 6, 1, 3]))
     assert result["second"] == [0, 2, 4, 6, 1, 3]
     assert [at for at, item in call.starts if item % 2] == [0, 1]
+
+
+def test_what_an_item_has_chosen_is_told_wherever_a_node_is() -> None:
+    """The record of the run, that of its events, the board, and the spans."""
+    graph = Graph(limits={"slow": 1, "quick": 2, "db": 9})
+    uses = {"s1": "slow", "s2": "slow", "q": {"quick": 2, "db": 3}}
+
+    def choose(item: str) -> Any:
+        return uses[item]
+
+    graph.map("calls", Recorder(1.0), over=["s1", "s2", "q", "x"], key=str, uses=choose, outcomes=True)
+    graph.map("plain", Recorder(1.0), over=["p"], uses="db")
+    events: list[Any] = []
+    board, waiting = Board(), []
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+
+    async def main() -> Any:
+        run = asyncio.ensure_future(graph.arun(listeners=[events.append, board], tracer=provider))
+        await asyncio.sleep(0.5)
+        waiting.append(standing_text(board.look(0.5)))
+        return await run
+
+    result = in_virtual_time(main)
+    expected = {
+        "calls[s1]": {"slow": 1},
+        "calls[s2]": {"slow": 1},
+        "calls[q]": {"db": 3, "quick": 2},
+        "calls[x]": {},
+        "plain[0]": {"db": 1},
+    }
+    assert {name: dict(result.nodes[name].uses) for name in expected} == expected
+    assert {name: result.to_dict()["nodes"][name]["uses"] for name in expected} == expected
+    assert {name: dict(fold(events).nodes[name].uses) for name in expected} == expected
+    assert "slow" in waiting[0], waiting
+    told = {
+        span.attributes["antichain.node.id"]: span.attributes.get("antichain.node.limits")
+        for span in spans.get_finished_spans()
+        if span.attributes is not None and "antichain.node.id" in span.attributes
+    }
+    assert {name: told[name] for name in expected} == {
+        name: tuple(f"{limit}={weight}" for limit, weight in used.items()) or None for name, used in expected.items()
+    }
 
 
 # ---------------------------------------------------------------------- virtual time

@@ -40,7 +40,8 @@ def test_a_run_whose_budget_is_used_up_ends_with_75_and_goes_on(write: Write, he
     assert (code, out) == (75, "")
     assert err.startswith("antichain: the budget is used up: 300 tokens of 250.\n")
     assert "give a larger --budget-tokens, or none" in err
-    assert err.rstrip().endswith("antichain resume r")
+    # As much again as there was.
+    assert err.rstrip().endswith("antichain resume r --budget-tokens 550")
     code, _, err = here("resume", "r", "--no-progress", "--budget-usd", 3)
     assert code == 75
     assert "the budget is used up: 3 usd of 3." in err
@@ -48,6 +49,58 @@ def test_a_run_whose_budget_is_used_up_ends_with_75_and_goes_on(write: Write, he
     assert (code, err) == (0, "")
     result = json.loads(out)
     assert (result["outputs"]["total"], result["usage"]) == (45, {"tokens": 1000, "usd": 5.0})
+
+
+def test_what_looks_at_a_run_says_which_budget_has_stopped_it(write: Write, here: Here) -> None:
+    write(SPENDS)
+    here("run", "flow.py", "--no-progress", "--budget-usd", 1.25, "--run-id", "r")
+    spent, goes_on = "its budget is used up: 1.5 usd of 1.25", "antichain resume r --budget-usd 2.75"
+    _, out, _ = here("show", "r")
+    assert f"  stopped  because {spent}\n" in out
+    assert out.rstrip().endswith(goes_on)
+    _, out, _ = here("why", "r", "total")
+    told = "What was used counts when it goes on: a resume needs a larger budget, or none."
+    assert f"The run stopped because {spent}. {told}\n" in out
+    assert out.rstrip().endswith(goes_on)
+    _, out, _ = here("runs")
+    assert "  paused: budget  " in out
+    _, out, _ = here("show", "r", "--json")
+    assert json.loads(out)["spent"] == {"unit": "usd", "used": 1.5, "limit": 1.25}
+    # It goes on, and then nothing stops it.
+    here("resume", "r", "--no-progress")
+    _, out, _ = here("show", "r", "--json")
+    assert (json.loads(out)["spent"], json.loads(out)["status"]) == (None, "succeeded")
+
+
+def test_a_unit_of_ones_own_has_no_option(write: Write, here: Here) -> None:
+    write(
+        """
+        from antichain import Budget, Context
+
+        graph = Graph("spends", budget=Budget(pages=1))
+
+        @graph.node
+        async def first(context: Context) -> None:
+            context.use(pages=2)
+
+        @graph.node
+        async def second(first: None) -> None:
+            pass
+        """
+    )
+    code, _, err = here("run", "flow.py", "--no-progress", "--run-id", "r")
+    assert code == 75
+    assert err.rstrip().endswith("antichain resume r")
+    _, out, _ = here("show", "r")
+    assert "its budget is used up: 2 pages of 1" in out
+    assert out.rstrip().endswith("antichain resume r")
+
+
+def test_a_run_that_a_budget_has_stopped_says_how_much_is_left(write: Write, here: Here) -> None:
+    write(SPENDS)
+    _, _, err = here("run", "flow.py", "--budget-tokens", 250)
+    assert "paused: 3/6 ended, 3 paused" in err
+    assert "nodes  3 succeeded, 3 paused in" in err
 
 
 def test_a_run_that_is_not_stored_says_what_was_used(write: Write, here: Here) -> None:

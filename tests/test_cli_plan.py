@@ -88,6 +88,35 @@ def test_estimates_are_those_of_the_library(write: Write, here: Here) -> None:
         assert found["bound_by"] == expected.bound_by == ("max_concurrent" if found["slots"] < 4 else "llm")
 
 
+PAIR = """
+    graph = Graph("pair")
+    async def work(): ...
+    for name, seconds in {"a": 3, "b": 3, "c": 2, "d": 2, "e": 2}.items():
+        graph.add(name, work, cost=seconds)
+"""
+
+
+def test_a_better_order_is_looked_for_if_asked(write: Write, here: Here) -> None:
+    file = write(PAIR)
+    code, out, err = here("plan", file, "--slots", "1,2", "--improve")
+    assert (code, err) == (0, "")
+    assert out.endswith(
+        "  slots  makespan  improved  bound  bound set by\n"
+        "      1      12 s      12 s   12 s  slots\n"
+        "      2       7 s       6 s    6 s  slots\n"
+        "\n"
+        "Seconds are those of cost=; a node without one counts as 1 s.\n"
+        "Improved is a better order of starts: --json has it, and priority= gives it to the nodes.\n"
+    )
+    one, two = json.loads(here("plan", file, "--slots", "1,2", "--improve", "--json")[1])["estimates"]
+    assert (one["makespan"], one["improved"]) == (12, 12)
+    assert (two["makespan"], two["improved"], two["bound"]) == (7, 6, 6)
+    ends = {name: at + (3 if name in "ab" else 2) for name, at in two["improved_starts"].items()}
+    assert (set(ends), max(ends.values())) == (set("abcde"), 6)
+    assert here("plan", file, "--slots", "1", "--improve")[1].endswith("\nNo better order of starts was found.\n")
+    assert "mproved" not in here("plan", file)[1] + here("plan", file, "--json")[1]
+
+
 @pytest.mark.parametrize(
     ("limits", "says"),
     [("llm=1", "limit llm"), ("llm=10", "the longest path")],

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from antichain import Outcome
 from antichain.errors import NotStorable, StoreDamaged
 from antichain.stores.codec import ValueLimits, annotation_of, check_annotation, decode, digest, encode, register_codec
 from antichain.stores.codec.registry import BY_NAME, BY_TYPE
@@ -449,6 +450,13 @@ def test_digests_differ_where_values_do(left: Any, right: Any) -> None:
         assert digest(left) == digest(right)
     elif digest(left) == digest(right):
         assert left == right  # but for the order of a dict
+
+
+def test_a_field_that_says_so_is_stored_and_does_not_count_in_the_digest() -> None:
+    """That of an outcome is the one that it had before it said why."""
+    why = Outcome("0", "succeeded", 0, reason="checkpoint")
+    assert digest(why) == digest(Outcome("0", "succeeded", 0)) == "dba23c726d318184"
+    assert decode(encode(why))["reason"] == "checkpoint"
 
 
 def test_digests_are_known() -> None:

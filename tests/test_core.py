@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from antichain.core.capacity import SharedSlots, Slots
+from antichain.adaptive import Adaptive
+from antichain.core.capacity import AdaptiveSlots, SharedSlots, Slots
 from antichain.core.groups import CANCEL, COLLECT, CONTINUE, DRAIN
 from antichain.core.laws import LawfulScheduler
 from antichain.core.scheduler import FALLING_BACK, FINAL, LAST_CHANCE, LATE, NOTHING, RETRYING, Kind, Past, Scheduler
@@ -50,12 +51,13 @@ from antichain.core.states import (
     SUCCEEDED,
     UPSTREAM,
 )
-from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, Timers
+from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, STARVATION_ENDS, Timers
 from antichain.errors import InternalError
 from antichain.limit import Limit
 from antichain.policies import Backoff, Retry, Timeout
 from antichain.policies.failure import Join
 from antichain.record import status_of
+from antichain.retry_budget import RetryBudget
 from antichain.shape import INDEX_BITS, INDEX_MASK, TIE_MAX, Flag, shape_of
 from tests.support.arranged import PLAIN, A, Arranged, B, C, D, E, again
 
@@ -1096,16 +1098,17 @@ def test_starvation_of_a_named_limit() -> None:
 
 
 def test_nobody_starves_whose_slots_are_not_held() -> None:
-    """b waits because its limit was made too small, not because of what was abandoned."""
+    """b waits for what another run holds, which will come back, not for what was abandoned."""
+    elsewhere = Limit(1)
+    elsewhere.acquire()
     s = Arranged(
         [[], []],
         timeout={A: Timeout(attempt=1.0)},
         flags={A: Flag.THREAD},
-        uses={A: {"db": 1}, B: {"cpu": 2}},
-        limits={"db": 1, "cpu": 2},
+        uses={A: {"db": 1}, B: {"cpu": 1}},
+        limits={"db": 1, "cpu": elsewhere},
         on_error="continue",
     )
-    s.handle(LimitResized("cpu", 1))
     s.taken()
     s.handle(BodySuspended(A, 1))
     s.handle(TimePassed(), now=1)
@@ -1192,8 +1195,144 @@ def test_what_may_never_be_had_again() -> None:
     for slots in (Slots("db", 3), SharedSlots("db", Limit(3))):
         assert not slots.is_out_of_reach(weight=2, held=1)
         assert slots.is_out_of_reach(weight=2, held=2)
-        # Too small for it, but not because of what is held: it may be resized.
+        # Too small for it, but not because of what is held.
         assert not slots.is_out_of_reach(weight=4, held=0)
+        assert slots.is_too_small(4)
+        assert not slots.is_too_small(3)
+
+
+def test_silence_is_measured_from_the_last_sign_of_life() -> None:
+    s = Arranged([[]], timeout={A: Timeout(idle=5.0)})
+    s.taken()
+    s.handle(BodySuspended(A, 1))
+    s.core.beat(A, 1, 3.0)
+    assert s.handle(TimePassed(), now=5) == []
+    assert s.core.next_at() == 8
+    assert not s.core.is_silent(A)
+    s.handle(TimePassed(), now=8)
+    assert s.asked() == [(A, 1)]
+    assert s.core.is_silent(A)
+    assert not s.core.waits_too_long(A)
+
+
+def test_which_clock_was_over_of_a_node_that_waited_and_of_its_fallback() -> None:
+    """It waited for too long; then its fallback, which has the attempt's time, takes too long as well."""
+    s = Arranged([[]], timeout={A: Timeout(attempt=2.0, queue=1.0)}, flags={A: Flag.FALLBACK}, max_concurrent=1)
+    s.handle(LimitResized(None, 0))
+    assert s.taken() == []
+    s.handle(TimePassed(), now=1)
+    assert s.core.waits_too_long(A)
+    s.handle(TimePassed(), now=3)
+    assert s.core.has_expired(A, 0)
+    assert not s.core.waits_too_long(A)
+
+
+def heavy(**options: Any) -> Arranged:
+    """a takes two units of a limit that has one left; b runs; c is behind a."""
+    uses = {A: {"db": 2}, **options.pop("uses", {})}
+    s = Arranged([[], [], [A]], uses=uses, limits={"db": 2}, on_error="continue", priority={B: 1}, **options)
+    s.handle(LimitResized("db", 1))
+    return s
+
+
+def test_node_heavier_than_a_resized_limit_starves_once_nothing_else_happens() -> None:
+    s = heavy()
+    assert s.taken() == [B]
+    s.core.look_for_starvation(0)
+    assert s.core.next_at() is None
+    s.handle(AttemptSucceeded(B, 1), now=10)
+    s.core.look_for_starvation(10)
+    assert s.core.next_at() == 15
+    s.handle(TimePassed(), now=15)
+    assert s.states() == ["failed: starved", "succeeded: output", "skipped: upstream"]
+    assert s.core.failures == [A]
+    assert s.core.short_of == {A: ("db", 1, 2)}
+
+
+def test_limit_that_is_large_again_in_time_starves_nobody() -> None:
+    for again_at in (3, None):
+        s = heavy(max_concurrent=1)
+        s.taken()
+        s.handle(AttemptSucceeded(B, 1), now=1)
+        s.core.look_for_starvation(1)
+        if again_at is not None:
+            s.handle(LimitResized("db", 2), now=again_at)
+            assert s.taken() == [A]
+            s.core.look_for_starvation(again_at)
+            assert s.core.next_at() is None
+        else:
+            # Nobody has looked since.
+            s.handle(LimitResized("db", 2), now=6)
+            s.handle(TimePassed(), now=6)
+            assert s.taken() == [A]
+        assert not s.core.short_of
+
+
+@pytest.mark.parametrize("what", ["backs off", "may wait", "asks"])
+def test_while_something_may_happen_nobody_starves_for_want_of_size(what: str) -> None:
+    s = heavy(retry={B: again()}, timeout={A: Timeout(queue=100.0)} if what == "may wait" else {})
+    s.taken()
+    if what == "backs off":
+        s.handle(AttemptFailed(B, 1, retryable=True), now=1)
+    elif what == "asks":
+        s.handle(SlotsLent(B, 1), now=1)
+    else:
+        s.handle(AttemptSucceeded(B, 1), now=1)
+    s.core.look_for_starvation(1)
+    assert s.core.next_at() in (None, 2, 100)
+    assert not s.core.timers_of(STARVATION_ENDS)
+
+
+def test_while_a_fallback_is_made_nobody_starves_for_want_of_size() -> None:
+    s = heavy(uses={B: {"db": 2}}, timeout={B: Timeout(queue=1.0)}, flags={B: Flag.FALLBACK})
+    assert s.taken() == []
+    s.handle(TimePassed(), now=1)
+    assert s.core.overdue == [B]
+    s.core.look_for_starvation(1)
+    assert not s.core.timers_of(STARVATION_ENDS)
+    s.handle(AttemptSucceeded(B, 0, FALLBACK), now=2)
+    s.core.look_for_starvation(2)
+    assert s.core.next_at() == 7
+
+
+def test_what_a_body_runs_inside_starves_for_want_of_size_too() -> None:
+    """b waits for a node inside, whose limit has become too small: both would wait for ever."""
+    s = heavy()
+    s.taken()
+    s.handle(LimitResized("db", 2))
+    group = s.core.open(B, 1, COLLECT)
+    inside = s.handle(NodeEntered(group, Kind(s.core.demand_number((("db", 2),)))))
+    s.handle(GroupClosed(group))
+    s.handle(SlotsLent(B, 1))
+    s.handle(LimitResized("db", 1))
+    s.core.look_for_starvation(2)
+    s.handle(TimePassed(), now=7)
+    assert s.states()[A] == s.states()[inside] == "failed: starved"
+    assert s.states()[B] == "running"
+
+
+def test_body_that_lent_more_than_a_limit_has_now_starves() -> None:
+    s = heavy()
+    s.handle(LimitResized("db", 2))
+    assert s.taken() == [B, A]
+    s.handle(AttemptSucceeded(B, 1), now=1)
+    s.handle(SlotsLent(A, 1))
+    s.handle(LimitResized("db", 1))
+    assert s.handle(SlotsWanted(A, 1))
+    assert s.taken() == []
+    s.core.look_for_starvation(2)
+    s.handle(TimePassed(), now=7)
+    assert s.asked() == [(A, 1)]
+    s.handle(AttemptCancelled(A, 1), now=7)
+    assert s.states() == ["failed: starved", "succeeded: output", "skipped: upstream"]
+    assert s.core.short_of == {A: ("db", 1, 2)}
+
+
+def test_adaptive_limit_is_too_small_for_nobody() -> None:
+    """What is heavier than it is now passes alone."""
+    slots = AdaptiveSlots("llm", Adaptive(initial=2), 0)
+    assert not slots.is_too_small(3)
+    assert SharedSlots("db", Limit(2)).is_too_small(3)
 
 
 def test_shared_limit_starves_only_by_what_this_run_abandoned() -> None:
@@ -2620,6 +2759,7 @@ def lawful(
     flags: dict[int, Flag] | None = None,
     joins: dict[int, Join] | None = None,
     followers: dict[int, list[int]] | None = None,
+    retries: dict[int, Retry] | None = None,
     **options: Any,
 ) -> LawfulScheduler:
     nodes = range(len(upstream))
@@ -2630,6 +2770,7 @@ def lawful(
         flags=[int(of_all.get(node, 0)) for node in nodes],
         timeout=timeouts,
         followers=followers,
+        retry=retries,
     )
     return LawfulScheduler(shape, **options)
 
@@ -2747,6 +2888,24 @@ def test_seconds_from_before_count_for_the_total() -> None:
     s.start(0.0, past={0: Past(attempts=1, spent=7.0)})
     s.take(0.0)
     assert s.attempt_limit(0) == 3.0
+
+
+def test_node_that_had_failed_begins_anew_and_is_numbered_on() -> None:
+    """It is judged again, has all of its attempts and the shortest pause again, and its first is a call."""
+    budget = RetryBudget(share=0, reserve=5)
+    retry = Retry(attempts=2, backoff=Backoff(initial=1, factor=10, jitter=False))
+    s = lawful([[]], flags={0: Flag.WHEN}, retries={0: retry}, rng=random.Random(1), retry_budgets={"*": budget})
+    s.start(10.0, past={0: Past(attempts=3, before=3)})
+    assert s.next_to_judge() == 0
+    s.judged(0, True, 10.0)
+    assert s.take(10.0) == 0
+    assert s.attempts[0] == 4
+    assert s.failed(0, 4, 11.0, retryable=True) == RETRYING
+    assert (s.delay, budget.calls, budget.retries) == (1.0, 1, 1)
+    s.tick(12.0)
+    assert s.take(12.0) == 0
+    assert s.failed(0, 5, 13.0, retryable=True) == FINAL
+    assert (budget.calls, budget.retries, budget.refused) == (1, 1, 0)
 
 
 def test_attempts_of_containers_begin_anew() -> None:

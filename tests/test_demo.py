@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -25,6 +26,7 @@ from antichain.demo.pretend import pretend
 from antichain.testing import FakeProvider
 
 DEMO = [sys.executable, "-m", "antichain", "demo"]
+ROOT = Path(__file__).parents[1]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -507,6 +509,21 @@ def test_the_stand_in_names_the_modules() -> None:
         "The 3 answers are in heapq, json and the language reference."
     )
     assert pretend(f"{graph.DIGEST}\n\n- heapq.merge: Merge.") == "The answer is in heapq."
+
+
+def test_the_picture_of_the_documentation_shows_what_the_demo_asks_and_how_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is a recording, with times of its own: what it says is compared, not how long that took."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(command, "called", lambda: "antichain")
+    # Wherever it is installed.
+    monkeypatch.setattr(command, "__file__", str(ROOT / "src" / "antichain" / "demo" / "command.py"))
+    last = list(ET.parse(ROOT / "docs" / "images" / "demo.svg").getroot())[-1]
+    seen = " ".join(" ".join(text for element in last for text in element.itertext()).split())
+    ends = " ".join(" ".join(command._next(None, 110, killed=False)).split())
+    assert seen.endswith(ends), "record it anew: see docs/images/make_demo_svg.py"
+    assert [question for question in graph.QUESTIONS if question not in seen] == []
 
 
 def test_the_source_of_the_graph_can_be_read_in_one_go() -> None:

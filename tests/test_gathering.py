@@ -130,7 +130,7 @@ def test_a_source_that_raises_fails_the_map_and_keeps_what_came_of_the_items(
     (planted,) = caught.value.exceptions
     # A generator cannot raise StopAsyncIteration: Python makes it a RuntimeError.
     assert "planted" in str(planted) or "planted" in str(planted.__cause__)
-    outcomes = caught.value.outcomes  # type: ignore[attr-defined]
+    outcomes = caught.value.outcomes
     states = [outcome.state for outcome in outcomes]
     # What a plain source has given before it raised had not started yet.
     assert states == ["succeeded", "succeeded"] if is_async else set(states) <= {"succeeded", "cancelled"}
@@ -223,8 +223,23 @@ def test_without_outcomes_the_first_failure_cancels_the_rest_and_what_completed_
     with pytest.raises(RunFailed) as caught:
         virtual(lambda: amap(body, range(5)))
     assert [type(error) for error in caught.value.exceptions] == [ValueError]
-    states = [outcome.state for outcome in caught.value.outcomes]  # type: ignore[attr-defined]
-    assert states == ["succeeded", "succeeded", "failed", "cancelled", "cancelled"]
+    found = [(outcome.state, outcome.reason) for outcome in caught.value.outcomes]
+    assert [state for state, _ in found] == ["succeeded", "succeeded", "failed", "cancelled", "cancelled"]
+    assert [reason for _, reason in found] == ["output", "output", "error", "run", "run"]
+    (part,) = [each for each in (caught.value.subgroup(ValueError),) if each is not None]
+    assert part.outcomes == caught.value.outcomes
+
+
+def test_failures_that_stop_nothing_are_raised_together_and_what_completed_is_kept() -> None:
+    async def body(item: int) -> int:
+        if item % 2:
+            raise ValueError(item)
+        return item
+
+    with pytest.raises(RunFailed, match="2 failures") as caught:
+        virtual(lambda: amap(body, range(4), on_error="continue"))
+    assert [str(error) for error in caught.value.exceptions] == ["1", "3"]
+    assert [outcome.value for outcome in caught.value.outcomes] == [0, None, 2, None]
 
 
 def test_policies_hold_for_each_item() -> None:
@@ -256,8 +271,45 @@ def test_the_deadline_keeps_what_completed() -> None:
 
     with pytest.raises(RunTimeout) as caught:
         virtual(lambda: amap(body, [0, 1, 50], deadline=2))
-    states = [outcome.state for outcome in caught.value.outcomes]  # type: ignore[attr-defined]
-    assert states == ["succeeded", "succeeded", "cancelled"]
+    found = [(outcome.state, outcome.reason) for outcome in caught.value.outcomes]
+    assert found == [("succeeded", "output"), ("succeeded", "output"), ("cancelled", "deadline")]
+    assert str(caught.value).endswith("What became of each item is in .outcomes; raise deadline= to allow more time.")
+
+
+@pytest.mark.parametrize("outcomes", [False, True])
+def test_items_that_never_came_into_the_run_are_there_too(outcomes: bool) -> None:
+    """Those of a collection, those that wait aside for the limits that they chose; of an iterator, those taken."""
+
+    async def body(item: int) -> int:
+        await asyncio.sleep(1)
+        return item
+
+    def stopped(items: Any, **options: Any) -> list[tuple[str, str]]:
+        with pytest.raises(RunTimeout) as caught:
+            virtual(lambda: amap(body, items, max_concurrent=1, deadline=1.5, outcomes=outcomes, **options))
+        return [(outcome.key, outcome.reason) for outcome in caught.value.outcomes]
+
+    keys = ["0", *map(str, range(1, 9))]
+    assert stopped(range(9)) == [("0", "output"), *((key, "deadline") for key in keys[1:])]
+    named = stopped(range(9), key=lambda item: f"k{item}")
+    assert named == [("k0", "output"), *((f"k{key}", "deadline") for key in keys[1:])]
+    assert stopped(iter(range(9)))[:3] == [("0", "output"), ("1", "deadline"), ("2", "deadline")]
+    assert len(stopped(iter(range(9)))) == 3
+    taken: list[int] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(9):
+            taken.append(number)
+            yield number
+
+    assert [key for key, _ in stopped(numbers())] == [str(number) for number in taken]
+    limits = {"slow": 1, "quick": 1}
+    chosen = stopped(
+        iter(range(9)), key=lambda item: f"k{item}", uses=lambda item: "quick" if item == 5 else "slow", limits=limits
+    )
+    assert [key for key, _ in chosen] == [f"k{key}" for key in keys]
+    assert [key for key, reason in chosen if reason == "output"] == ["k0"]
+    assert {reason for _, reason in chosen} == {"output", "deadline"}
 
 
 def test_keys_name_items_and_must_tell_them_apart() -> None:

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import combinations
 from multiprocessing import get_context
+from random import Random
 
 import pytest
 
 from antichain.core.capacity import Place, TimedQueue, TimedSlots
 from antichain.core.groups import Group
 from antichain.core.laws import LawfulScheduler, check
-from antichain.core.scheduler import NO_PAST, NOTHING, Past, Scheduler
+from antichain.core.lines import Lines
+from antichain.core.scheduler import FINAL, NO_BUDGETS, NO_PAST, NOTHING, Past, Scheduler
 from antichain.core.states import (
     BACKING_OFF,
     CANCELLED,
@@ -32,7 +34,8 @@ from antichain.core.states import (
     UPSTREAM,
 )
 from antichain.errors import InternalError, RunnerError
-from antichain.policies import Amounts
+from antichain.policies import Amounts, Retry
+from antichain.retry_budget import RetryBudget
 from antichain.shape import shape_of
 from tests.support.random_runs import FEATURES, MORE, play
 
@@ -321,52 +324,73 @@ class RunsAgain(Scheduler):
         return bool(node % 3) and super()._recall(node, past, now)
 
 
+class UnfairLines(Lines):
+    def arrive(self, queue: TimedQueue, key: int, now: float) -> None:
+        super().arrive(queue, key, -now)
+
+
 class LetsSmallOnesPass(Scheduler):
     """Lets whoever fits pass a rate before those who came first."""
 
-    def _arrive(self, node: int, now: float) -> bool:
-        return super()._arrive(node, -now)
+    def _make_lines(self) -> Lines:
+        return UnfairLines(self.timers, self.amounts, self.attempts, self._is_waiting)
+
+
+class BlindLines(Lines):
+    def _look_at(self, slots: TimedSlots, at: float, now: float) -> None:
+        return
 
 
 class NeverLooksAtRates(Scheduler):
     """Sets no timer for limits that open by time."""
 
-    def _look_at(self, slots: TimedSlots, at: float, now: float) -> None:
-        return
+    def _make_lines(self) -> Lines:
+        return BlindLines(self.timers, self.amounts, self.attempts, self._is_waiting)
+
+
+class StubbornLines(Lines):
+    def take(self, rival: int | None, now: float) -> int | None:
+        before = self._round
+        try:
+            return super().take(rival, now)
+        finally:
+            self._round = before
 
 
 class NeverTriesAgain(Scheduler):
     """Takes it that nodes which were refused once are refused until a timer rings."""
 
-    def _take_timed(self, rival: int | None, now: float) -> int:
-        before = self._round
-        try:
-            return super()._take_timed(rival, now)
-        finally:
-            self._round = before
+    def _make_lines(self) -> Lines:
+        return StubbornLines(self.timers, self.amounts, self.attempts, self._is_waiting)
 
 
 class HoldsUpOthers(Scheduler):
     """Lets nodes that wait for a rate hold up those that use none."""
 
     def take(self, now: float) -> int:
-        queues = self.queues
+        queues, lines = self.queues, self.lines
         try:
-            if any(queue.line and queue.fits() and self._best_timed(now) is None for queue in self.timed):
-                self.queues = []
+            for queue in lines.queues if lines is not None else ():
+                if queue.line and queue.fits() and lines is not None and lines._best(now) is None:
+                    self.queues = []
             return super().take(now)
         finally:
             self.queues = queues
 
 
-class StartsDuringPauses(Scheduler):
-    """Does not wait for the end of a pause."""
-
+class HastyLines(Lines):
     def _is_open(self, queue: TimedQueue, head: Place, now: float) -> bool:
         super()._is_open(queue, head, now)
         for slots, _ in queue.adaptive:
             slots.now = 1e9
         return True
+
+
+class StartsDuringPauses(Scheduler):
+    """Does not wait for the end of a pause."""
+
+    def _make_lines(self) -> Lines:
+        return HastyLines(self.timers, self.amounts, self.attempts, self._is_waiting)
 
 
 class ForgetsWeights(Scheduler):
@@ -376,6 +400,24 @@ class ForgetsWeights(Scheduler):
         super().weighed(node, amounts and {}, now)
 
 
+class ForgetsCalls(Scheduler):
+    """Counts a call for a retry budget only if it failed."""
+
+    def ended(self, node: int, attempt: int, now: float, reason: int = OUTPUT) -> bool:
+        budgets, self.retry_budgets = self.retry_budgets, NO_BUDGETS
+        try:
+            return super().ended(node, attempt, now, reason)
+        finally:
+            self.retry_budgets = budgets
+
+
+class TriesAgainForNothing(Scheduler):
+    """Asks the first of a node's budgets only."""
+
+    def _may_retry(self, node: int) -> bool:
+        return all(self.retry_budgets[name].spend() for name in self._budgets_of(node)[:1])
+
+
 FAULTS: dict[type[Scheduler], str] = {
     LetsSmallOnesPass: "law 6",
     NeverLooksAtRates: "law 5",
@@ -383,6 +425,8 @@ FAULTS: dict[type[Scheduler], str] = {
     HoldsUpOthers: "law 3",
     StartsDuringPauses: "law 2",
     ForgetsWeights: "law 2",
+    ForgetsCalls: "law 2",
+    TriesAgainForNothing: "law 2",
     TimesOutWhatHasCompleted: "law 4",
     SkipsBehindQuestions: "law 5",
     RunsAgain: "law 4",
@@ -446,6 +490,46 @@ def test_live_nodes_form_an_antichain() -> None:
     scheduler._count_down(2, 1.0)
     with pytest.raises(InternalError, match=r"node 3 is live together with nodes \[0\]"):
         scheduler.tick(1.0)
+
+
+def test_waiting_for_ever_for_more_than_a_limit_has_is_noticed() -> None:
+    class Waits(LawfulScheduler):
+        def _lacks_size(self) -> bool:
+            return False
+
+    for make in (LawfulScheduler, Waits):
+        scheduler = make(shape_of([[]], demand=[(("db", 2),)]), limits={"db": 2})
+        scheduler.start(0.0)
+        scheduler.resize("db", 1)
+        if make is LawfulScheduler:
+            scheduler.look_for_starvation(0.0)
+        else:
+            with pytest.raises(InternalError, match=r"law 5 is broken: nodes wait for ever for more than a limit has"):
+                scheduler.look_for_starvation(0.0)
+
+
+def test_retry_that_is_not_made_is_counted_by_no_budget() -> None:
+    """The run's budget has one left, and that of the limit none."""
+
+    class KeepsRetries(LawfulScheduler):
+        def _may_retry(self, node: int) -> bool:
+            return all(self.retry_budgets[name].spend() for name in self._budgets_of(node))
+
+    for make in (LawfulScheduler, KeepsRetries):
+        budgets = {"*": RetryBudget(0.0, 1), "db": RetryBudget(0.0, 1)}
+        assert budgets["db"].spend()
+        shape = shape_of([[]], demand=[(("db", 1),)], retry={0: Retry(attempts=2)})
+        scheduler = make(shape, limits={"db": 1}, retry_budgets=budgets, rng=Random(0))
+        scheduler.start(0.0)
+        scheduler.take(0.0)
+        if make is LawfulScheduler:
+            assert scheduler.failed(0, 1, 1.0, retryable=True) == FINAL
+            assert budgets["*"].retries == 0
+        else:
+            with pytest.raises(
+                InternalError, match=r"law 2 is broken: retry budget '\*' counts 1 calls, 1 .* \(1, 0\)"
+            ):
+                scheduler.failed(0, 1, 1.0, retryable=True)
 
 
 def test_check_looks_at_one_state() -> None:

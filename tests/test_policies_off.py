@@ -9,16 +9,19 @@ import pytest
 
 from tests.support.looked_at import run_python, telling_parts
 
-# What a response says of its usage, and an error of an overload: the second one pauses a rate, too.
-USAGE, OVERLOAD = ("policies/usage.py",), ("policies/overload.py",)
+# Whose turn it is at limits that open by time; what a response says of its usage, and an error of an overload: the last
+# one pauses a rate, too.
+LINES, USAGE, OVERLOAD = ("core/lines.py",), ("policies/usage.py",), ("policies/overload.py",)
+# What the driver has for what is counted, and for limits that are more than a number.
+METERING, LIMITING = ("antichain/metering.py",), ("antichain/limiting.py",)
 # What each policy is made of, and what sets it on the graph of `tests.support.looked_at`, which has a retry and a limit
 # of a plain number.
 PARTS = {
-    "rate": ("antichain/rate.py", "policies/rate.py", *USAGE, *OVERLOAD),
-    "adaptive": ("antichain/adaptive.py", "policies/adaptive.py", *OVERLOAD),
-    "latency": ("policies/latency.py", "antichain/adaptive.py", "policies/adaptive.py", *OVERLOAD),
+    "rate": ("antichain/rate.py", "policies/rate.py", *LINES, *USAGE, *OVERLOAD, *METERING, *LIMITING),
+    "adaptive": ("antichain/adaptive.py", "policies/adaptive.py", *LINES, *OVERLOAD, *LIMITING),
+    "latency": ("policies/latency.py", "antichain/adaptive.py", "policies/adaptive.py", *LINES, *OVERLOAD, *LIMITING),
     "retry budget": ("antichain/retry_budget.py", "policies/retry_budget.py"),
-    "budget": ("antichain/budget.py", "policies/budget.py", *USAGE),
+    "budget": ("antichain/budget.py", "policies/budget.py", *USAGE, *METERING),
 }
 SET = {
     "rate": "OPTIONS = {'limits': {'one': antichain.Rate(requests=100)}}",

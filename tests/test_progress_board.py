@@ -127,6 +127,8 @@ def test_an_attempt_that_ends_asks_nothing_any_more() -> None:
     assert [row.state for row in look.rows] == ["backing off", "paused"]
     assert look.rows[1] == Single("b", "paused", 2.0, 1, (), None, "Go?")
     assert (look.asking_count, look.head.running) == (0, 0)
+    # Nobody has answered b: it is left for another day, and has not ended for those who look.
+    assert (look.head.ended, look.head.known) == (0, 2)
     played.ready(5, "a", attempt=2)
     played.start(5, "a", attempt=2)
     assert (played.row(6, "a").state, played.look(6).head.running) == ("running", 1)
@@ -168,6 +170,21 @@ def test_a_mapped_stage_is_one_row() -> None:
     assert (row.label, row.ended, row.known, row.total, row.running, row.state) == ("pages", 1, 3, 10, 1, "")
     # The stage itself only waits for its instances.
     assert played.look(4).head.running == 1
+
+
+def test_what_a_budget_has_left_of_a_stage_has_not_ended() -> None:
+    played = Played("pages")
+    played.start(0, "pages")
+    for number in range(4):
+        played.enter(0, f"pages[{number}]", "pages", of=4)
+    played.start(0, "pages[0]", "pages[1]")
+    played.end(1, "pages[0]")
+    for name in ("pages[1]", "pages[2]", "pages[3]", "pages"):
+        played.tell(NodeEnded(0, 2.0, "r", name, 1, "cancelled", "budget", None, None))
+    look = played.look(3)
+    (row,) = [row for row in look.rows if isinstance(row, Bar)]
+    assert (row.ended, row.known, row.state) == (1, 4, "paused")
+    assert (look.head.ended, look.head.known, look.states) == (1, 5, {"succeeded": 1, "paused": 4})
 
 
 def test_a_stage_of_unknown_length_has_no_total_once_it_grows() -> None:

@@ -5,6 +5,7 @@ A `Rate` lets no more than so much pass in any window of time, counted exactly; 
 import math
 import threading
 from collections import deque
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from random import Random
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 import antichain
 from antichain import GraphError, Rate
+from antichain.core.capacity import RateSlots, TimedQueue
 from antichain.policies.rate import REMEMBERED, Usage, Window
 
 # -- an independent judge
@@ -450,6 +452,44 @@ def test_a_rate_of_which_nothing_is_known_expects_what_calls_used() -> None:
     rate.settle(heavy, {"tokens": 300}, 1.0)
     assert rate.plain(1) == {"requests": 1, "tokens": 200}
     assert Rate(tokens=5).plain(1) == {}
+
+
+def test_a_request_that_is_not_made_after_all_says_nothing_of_what_others_use() -> None:
+    rate = Rate(requests=9, tokens=1000, per=10)
+    rate.settle(rate.acquire({"requests": 1, "tokens": 50}, now=0.0) or 0, {"tokens": 100}, now=0.0)
+    told: list[None] = []
+    rate.watch(lambda: told.append(None))
+    ticket = rate.acquire(rate.plain(1), now=0.0)
+    assert ticket is not None
+    rate.give_back(ticket, now=1.0)
+    assert (rate.passed(1.0), rate.plain(1)) == ({"requests": 1, "tokens": 100}, {"requests": 1, "tokens": 100})
+    assert told == [None]
+
+
+class Slow(Rate):
+    """A rate that another run passes, or makes smaller, between the question whether there is room and the request."""
+
+    between: Callable[[Rate], object]
+
+    def acquire(self, amounts: Mapping[str, float], now: float, weight: int = 1, who: int | None = None) -> int | None:
+        self.between(self)
+        return super().acquire(amounts, now, weight, who)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [lambda rate: Rate.acquire(rate, {"requests": 2}, 0.0), lambda rate: rate.resize(requests=1)],
+    ids=["passed", "made smaller"],
+)
+def test_where_one_of_two_rates_is_gone_meanwhile_the_other_has_not_been_passed(
+    between: Callable[[Rate], object],
+) -> None:
+    first, second = Rate(requests=9, tokens=1000, per=10), Slow(requests=3, per=10)
+    second.between = between
+    first.settle(first.acquire({"tokens": 100}, now=0.0) or 0, {"tokens": 100}, now=0.0)
+    passes = ((RateSlots("first", first, 0), 1), (RateSlots("second", second, 1), 2))
+    assert TimedQueue((("first", 1), ("second", 2)), (), passes).take_rates(None, now=0.0) is None
+    assert (first.passed(0.0), first.plain(1)["tokens"]) == ({"requests": 0, "tokens": 100}, 100)
 
 
 def test_a_fresh_rate_expects_the_same_and_nothing_has_passed_it() -> None:

@@ -20,7 +20,7 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from antichain import Context, Graph, GraphError, MemoryStore, Retry, RunFailed, RunResult, RunTimeout
+from antichain import Context, Graph, GraphError, MemoryStore, Outcome, Retry, RunFailed, RunResult, RunTimeout
 from antichain.core.facts import NodeEnded, RunEnded
 from antichain.errors import NotStorable, OwnershipLost, RunExists, RunOwned, StoreError, UnknownRun
 from antichain.policies import Backoff
@@ -507,7 +507,7 @@ def test_attempts_go_on_where_they_were(calls: Calls) -> None:
 
 
 def test_a_node_that_had_failed_for_good_begins_anew(shelf: Shelf) -> None:
-    """Its attempts were used up; whoever resumes has fixed what was wrong, and it has all of them again."""
+    """Its attempts were used up; whoever resumes has mended it, and it has all of them again, numbered on."""
     seen: list[int] = []
     graph = Graph()
     fails = [True, True, True, False]
@@ -521,7 +521,7 @@ def test_a_node_that_had_failed_for_good_begins_anew(shelf: Shelf) -> None:
 
     outcome(graph.run, store=shelf(), run_id="r")
     assert graph.resume("r", store=shelf())["flaky"] == "ok"
-    assert seen == [1, 2, 1, 2]
+    assert seen == [1, 2, 3, 4]
 
 
 def test_a_backoff_goes_on_where_it_was(calls: Calls) -> None:
@@ -900,6 +900,31 @@ def test_failures_kept_as_outcomes_are_decided_once(shelf: Shelf, calls: Calls) 
     result = build(lambda work: [each.value if each.ok else "failed" for each in work]).resume("r", store=shelf())
     assert result["end"] == [10, "failed", 5]
     assert not {"work 1", "work 2"} & set(calls.taken())
+
+
+def test_items_that_are_outcomes_are_the_same_when_the_run_goes_on(shelf: Shelf, calls: Calls) -> None:
+    """Why an item succeeded is another thing then, a checkpoint; its outcome is no other item for that."""
+
+    def build(*, is_broken: bool) -> Graph:
+        async def work(item: int) -> int:
+            calls.note(f"work {item}")
+            return 10 // item
+
+        async def look(one: Outcome) -> str:
+            calls.note(f"look {one.key}")
+            if is_broken and one.key == "2":
+                raise ConnectionError
+            return one.key if one.ok else "failed"
+
+        graph = Graph(on_error="continue")
+        graph.map("work", work, over=[1, 0, 2], outcomes=True)
+        graph.map("looks", look, over="work")
+        return graph
+
+    outcome(build(is_broken=True).run, store=shelf(), run_id="r")
+    calls.taken()
+    result = build(is_broken=False).resume("r", store=shelf())
+    assert (result["looks"], {"work 1", "work 2", "look 0"} & set(calls.taken())) == (["0", "failed", "2"], set())
 
 
 def test_what_a_body_has_run_is_not_run_again(shelf: Shelf, calls: Calls) -> None:

@@ -10,32 +10,16 @@ from typing import Any
 
 import pytest
 
-from antichain import Backoff, Graph, GraphError, Policies, Retry, RetryBudget, RunFailed, RunResult, Timeout, amap
+from antichain import Backoff, Graph, GraphError, Policies, Retry, RetryBudget, Timeout, amap
 from antichain.core.scheduler import FALLING_BACK, FINAL, RETRYING, Scheduler
 from antichain.policies.retry_budget import RetryTokens, as_allowances
 from antichain.retry_budget import open_budgets
 from antichain.shape import shape_of
-from antichain.testing import VirtualLoop, simulate
+from antichain.testing import simulate
+from tests.support.virtual import in_virtual_time, run
 
 AT_ONCE = Backoff(initial=0, jitter=False)
 MANY = Retry(attempts=10, backoff=AT_ONCE)
-
-
-def in_virtual_time(main: Any) -> Any:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
-
-
-def run(graph: Graph, **options: Any) -> RunResult:
-    async def main() -> RunResult:
-        try:
-            return await graph.arun(**options)
-        except RunFailed as failed:
-            result: RunResult = failed.result
-            return result
-
-    result: RunResult = in_virtual_time(main())
-    return result
 
 
 class Service:

@@ -103,6 +103,19 @@ def test_max_concurrent_and_limits() -> None:
     assert simulate(graph.plan(), limits={"db": 3}, max_concurrent=2).makespan == 2.0
 
 
+def test_a_limit_that_real_runs_share_is_not_touched() -> None:
+    """Neither does what they hold keep a played run waiting, nor does what hangs in that one keep a slot of theirs."""
+    limit = Limit(2)
+    assert limit.acquire(2)
+    graph = Graph("shared", limits={"db": limit, "same": limit})
+    for number in range(4):
+        graph.add(f"node {number}", thread, uses="db" if number % 2 else "same", timeout=3, fallback=None)
+    assert simulate(graph.plan()).makespan == 2.0
+    assert simulate(graph.plan(), outcomes={"node 0": HANG}, grace=1).nodes["node 0"].reason == "fallback"
+    assert limit.used == 2
+    assert not limit._watchers._watchers
+
+
 def test_threads_are_a_limit_like_any_other() -> None:
     graph = Graph("threads")
     for number in range(4):

@@ -11,6 +11,7 @@ PARTS = (
     "antichain/resuming/",
     "antichain/journal.py",
     "antichain/keeping.py",
+    "antichain/telling.py",
     "antichain/opening.py",
 )
 
@@ -32,7 +33,7 @@ def test_what_is_kept_would_be_seen() -> None:
 def test_nothing_of_stores_is_imported_without_a_store() -> None:
     code = """
 graph.run()
-names = ["stores", "resuming", "journal", "keeping", "opening"]
+names = ["stores", "resuming", "journal", "keeping", "telling", "opening"]
 names = (*["antichain." + name for name in names], "sqlite3")
 print([name for name in sys.modules if name.startswith(names)])
 """

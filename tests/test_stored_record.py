@@ -51,6 +51,27 @@ def test_what_the_error_was_is_known_and_nothing_of_it_runs() -> None:
     assert error.message == "no"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        {"unit": "tokens"},
+        {"unit": 1, "used": 1, "limit": 1},
+        {"unit": "tokens", "used": "2", "limit": 1},
+        {"unit": "tokens", "used": 10**400, "limit": 1.5},
+    ],
+)
+def test_what_has_stopped_a_run_is_known_if_it_can_be_read(told: object) -> None:
+    def stopped_by(payload: bytes | None) -> tuple[str, float, float] | None:
+        return stored_run(journal(Fact(FactKind.ENDED, reason="paused", at=NOON, payload=payload))).spent
+
+    assert stopped_by(encode(told)) is None
+    assert stopped_by(None) is None
+    assert stopped_by(b"damaged") is None
+    assert stopped_by(encode({"unit": "tokens", "used": 300, "limit": 250.0})) == ("tokens", 300, 250.0)
+
+
 def test_a_retry_waits_until_its_time() -> None:
     run = stored_run(journal(retrying("a", OSError("gone"), until=NOON + 30)))
     assert run.record.nodes["a"].state == "backing off"

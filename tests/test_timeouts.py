@@ -21,25 +21,12 @@ from antichain import (
     NodeTimeout,
     Policies,
     Retry,
-    RunFailed,
     RunResult,
     Timeout,
+    amap,
 )
-from antichain.testing import HANG, VirtualLoop, simulate
-
-
-def run(graph: Graph, **options: Any) -> RunResult:
-    """Run in virtual time; of a run that failed, what it came to."""
-
-    async def main() -> RunResult:
-        try:
-            return await graph.arun(**options)
-        except RunFailed as failed:
-            result: RunResult = failed.result
-            return result
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main())
+from antichain.testing import HANG, simulate
+from tests.support.virtual import in_virtual_time, run
 
 
 def timeout_of(result: RunResult, node: str) -> NodeTimeout:
@@ -487,3 +474,30 @@ def test_a_timeout_inside_a_nested_graph_names_the_node_inside() -> None:
     result = run(graph)
     assert timeout_of(result, "nested/waits").node == "nested/waits"
     assert not isinstance(result.nodes["nested"].error, NodeFailed)
+
+
+def test_an_item_is_not_cancelled_because_one_before_it_was() -> None:
+    """Items of a map follow each other on one node of the run."""
+
+    async def work(item: int, ctx: Context) -> bool:
+        if item in (0, 2):
+            await asyncio.sleep(5)
+        return ctx.cancelled
+
+    outcomes = in_virtual_time(amap(work, range(6), outcomes=True, timeout=2, max_concurrent=1))
+    assert [outcome.value for outcome in outcomes] == [None, False, None, False, False, False]
+
+
+@pytest.mark.parametrize("timeout", [2.0, Timeout(total=2), Timeout(attempt=2, idle=2)])
+def test_an_item_that_hangs_is_stopped_whatever_those_before_it_took(timeout: Any) -> None:
+    """The second one is watched when the third begins, on the same node and in the same task."""
+
+    async def work(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def main() -> float:
+        outcomes = await amap(work, [1.9, 0.9, 0.9, 100, 0.5], outcomes=True, timeout=timeout, max_concurrent=1)
+        assert [outcome.ok for outcome in outcomes] == [True, True, True, False, True]
+        return asyncio.get_running_loop().time()
+
+    assert in_virtual_time(main) == pytest.approx(1.9 + 0.9 + 0.9 + 2 + 0.5)

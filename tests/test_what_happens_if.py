@@ -20,6 +20,8 @@ from antichain import (
     BudgetSpent,
     Context,
     Graph,
+    GraphError,
+    Limit,
     NodeFailed,
     NodeTimeout,
     Retry,
@@ -402,6 +404,44 @@ def test_starved_node_fails() -> None:
         may_end.set()
     assert ending(result, "after") == ("failed", "starved")
     assert result.nodes["hanging"].abandoned
+
+
+@corner(
+    "A node that takes more of a `Limit` than is left of it after a `resize` waits until it is larger again; once "
+    "nothing else is left to happen in the run for `grace=` seconds, it fails with reason *starved* and an error that "
+    "names the limit, its size and the weight."
+)
+@pytest.mark.parametrize("again_after", [13.0, None, 100.0])
+def test_limit_made_too_small(again_after: float | None) -> None:
+    db = Limit(3)
+    graph = Graph(limits={"db": db}, on_error="continue")
+
+    @graph.node(priority=1)
+    async def other() -> None:
+        db.resize(1)
+        await asyncio.sleep(10)
+
+    @graph.node(uses={"db": 2})
+    async def heavy() -> str:
+        return "came through"
+
+    async def main() -> tuple[RunResult, float]:
+        loop = asyncio.get_running_loop()
+        if again_after is not None:
+            loop.call_later(again_after, db.resize, 2)
+        return await graph.arun(), loop.time()
+
+    result, took = run_in_virtual_time(main())
+    assert ending(result, "other") == ("succeeded", "output")
+    if again_after == 13.0:
+        assert (result["heavy"], took) == ("came through", 13.0)
+        return
+    assert ending(result, "heavy") == ("failed", "starved")
+    assert took == 15.0
+    with pytest.raises(
+        GraphError, match=r"\[weight-above-limit\] node 'heavy' uses 2 of the limit 'db', .* to 1 .* 5 s"
+    ):
+        raise result.nodes["heavy"].error or AssertionError
 
 
 @corner(

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from threading import Lock
 
+from antichain.errors import Fault, GraphError, shown
 from antichain.policies.budget import Spending, Spent
+from antichain.policies.limits import is_amount
 
 __all__ = ["Budget"]
 
@@ -77,7 +79,14 @@ class Budget:
     def count(self, used: Mapping[str, float], run_id: str | None = None) -> None:
         """
         Take in what has been used, besides what nodes say; of a run that is kept, under its id.
+
+        Raises:
+            GraphError: an amount is no finite number from zero up.
         """
+        for unit, amount in used.items():
+            if not is_amount(amount):
+                text = f"Budget.count({unit}={shown(amount)}): must be a number from zero up."
+                raise GraphError(Fault("bad-policy", text))
         with self._lock:
             self._spending.count(used, run_id)
         self._tell()

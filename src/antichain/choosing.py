@@ -78,6 +78,12 @@ class Choosing:
         """
         return self._waiting > 0
 
+    def waiting(self) -> list[tuple[int, Any]]:
+        """
+        List the items that wait aside, with their positions.
+        """
+        return [(chosen.position, chosen.item) for line in self._aside.values() for chosen in line]
+
     def next(self, items: Items) -> Chosen | None:
         """
         Return the first item for which there is room; None if there is none now.

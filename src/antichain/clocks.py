@@ -1,5 +1,6 @@
 """
-Which clock of a node's timeout was over, in words: the core knows, and knows no exceptions.
+Why a node failed that raised nothing, in words: which clock of its timeout was over, or what it has waited for in vain.
+The core knows, and knows no exceptions.
 """
 
 from __future__ import annotations
@@ -7,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from antichain.core.scheduler import Scheduler
-from antichain.errors import NodeTimeout
+from antichain.errors import Fault, GraphError, NodeTimeout
 
-__all__ = ["timeout_of"]
+__all__ = ["short_of", "timeout_of"]
 
 
 def timeout_of(core: Scheduler, node: int, name: str, now: float) -> NodeTimeout:
@@ -33,6 +34,19 @@ def timeout_of(core: Scheduler, node: int, name: str, now: float) -> NodeTimeout
     if policy.attempt is not None and policy.attempt <= (core.attempt_limit(node) or 0.0):
         return NodeTimeout(name, attempt, "attempt", policy.attempt, now - started_at)
     return NodeTimeout(name, attempt, "total", policy.total or 0.0, core.spent(node, now))
+
+
+def short_of(core: Scheduler, node: int, name: str) -> GraphError:
+    """
+    Make the error of a node that takes more of a limit than was left of it.
+    """
+    limit, size, weight = core.short_of[node]
+    text = (
+        f"node {name!r} uses {weight} of the limit {limit!r}, which was resized to {size} while the run went on; and "
+        f"for {core.grace:g} s (grace=) nothing was left to happen in the run but that it becomes larger again. Keep "
+        f"it at {weight} or more, or let the node wait for as long as you say: timeout=Timeout(queue=…)."
+    )
+    return GraphError(Fault("weight-above-limit", text, name))
 
 
 def _paused(core: Scheduler, limits: Sequence[str], now: float) -> float | None:

@@ -5,7 +5,7 @@ What a node may know of the run it is in: the object that a parameter annotated 
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, overload
 
-from antichain.errors import Fault, GraphError, shown
+from antichain.errors import Fault, GraphError, RunnerError, shown
 from antichain.policies.limits import is_amount
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Context:
     """
 
     __antichain_context__: ClassVar[bool] = True
-    __slots__ = ("_door", "_node", "attempt", "deadline", "node_id")
+    __slots__ = ("_attempt", "_door", "_node", "attempt", "deadline", "node_id")
 
     def __init__(self, door: Door, node: int, node_id: str, attempt: int, deadline: float | None) -> None:
         self._door = door
@@ -72,8 +72,16 @@ class Context:
         self.node_id = node_id
         # Numbered from 1.
         self.attempt = attempt
+        # The same for the run; of an instance that is over, whose place another one may have, the number of none.
+        self._attempt = attempt
         # The instant, on `time.monotonic`'s clock, at which this attempt has to be over; None if it has no timeout.
         self.deadline = deadline
+
+    def part(self) -> None:
+        """
+        Speak of no attempt any more: what is said from now on is said late.
+        """
+        self._attempt = 0
 
     @property
     def run_id(self) -> str:
@@ -88,7 +96,7 @@ class Context:
         True once this attempt is to end: a function in a thread, which cannot be interrupted, should look at it from
         time to time.
         """
-        return self._door.is_cancelled(self._node, self.attempt)
+        return not self._attempt or self._door.is_cancelled(self._node, self._attempt)
 
     @property
     def idempotency_key(self) -> str:
@@ -101,7 +109,7 @@ class Context:
         """
         Tell the run's listeners a part of the output; works from threads too.
         """
-        self._door.emit(self._node, self.attempt, chunk)
+        self._door.emit(self._node, self._attempt, chunk)
 
     def use(self, **amounts: float) -> None:
         """
@@ -121,13 +129,13 @@ class Context:
             if not is_amount(amount):
                 text = f"ctx.use({unit}={shown(amount)}) in node {self.node_id!r}: must be a number from zero up."
                 raise GraphError(Fault("bad-policy", text, self.node_id))
-        self._door.use(self._node, self.attempt, amounts)
+        self._door.use(self._node, self._attempt, amounts)
 
     def heartbeat(self) -> None:
         """
         Say that this attempt is alive, which its ``Timeout(idle=…)`` wants to hear; works from threads too.
         """
-        self._door.heartbeat(self._node, self.attempt)
+        self._door.heartbeat(self._node, self._attempt)
 
     # Any: the value of whatever is run.
     def run(self, runnable: object, /, **inputs: Any) -> Awaitable[Any]:
@@ -141,7 +149,8 @@ class Context:
             RunnerError: the node is a plain function in a thread; use `async def`.
             RunFailed: a node of the graph failed. A function's own exception is raised as it is.
         """
-        return self._door.run_inside(self._node, self.attempt, runnable, inputs)
+        self._refuse_late("run")
+        return self._door.run_inside(self._node, self._attempt, runnable, inputs)
 
     @overload
     def ask(self, text: str, /) -> Awaitable[str]: ...
@@ -169,7 +178,13 @@ class Context:
             RunnerError: the node is a plain function in a thread; use `async def`.
             GraphError: the type is none of those, or the text is too long to be read.
         """
-        return self._door.ask_inside(self._node, self.attempt, text, type)
+        self._refuse_late("ask")
+        return self._door.ask_inside(self._node, self._attempt, text, type)
+
+    def _refuse_late(self, what: str) -> None:
+        if not self._attempt:
+            text = f"attempt {self.attempt} of node {self.node_id!r} is over: it cannot {what} anything more."
+            raise RunnerError(text)
 
     def __repr__(self) -> str:
         return f"<Context of {self.node_id!r}, attempt {self.attempt}, run {self.run_id}>"

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from antichain.alarm import Alarm
 from antichain.binding import MISSING, Binding
-from antichain.clocks import timeout_of
 from antichain.context import Context
 from antichain.core.facts import Entry, Event, FactStream, Listener, Outline
 from antichain.core.groups import Group
@@ -40,16 +39,17 @@ from antichain.core.states import (
     PAUSED,
     RUN,
     RUNNING,
-    STARVED,
     SUCCEEDED,
 )
 from antichain.durable import announce, close_journal, told
-from antichain.errors import Fault, GraphError, InternalError, NodeFailed, NodeTimeout, RunnerError, note, shed
+from antichain.errors import InternalError, RunnerError, note, shed
+from antichain.failing import Failures, raised_by
 from antichain.growth import Container, Grown
 from antichain.items import Queued
 from antichain.lending import Lending
 from antichain.plan import Plan
-from antichain.policies import EVERYTHING, Allowance, LimitValue, SharedLimit, SharedRate, as_weight, retry_after
+from antichain.policies import Allowance, LimitValue, retry_after
+from antichain.reading import read_ahead
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
 from antichain.resources import Resources
 from antichain.runnable import CallKind
@@ -60,6 +60,8 @@ from antichain.tasks import Tasks, undisturbed
 
 if TYPE_CHECKING:
     from antichain.keeping import Keeping
+    from antichain.limiting import Limiting
+    from antichain.metering import Metering
     from antichain.policies.budget import Purse
 
 T = TypeVar("T")
@@ -67,9 +69,6 @@ T = TypeVar("T")
 # A run of bodies that do not suspend gives the loop a turn after so many nodes, or seconds.
 SLICE_NODES: Final = 256
 SLICE_SECONDS: Final = 0.001
-
-# How many earlier failures the last one tells.
-TOLD_FAILURES: Final = 10
 
 # What `_general` returns for an attempt that goes on elsewhere.
 _LAUNCHED: Final = object()
@@ -174,7 +173,7 @@ class Seat:
         self.node = node
         self.attempt = attempt
         # The attempt whose timeout the core watches.
-        self.armed: tuple[int, int] | None = None
+        self.armed: tuple[int, int, float] | None = None
 
 
 class Driver:
@@ -195,37 +194,14 @@ class Driver:
         # Called once the run has begun, to let nodes enter that no plan has.
         self._on_begin = begin
         self.run_id = settings.run_id
-        self.core = _scheduler_type(settings.debug)(
-            plan.shape,
-            max_concurrent=settings.max_concurrent,
-            limits=settings.limits,
-            on_error=settings.on_error,
-            deadline=settings.deadline,
-            grace=settings.grace,
-            rng=random.Random(settings.seed),
-            retry_budgets=settings.retry_budgets or NO_BUDGETS,
-        )
-        # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
-        self.values = plan.fill(inputs)
-        # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
-        self.errors: dict[int, BaseException] = {}
-        # The attempts of each node that failed before another one, in words.
-        self.retried: dict[int, list[FailedAttempt]] = {}
-        # Names by node, and what is known of the nodes that came while the run went on.
-        self.names: list[str] = list(plan.ids) if settings.listeners else plan.ids
-        self.grown: dict[int, Grown] = {}
-        self.containers: dict[int, Container] = {}
-        # The first mapped stage, if there is one: the only one of a run that `map`, `gather` or `batch` made.
-        self.stages: list[MappedStage] = []
-        # Names of grown nodes; the last one of a name counts.
-        self.grown_index: dict[str, int] = {}
-        # Who brought them.
-        self.groups: dict[int, str] = {}
-        # Nodes whose outputs are the result's.
-        self.shown: Sequence[str] = plan.ids if plan.targets is None else plan.targets
-        # Records of map instances whose nodes have been forgotten.
-        self.archives: list[Mapping[str, Any]] = []
+        self.core = _open_core(plan, settings)
+        # Writes down what happens, where the run is kept; and why that cannot be done any more.
+        self.keeping = settings.keeping
+        self.store_error: BaseException | None = None
         self.facts: FactStream | None = None
+        self._open_values(inputs)
+        self._open_names()
+        self._open_seats()
 
         self.started_at = 0.0
         # 0.0 is an instant too, of a virtual clock.
@@ -235,22 +211,64 @@ class Driver:
         self._grace = settings.grace
         # What a signal asked for: "once" to end, "twice" to end now.
         self.interrupt: str | None = None
-        # What it has used so far, by unit; of a run that goes on, all that it has ever used.
-        self.usage: dict[str, float] = {} if settings.keeping is None else dict(settings.keeping.journal.usage)
         # What went wrong while resources were closed.
         self.resource_errors: list[Exception] = []
-        # Writes down what happens, where the run is kept; and why that cannot be done any more.
-        self.keeping = settings.keeping
-        self.store_error: BaseException | None = None
         # Whether the loop runs for this run only.
         self.owns_loop = False
         self._threads: Threads | None = None
         self._thread_id = 0
+        # What it has used so far, by unit; of a run that goes on, all that it has ever used.
+        self.usage: dict[str, float] = {} if settings.keeping is None else dict(settings.keeping.journal.usage)
+        # What threads have said that attempts have used.
+        self._said: deque[tuple[int, int, Mapping[str, float]]] = deque()
+        # Counts what is used, where somebody says so, or a rate or budget wants to know.
+        self._metering: Metering | None = None
+        # Carries between the run and its limits that are more than a number; None if it has none.
+        self._limiting: Limiting | None = None
+        self._crash: BaseException | None = None
+
+    def _open_values(self, inputs: Mapping[str, Any]) -> None:
+        """
+        Make room for what becomes of the nodes.
+        """
+        plan = self.plan
+        # Outputs of the planned nodes by index, then the plan's literals and the run's inputs.
+        self.values = plan.fill(inputs)
+        # The error of each node whose last attempt failed. Any node that did not succeed in the end keeps it.
+        self.errors: dict[int, BaseException] = {}
+        # The attempts of each node that failed before another one, in words.
+        self.retried: dict[int, list[FailedAttempt]] = {}
+        # Records of map instances whose nodes have been forgotten.
+        self.archives: list[Mapping[str, Any]] = []
+        # Nodes whose outputs are the result's.
+        self.shown: Sequence[str] = plan.ids if plan.targets is None else plan.targets
         # Whether outputs are dropped after their last reader; and whether when a body returns, if its node ends then.
         self._drops_outputs = plan.targets is not None
         self._drops_at_once = self._drops_outputs and self.keeping is None
         self._targets = frozenset(plan.index[name] for name in plan.targets or ())
 
+    def _open_names(self) -> None:
+        """
+        Make room for what is known of the nodes, those that come while the run goes on too.
+        """
+        plan = self.plan
+        # Names by node, and what is known of the nodes that came while the run went on.
+        self.names: list[str] = list(plan.ids) if self.settings.listeners else plan.ids
+        self.grown: dict[int, Grown] = {}
+        self.containers: dict[int, Container] = {}
+        # The first mapped stage, if there is one: the only one of a run that `map`, `gather` or `batch` made.
+        self.stages: list[MappedStage] = []
+        # Names of grown nodes; the last one of a name counts.
+        self.grown_index: dict[str, int] = {}
+        # Who brought them.
+        self.groups: dict[int, str] = {}
+        # How often each name was used inside a node.
+        self._paths: dict[str, int] = {}
+
+    def _open_seats(self) -> None:
+        """
+        Nobody works yet.
+        """
         # A standby is scheduled and has not begun. Invariant: while a worker awaits a body in place, one is.
         self._standby = False
         self._standby_seat = Seat()
@@ -260,13 +278,8 @@ class Driver:
         self._hosts: dict[int, Seat] = {}
         # Attempts that were asked to end, for functions in threads to see.
         self._asked: set[tuple[int, int]] = set()
-        # How often each name was used inside a node.
-        self._paths: dict[str, int] = {}
-        # What bodies say that they have used, in all, by node and attempt; and what threads have said of it.
-        self._usage: dict[int, tuple[int, dict[str, float]]] = {}
-        self._said: deque[tuple[int, int, Mapping[str, float]]] = deque()
-        self._watched: list[SharedLimit | SharedRate] = []
-        self._crash: BaseException | None = None
+        # What the bodies of instances of mapped stages have in their hands, by node.
+        self._contexts: dict[int, list[Context]] = {}
 
     # ------------------------------------------------------------------ the run
 
@@ -276,14 +289,18 @@ class Driver:
         raises.
         """
         try:
-            self._begin()
+            self._open()
+            self._start()
             await self._wait()
         finally:
             await self._clean_up()
         if self._crash is not None:
             raise self._crash
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
+        """
+        Make what the run needs of its loop.
+        """
         self.loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self.loop.create_future()
         is_plain = type(self.loop).time is asyncio.BaseEventLoop.time
@@ -292,25 +309,20 @@ class Driver:
         self._thread_id = threading.get_ident()
         self._base = copy_context()
         self._tasks = Tasks(self.loop, self._base)
+        self._failures = Failures(self.core, self.errors, self.retried, self.name_of, self.clock)
         self.lending = Lending(self, self._tasks, self._turn, self._guarded)
         self.resources = Resources(self._tasks.spawn)
         self._alarm = Alarm(
             self.loop, lambda: self._guarded(self._on_alarm), self._base, self.plan.shape.timeout.values()
         )
+        self._pack()
+
+    def _pack(self) -> None:
+        """
+        Lay out what a worker needs, in the order in which `_work` unpacks it.
+        """
         core, plan = self.core, self.plan
-        # Where something surrounds every body, or its outcome is written down, all are awaited in one way.
-        is_bare = self.settings.surroundings is None
-        kinds = plan.kinds if is_bare else bytes([_AROUND]) * core.planned
-        grown_kind, item_kind = (_GENERAL, _ITEM) if is_bare else (_AROUND, _AROUND)
-        if self.keeping is not None:
-            grown_kind = item_kind = _KEPT
-            if self.keeping.has_guards:
-                kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
-        if self.settings.budget is not None:
-            # What comes back may tell what was used.
-            kinds, grown_kind, item_kind = bytes([_KEPT]) * core.planned, _KEPT, _KEPT
-        elif core.rates:
-            kinds = bytes([_KEPT if core.uses_rate(node) else kind for node, kind in enumerate(kinds)])
+        kinds, grown_kind, item_kind = self._kinds()
         self._kit = (
             core,
             core.take,
@@ -331,10 +343,34 @@ class Driver:
             self._hosts,
             self._alarm,
         )
-        self._watch_shared_limits()
-        budget = self.settings.budget
-        if budget is not None:
-            budget.watch(self._on_spent)
+
+    def _kinds(self) -> tuple[bytes | bytearray, int, int]:
+        """
+        Return how the bodies of the planned nodes are awaited, those of nodes that come later, and those of instances.
+        """
+        core, plan = self.core, self.plan
+        # Where something surrounds every body, or its outcome is written down, all are awaited in one way.
+        is_bare = self.settings.surroundings is None
+        kinds = plan.kinds if is_bare else bytes([_AROUND]) * core.planned
+        grown_kind, item_kind = (_GENERAL, _ITEM) if is_bare else (_AROUND, _AROUND)
+        if self.keeping is not None:
+            grown_kind = item_kind = _KEPT
+            if self.keeping.has_guards:
+                kinds = bytes([_KEPT if self.keeping.is_guarded(node) else kind for node, kind in enumerate(kinds)])
+        if self.settings.budget is not None:
+            # What comes back may tell what was used.
+            kinds, grown_kind, item_kind = bytes([_KEPT]) * core.planned, _KEPT, _KEPT
+        elif core.rates:
+            kinds = bytes([_KEPT if core.uses_rate(node) else kind for node, kind in enumerate(kinds)])
+        return kinds, grown_kind, item_kind
+
+    def _start(self) -> None:
+        """
+        Tell the core that the run begins, and those that look on; do the first of what it decides.
+        """
+        self._watch(self.settings.limits or {})
+        if self.settings.budget is not None:
+            self._open_metering()
         now = self.started_at = self.clock()
         self._open_facts(now)
         given = self._give_outputs()
@@ -347,11 +383,8 @@ class Driver:
         self._has_begun = True
         if self.was_cancelled:
             self.core.cancel(now)
-        if budget is not None:
-            if self.keeping is not None:
-                budget.recall(self.run_id, self.usage)
-            if budget.spent is not None:
-                self.core.halt(now)
+        if self._metering is not None:
+            self._metering.begin(now)
         self._turn()
 
     def _open_facts(self, now: float) -> None:
@@ -368,13 +401,13 @@ class Driver:
             core.abandoned_nodes,
             self._on_broken_listener,
         )
-        states = core.limit_states if core.has_timed_limits else None
+        states = None if core.lines is None else core.lines.limit_states
         outline = Outline(self.plan.ids, self.plan.shape, core.limits, core.max_concurrent, states)
         self.facts.run_started(self.plan.name, self.plan.shape.count, now, outline)
         core.facts = self.facts
         if self.plan.shape.limits_waits:
             # As for nodes that starve: their errors are made when somebody asks.
-            self.facts.error_of = self._error_of
+            self.facts.error_of = self._failures.of
 
     def _on_broken_listener(self, listener: Listener, error: BaseException) -> None:
         if self.interrupt == "twice" and isinstance(error, KeyboardInterrupt):
@@ -463,12 +496,10 @@ class Driver:
         Leave nothing behind. A cancellation that arrives now waits until this is done.
         """
         self._alarm.cancel()
-        for limit in self._watched:
-            limit.unwatch(self._on_shared_limit)
-        if self.core.rates:
-            self.core.leave_lines()
-        if self.settings.budget is not None:
-            self.settings.budget.unwatch(self._on_spent)
+        if self._limiting is not None:
+            self._limiting.close()
+        if self._metering is not None:
+            self._metering.close()
         if not self.core.has_ended:
             # Our own fault ended the run.
             self._tasks.cancel()
@@ -479,6 +510,8 @@ class Driver:
             status = self.status if self._crash is None else "cancelled"
             await undisturbed(lambda: close_journal(self, status), self._note_cancellation)
         left: Mapping[tuple[int, int], Callable[[], object]] = {}
+        if self._crash is not None:
+            self._part_with_attempts()
         if self._threads is not None:
             # A limit that other runs share stays charged until the thread is back.
             left = {key: queue.release for key, queue in self.core.abandoned.items() if self._threads.has(key)}
@@ -489,6 +522,19 @@ class Driver:
         if self.facts is not None:
             # A fault of ours has ended a run that has no end of its own.
             self.facts.run_ended(self.status, self.clock() if self.ended_at is None else self.ended_at)
+
+    def _part_with_attempts(self) -> None:
+        """
+        A fault of ours ended the run, and what ran has no end of its own: limits that others share get back all that
+        no thread holds, and threads are asked to end.
+        """
+        core, threads = self.core, self._threads
+        for node in range(len(core.state)):
+            key = node, core.attempts[node]
+            if core.state[node] == RUNNING and threads is not None and threads.has(key) and core.is_charged(node):
+                self._asked.add(key)
+                core.abandoned[key] = core.queue_of(node)
+        core.give_back_but_for_abandoned()
 
     def _note_cancellation(self) -> None:
         self.was_cancelled = True
@@ -583,6 +629,10 @@ class Driver:
     async def _work(self, seat: Seat) -> None:
         """
         Take ready nodes and await their bodies in place, until there is none, or until this task is not clean any more.
+
+        One function, although it is long: what is done per node is written out where it happens, because a call per
+        node is what a graph of short bodies would feel most (`python -m bench`), and a frame more would show in what
+        users' bodies raise. What is done once per worker, per slice or per failure is a method.
         """
         self._standby = False
         self._note_suspension()
@@ -709,13 +759,8 @@ class Driver:
                     break
                 slice_nodes -= 1
                 if not slice_nodes or now > slice_ends:
-                    self._inline = None
-                    try:
-                        await asyncio.sleep(0)
-                    except asyncio.CancelledError:
-                        # By somebody who cancels every task of the loop; there is no node in this one.
+                    if not await self._gave_turn():
                         break
-                    self._note_suspension()
                     now = clock()
                     slice_nodes, slice_ends = SLICE_NODES, now + SLICE_SECONDS
         except asyncio.CancelledError:
@@ -729,10 +774,30 @@ class Driver:
         finally:
             self._inline = None
             self._tasks.alive.discard(seat.task)
+        self._hand_over()
+
+    async def _gave_turn(self) -> bool:
+        """
+        Let others of the loop work; False if the worker, which is in no body, was cancelled meanwhile.
+        """
+        self._inline = None
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            # By somebody who cancels every task of the loop.
+            return False
+        self._note_suspension()
+        return True
+
+    def _hand_over(self) -> None:
+        """
+        A worker is done: see to what is left, if nobody else does.
+        """
+        core = self.core
         if self._standby and self._standby_seat.task.cancelling():
             # Somebody cancelled it before it began: it never will.
             self._standby = False
-        if not core.unfinished or core.wants_attention or core.timed or (not self._standby and can_start()):
+        if not core.unfinished or core.wants_attention or core.lines or (not self._standby and core.can_start()):
             self._turn()
 
     def _turn(self) -> None:
@@ -747,13 +812,13 @@ class Driver:
                 self._failed_alone(core.failures.pop(0))
             elif core.overdue:
                 late = core.overdue.pop(0)
-                self._fall_back(late, core.attempts[late], self._overdue(late))
+                self._fall_back(late, core.attempts[late], self._failures.overdue(late))
             elif core.completed:
                 self._container_ended(core.completed.pop(0))
             elif core.has_judgements:
                 self._judge()
-            elif core.is_hopeless:
-                core.is_hopeless = False
+            elif core.lines is not None and core.lines.is_hopeless:
+                core.lines.is_hopeless = False
                 self._refuse_impossible()
             else:
                 break
@@ -765,7 +830,7 @@ class Driver:
         if not self._standby:
             if core.can_start():
                 self._start_worker()
-            elif not core.active and core.abandoned:
+            elif not core.active:
                 core.look_for_starvation(self.clock())
         self._set_alarm()
 
@@ -787,7 +852,7 @@ class Driver:
             try:
                 verdict = bool(self._condition_of(node))
             except BaseException as error:
-                self._note_error(node, 1, error)
+                self._failures.keep(node, 1, error)
                 self.core.judged(node, None, self.clock())
                 self._child_failed(node)
             else:
@@ -799,7 +864,7 @@ class Driver:
             try:
                 amounts = self._weights_of(node)
             except BaseException as error:
-                self._note_error(node, 1, error)
+                self._failures.keep(node, 1, error)
                 self.core.weighed(node, None, self.clock())
                 self._child_failed(node)
             else:
@@ -816,23 +881,11 @@ class Driver:
         return self._apart(condition.function, *args, **kwargs)
 
     def _weights_of(self, node: int) -> dict[str, Mapping[str, float]]:
-        """
-        Ask how much a node takes of rates.
-
-        Raises:
-            GraphError: it is no amount, or more than can ever pass. What the user's function raises comes as it is.
-        """
         binding, values = self._binding_of(node)
         if node >= self.core.planned and (grown := self.grown[node]).position >= 0:
             values[grown.slot] = grown.item
-        amounts = dict(self.core.amounts.get(node, {}))
-        for name, question in (binding.weights or {}).items():
-            args, kwargs = question.arguments(values)
-            weight = self._apart(question.function, *args, **kwargs)
-            amounts[name] = as_weight(name, weight, self.core.rates[name].limit.units)
-            if (error := self._above(node, name, amounts[name])) is not None:
-                raise error
-        return amounts
+        assert self._limiting is not None
+        return self._limiting.weights_of(node, binding, values, self._apart)
 
     def _apart(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """
@@ -1062,8 +1115,8 @@ class Driver:
     # ------------------------------------------------------------------ endings
 
     def _succeeded(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
-        if node < self.core.planned and (self.core.rates or self.settings.budget is not None):
-            self._meter(node, attempt, value)
+        if self._metering is not None and node < self.core.planned:
+            self._metering.read(node, attempt, value)
         if self.keeping is not None and self.keeping.has_to_keep(node, reason):
             self.keeping.keep(node, attempt, value, now, reason)
         else:
@@ -1085,8 +1138,8 @@ class Driver:
 
     def _grown_ended(self, node: int, attempt: int, value: Any, now: float, reason: int | None = None) -> None:
         grown = self.grown[node]
-        if self.core.rates or self.settings.budget is not None:
-            self._meter(node, attempt, value)
+        if self._metering is not None:
+            self._metering.read(node, attempt, value)
         if self.facts is not None:
             grown.output = value
         ended = self.core.ended(node, attempt, now) if reason is None else self.core.ended(node, attempt, now, reason)
@@ -1182,21 +1235,10 @@ class Driver:
         if isinstance(error, asyncio.CancelledError) and self.lending.pauses(node, attempt):
             self._pause(node, attempt)
             return
-        error = self._note_error(node, attempt, error)
-        if core.timed and not is_fallback:
-            self._tell_overload(node, attempt, (error.__cause__ or error) if isinstance(error, NodeFailed) else error)
-        retry = core.retry.get(node)
-        retryable, after = False, None
-        if retry is not None and not is_fallback:
-            try:
-                # What is no `Exception` was wrapped for its reader only: a cancellation of its own is not retried.
-                raised = (error.__cause__ or error) if isinstance(error, NodeFailed) else error
-                retryable = bool(self._apart(retry.retryable, raised))
-                after = retry_after(error, time.time()) if retryable else None
-            except BaseException as broken:
-                if self.interrupt == "twice" and isinstance(broken, KeyboardInterrupt):
-                    raise
-                note(error, f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
+        error = self._failures.keep(node, attempt, error)
+        if core.lines is not None and self._limiting is not None and not is_fallback:
+            self._limiting.tell_overload(node, attempt, raised_by(error))
+        retryable, after = (False, None) if is_fallback else self._ask_retry(node, error)
         verdict = core.failed(node, attempt, now, retryable=retryable, after=after, final=is_fallback)
         if verdict == RETRYING:
             self._set_alarm()
@@ -1204,36 +1246,33 @@ class Driver:
             if self.keeping is not None:
                 self.keeping.note_retry(node, attempt, core.delay, error)
         elif verdict == FALLING_BACK:
-            self._note_history(node, error)
+            self._failures.tell_history(node, error)
             self._fall_back(node, attempt, error)
         elif verdict == FINAL:
-            self._note_history(node, error)
+            self._failures.tell_history(node, error)
             self._child_failed(node)
         elif verdict == LATE:
             raise InternalError(
                 f"node {self.name_of(node)!r}: the failure of its current attempt {attempt} was refused"
             )
 
-    def _note_history(self, node: int, error: BaseException) -> None:
+    def _ask_retry(self, node: int, error: BaseException) -> tuple[bool, float | None]:
         """
-        Say with a node's last failure what the attempts before it raised, and that a retry budget has made it the last
-        if one has.
+        Ask a node's `Retry` whether *error* may be tried again, and the error itself in how many seconds.
         """
-        earlier = self.retried.get(node, ())
-        for each in earlier[-TOLD_FAILURES:]:
-            note(error, f"before that, {each}")
-        if len(earlier) > TOLD_FAILURES:
-            name = self.name_of(node)
-            note(error, f"and {len(earlier) - TOLD_FAILURES} more, which result.nodes[{name!r}].failures lists")
-        core = self.core
-        refused = core.refused_by
-        if refused is not None:
-            which = "of this run" if refused == EVERYTHING else f"of limit {refused!r}"
-            note(
-                error,
-                f"not tried again: the retry budget {which} is used up: {core.retry_budgets[refused].told()}. Find out"
-                " what makes so many calls fail; RetryBudget(reserve=…, share=…) allows more.",
-            )
+        retry = self.core.retry.get(node)
+        if retry is None:
+            return False, None
+        retryable = False
+        try:
+            # A cancellation of its own, which was wrapped for its reader only, is not retried.
+            retryable = bool(self._apart(retry.retryable, raised_by(error)))
+            return retryable, retry_after(error, time.time()) if retryable else None
+        except BaseException as broken:
+            if self.interrupt == "twice" and isinstance(broken, KeyboardInterrupt):
+                raise
+            note(error, f"not retried: Retry(on=…) itself raised {type(broken).__name__}: {broken}")
+            return retryable, None
 
     def _cancelled(self, node: int, attempt: int) -> None:
         """
@@ -1251,54 +1290,9 @@ class Driver:
         The core failed a node: abandoned attempts hold what it waits for, or there is no further attempt for it in a
         run that drains.
         """
-        error = self._error_of(node)
+        error = self._failures.of(node)
         assert error is not None
         self._child_failed(node)
-
-    def _error_of(self, node: int) -> BaseException | None:
-        error = self.errors.get(node)
-        if node in self.core.overdue_since and not _tells_of_waiting(error):
-            return self._overdue(node)
-        if error is None and self.core.reason[node] == STARVED:
-            held = ", ".join(sorted({repr(self.name_of(holder)) for holder, _ in self.core.abandoned}))
-            error = self.errors[node] = RunnerError(
-                f"node {self.name_of(node)!r} cannot go on: all that it waits for is held by attempts that did not end "
-                "when "
-                f"they were asked to ({held}), and a thread cannot be killed. Let such functions look at "
-                "`Context.cancelled`, or give the limit more slots."
-            )
-        return error
-
-    def _overdue(self, node: int) -> BaseException:
-        """
-        Make the error of a node that has waited for its slots for too long.
-        """
-        name = self.name_of(node)
-        error = timeout_of(self.core, node, name, self.clock())
-        note(error, f"node {name!r}, attempt {error.attempt}")
-        self.errors[node] = error
-        return error
-
-    def _note_error(self, node: int, attempt: int, error: BaseException) -> BaseException:
-        """
-        Keep the error under its node, in the form in which users see it.
-        """
-        core, name = self.core, self.name_of(node)
-        if core.has_expired(node, attempt):
-            error = self._timeout_of(node, error)
-        elif not isinstance(error, Exception):
-            error = NodeFailed(name, attempt, error)
-        if isinstance(error, NodeTimeout) or not core.flags[node] & _CONTAINER:
-            # A container fails with the error of what failed inside it, which says so itself.
-            note(error, f"node {name!r}, attempt {attempt}")
-        self.errors[node] = error
-        return error
-
-    def _timeout_of(self, node: int, error: BaseException) -> NodeTimeout:
-        timeout = timeout_of(self.core, node, self.name_of(node), self.clock())
-        if not isinstance(error, asyncio.CancelledError) and type(error) is not TimeoutError:
-            timeout.__cause__ = error
-        return timeout
 
     def _fall_back(self, node: int, attempt: int, error: BaseException) -> None:
         fallback = self._fallback_of(node)
@@ -1315,6 +1309,18 @@ class Driver:
 
     def _fallback_of(self, node: int) -> Any:
         return self.plan.arguments[node].fallback if node < self.core.planned else self.grown[node].fallback
+
+    def _refuse_impossible(self) -> None:
+        """
+        Fail the nodes that wait for more than a rate, which has become smaller, will ever let pass.
+        """
+        core = self.core
+        while self._limiting is not None and (found := self._limiting.impossible()) is not None:
+            node, error = found
+            self._failures.keep(node, core.attempts[node] + 1, error)
+            if not core.refuse(node, self.clock()):
+                return
+            self._child_failed(node)
 
     def _child_failed(self, node: int) -> None:
         if self.keeping is not None:
@@ -1401,7 +1407,7 @@ class Driver:
         if kind.timeout is not None:
             self._alarm.shorten(kind.timeout)
             if kind.timeout.queue is not None and self.facts is not None:
-                self.facts.error_of = self._error_of
+                self.facts.error_of = self._failures.of
         if grown.position < 0:
             self.grown_index[name] = node
             if group.owner >= 0:
@@ -1432,6 +1438,8 @@ class Driver:
         if self.errors:
             self.errors.pop(node, None)
             self.retried.pop(node, None)
+        if self._metering is not None or self._contexts or self._asked:
+            self._part_with(node)
         self.core.renew(node, self.clock(), order)
 
     def _tell_entry(self, node: int, owner: int, demand: int, upstream: tuple[str, ...], now: float) -> None:
@@ -1459,9 +1467,21 @@ class Driver:
         for name, size in limits.items():
             if name not in self.core.limits and name not in self.core.rates:
                 self.core.add_limit(name, size)
-                if not isinstance(size, int):
-                    size.watch(self._on_shared_limit)
-                    self._watched.append(size)
+                self._watch({name: size})
+
+    def _watch(self, limits: Mapping[str, LimitValue]) -> None:
+        """
+        Hear of those limits that are shared with other runs, and count for those that are rates.
+        """
+        if all(isinstance(limit, int) for limit in limits.values()):
+            return
+        if self._limiting is None:
+            from antichain.limiting import Limiting  # only where a limit is more than a number
+
+            self._limiting = Limiting(self)
+        self._limiting.watch(limits)
+        if self.core.rates:
+            self._open_metering()
 
     def forget(self, node: int) -> None:
         """
@@ -1470,6 +1490,7 @@ class Driver:
         self.errors.pop(node, None)
         self.retried.pop(node, None)
         if node not in self.core.abandoned_nodes:
+            self._part_with(node)
             del self.grown[node]
             self.core.forget(node)
 
@@ -1494,36 +1515,7 @@ class Driver:
         Read an async iterator into *queued*, never more than *window* items ahead; call the returned function once some
         are taken.
         """
-        room = asyncio.Event()
-        room.set()
-
-        async def pull() -> None:
-            position = -1
-            try:
-                iterator = aiter(source)
-                try:
-                    async for item in iterator:
-                        position += 1
-                        queued.queue.append((position, item))
-                        if len(queued.queue) >= window:
-                            room.clear()
-                        on_items()
-                        await room.wait()
-                finally:
-                    close = getattr(iterator, "aclose", None)
-                    if close is not None:
-                        await close()
-            except BaseException as error:
-                if isinstance(error, asyncio.CancelledError) and task.cancelling():
-                    raise
-                on_error(error)
-                return
-            queued.is_complete = True
-            on_items()
-
-        task = self._tasks.spawn(pull())
-        queued.cancel = task.cancel
-        return lambda: room.set() if len(queued.queue) < window else None
+        return read_ahead(self._tasks.spawn, source, queued, window, on_items, on_error)
 
     def turn(self) -> None:
         """
@@ -1559,93 +1551,25 @@ class Driver:
                 "Write the node as `async def`, so that it runs on the loop."
             )
 
-    # ------------------------------------------------------------------ what is used
-
-    def use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
-        """
-        Hear what an attempt has used, besides what it has said before; in any thread.
-        """
-        if threading.get_ident() == self._thread_id:
-            self._count_use(node, attempt, used)
-            return
-        self._said.append((node, attempt, used))
-        self.call_soon(self._take_usage)
-
-    def _take_usage(self) -> None:
-        while self._said:
-            self._count_use(*self._said.popleft())
-
-    def _count_use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
-        core = self.core
-        # Also what is said after the end: it was used.
-        self._spend(node, attempt, used)
-        if core.state[node] != RUNNING or core.attempts[node] != attempt:
-            # For rates, that is nobody's business any more.
-            return
-        known = self._usage.get(node)
-        if known is None or known[0] != attempt:
-            known = self._usage[node] = (attempt, {})
-        for unit, amount in used.items():
-            known[1][unit] = known[1].get(unit, 0) + amount
-        if core.rates:
-            core.settle_usage(node, attempt, known[1], self.clock())
-
-    def _spend(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
-        """
-        Add what an attempt has used to what the run has, write it down, and start nothing more if that was too much.
-        """
-        for unit, amount in used.items():
-            self.usage[unit] = self.usage.get(unit, 0) + amount
-        if self.keeping is not None:
-            self.keeping.note_use(node, attempt, used)
-        budget = self.settings.budget
-        if budget is not None:
-            budget.count(used, None if self.keeping is None else self.run_id)
-            if budget.spent is not None:
-                # At once: the next node may start before the loop has its turn. What follows waits for that.
-                self._halt()
-
-    def _halt(self) -> None:
-        if self.core.status_reason != BUDGET and self._has_begun:
-            self.core.halt(self.clock())
-            self.turn_soon()
-
-    def _on_spent(self) -> None:
-        """
-        A budget is used up, perhaps by another run. Called in any thread.
-        """
-        self.call_soon(self._halt)
-
-    def _meter(self, node: int, attempt: int, value: object) -> None:
-        """
-        Read from what an attempt returns what it has used, if its body has not said so, and a rate or budget counts it.
-        """
-        known = self._usage.pop(node, None)
-        counts = self.settings.budget is not None or self.core.uses_rate(node)
-        if (known is not None and known[0] == attempt) or not counts:
-            return
-        from antichain.policies.usage import usage_of  # only where somebody counts
-
-        used = usage_of(value)
-        if used is not None:
-            self._count_use(node, attempt, used)
-            self._usage.pop(node, None)
-
-    def _tell_overload(self, node: int, attempt: int, error: BaseException) -> None:
-        """
-        Tell the limits that an attempt holds if the other side has refused it because it has too much to do.
-        """
-        from antichain.policies.overload import overload_of  # only where a limit adapts
-
-        overload = overload_of(error, time.time())
-        if overload is not None:
-            self.core.overloaded(node, attempt, overload.retry_after, self.clock())
-
     # ------------------------------------------------------------------ what nodes see
 
     def context_of(self, node: int, attempt: int) -> Context:
         expires_at = self.core.expires_at(node)
-        return Context(self, node, self.name_of(node), attempt, expires_at)
+        context = Context(self, node, self.name_of(node), attempt, expires_at)
+        if node >= self.core.planned and self.grown[node].position >= 0:
+            self._contexts.setdefault(node, []).append(context)
+        return context
+
+    def _part_with(self, node: int) -> None:
+        """
+        Let nothing that the body of an instance has left behind speak for the next one on its node, or hear for it.
+        """
+        if self._metering is not None:
+            self._metering.forget(node)
+        for context in self._contexts.pop(node, ()):
+            context.part()
+        if self._asked:
+            self._asked.difference_update((node, attempt) for attempt in range(1, self.core.attempts[node] + 1))
 
     def is_cancelled(self, node: int, attempt: int) -> bool:
         return (node, attempt) in self._asked
@@ -1670,6 +1594,27 @@ class Driver:
                 # The loop is closed: the run is long over.
                 return
 
+    def use(self, node: int, attempt: int, used: Mapping[str, float]) -> None:
+        """
+        Hear what an attempt has used, besides what it has said before; in any thread.
+        """
+        if threading.get_ident() == self._thread_id:
+            self._open_metering().count(node, attempt, used)
+            return
+        self._said.append((node, attempt, used))
+        self.call_soon(self._take_usage)
+
+    def _take_usage(self) -> None:
+        while self._said:
+            self._open_metering().count(*self._said.popleft())
+
+    def _open_metering(self) -> "Metering":
+        if self._metering is None:
+            from antichain.metering import Metering  # only where something is counted
+
+            self._metering = Metering(self)
+        return self._metering
+
     def _tell_chunk(self, node: int, attempt: int, chunk: object) -> None:
         # What an attempt says after its end is nobody's business any more.
         if self.facts is not None and self.core.state[node] == RUNNING and self.core.attempts[node] == attempt:
@@ -1685,9 +1630,12 @@ class Driver:
         core = self.core
         for node, seat in self._hosts.items():
             # Its timer is set only now that the alarm has rung while it runs.
-            if core.flags[node] & _TIMED and seat.armed != (node, seat.attempt):
-                seat.armed = (node, seat.attempt)
-                core.arm(node, seat.attempt)
+            if core.flags[node] & _TIMED:
+                # With its start: the next item of a map may be on the same node, in the same seat.
+                current = (node, seat.attempt, core.attempt_started_at(node))
+                if seat.armed != current:
+                    seat.armed = current
+                    core.arm(node, seat.attempt)
         # Timers of the loop may fire up to its resolution early.
         for node, attempt in core.tick(max(self.clock(), self._alarm.at)):
             self._given_up(node, attempt)
@@ -1699,7 +1647,7 @@ class Driver:
         """
         if self.facts is not None:
             # From now on there may be nodes that starve: their errors are made when somebody asks.
-            self.facts.error_of = self._error_of
+            self.facts.error_of = self._failures.of
         was_asked = (node, attempt) in self._asked
         self._asked.add((node, attempt))
         seat = self._hosts.pop(node, None)
@@ -1716,55 +1664,6 @@ class Driver:
             seat.task.cancel()
 
     # ------------------------------------------------------------------ the rest
-
-    def _watch_shared_limits(self) -> None:
-        for limit in (self.settings.limits or {}).values():
-            if not isinstance(limit, int):
-                limit.watch(self._on_shared_limit)
-                self._watched.append(limit)
-
-    def _on_shared_limit(self) -> None:
-        """
-        A limit shared with other runs has slots again, or was resized. Called in any thread.
-        """
-        try:
-            self.loop.call_soon_threadsafe(self._guarded, self._on_change)
-        except RuntimeError:
-            # The loop was closed since: this run needs nothing any more.
-            return
-
-    def _on_change(self) -> None:
-        self._note_suspension()
-        self.core.reconsider()
-        self._turn()
-
-    def _refuse_impossible(self) -> None:
-        """
-        Fail the nodes that wait for more than a rate, which has become smaller, will ever let pass.
-        """
-        core = self.core
-        while True:
-            for node, name, amounts in core.first_in_line():
-                error = self._above(node, name, amounts)
-                if error is not None:
-                    break
-            else:
-                return
-            self._note_error(node, core.attempts[node] + 1, error)
-            if not core.refuse(node, self.clock()):
-                return
-            self._child_failed(node)
-
-    def _above(self, node: int, name: str, amounts: Mapping[str, float]) -> GraphError | None:
-        """
-        Say so if *amounts* can never pass the rate *name*.
-        """
-        try:
-            self.core.rates[name].limit.check(amounts)
-        except GraphError as error:
-            text = f"node {self.name_of(node)!r} uses the limit {name!r}: "
-            return GraphError([Fault(each.code, text + each.message) for each in error.faults])
-        return None
 
     def _guarded(self, callback: Callable[[], object]) -> None:
         """
@@ -1789,13 +1688,19 @@ class Driver:
         self._end()
 
 
-def _tells_of_waiting(error: BaseException | None) -> bool:
-    return isinstance(error, NodeTimeout) and error.clock == "queue"
+def _open_core(plan: Plan, settings: Settings) -> Scheduler:
+    make = Scheduler
+    if settings.debug:
+        from antichain.core.laws import LawfulScheduler
 
-
-def _scheduler_type(debug: bool) -> type[Scheduler]:
-    if not debug:
-        return Scheduler
-    from antichain.core.laws import LawfulScheduler
-
-    return LawfulScheduler
+        make = LawfulScheduler
+    return make(
+        plan.shape,
+        max_concurrent=settings.max_concurrent,
+        limits=settings.limits,
+        on_error=settings.on_error,
+        deadline=settings.deadline,
+        grace=settings.grace,
+        rng=random.Random(settings.seed),
+        retry_budgets=settings.retry_budgets or NO_BUDGETS,
+    )

@@ -62,6 +62,8 @@ async def close_journal(driver: Driver, status: str) -> None:
     """
     keeping = driver.keeping
     assert keeping is not None
+    if keeping.telling is not None:
+        keeping.telling.stop()
     done: asyncio.Future[None] = driver.loop.create_future()
 
     def end(error: BaseException | None) -> None:

@@ -171,10 +171,12 @@ class NodeTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
 
 class RunFailed(ExceptionGroup[Exception]):
     """
-    Group the exceptions of the nodes that failed; ``.result`` keeps everything that completed.
+    Group the exceptions of the nodes that failed; ``.result`` keeps everything that completed, and of `map` and
+    `gather` ``.outcomes`` what became of each item.
     """
 
     result: Any  # Any: a RunResult, which lives further down the road
+    outcomes: Sequence[Any] = ()  # Any: an Outcome, likewise
 
     def __new__(cls, message: str, exceptions: Sequence[Exception], result: Any = None) -> Self:
         """
@@ -191,32 +193,51 @@ class RunFailed(ExceptionGroup[Exception]):
         """
         Make a part for split(), subgroup() and except*, which keeps the result.
         """
-        return RunFailed(self.message, excs, self.result)
+        part = RunFailed(self.message, excs, self.result)
+        part.outcomes = self.outcomes
+        return part
 
 
 class RunTimeout(AntichainError, TimeoutError):  # noqa: N818  # public name
     """
-    Say that the run passed its deadline; ``.result`` keeps everything that completed.
+    Say that the run passed its ``.deadline``, in seconds, and after how many it ended (``.elapsed``); ``.result`` keeps
+    everything that completed, and of `map` and `gather` ``.outcomes`` what became of each item.
     """
 
-    def __init__(self, deadline: float, result: Any = None, unfinished: Sequence[str] = ()) -> None:
+    outcomes: Sequence[Any] = ()  # Any: as above
+
+    def __init__(
+        self, deadline: float, result: Any = None, unfinished: Sequence[str] = (), keeps_items: bool = True
+    ) -> None:
         self.deadline = deadline
         self.result = result
         self.unfinished = tuple(unfinished)
-        text = f"the run did not end within its deadline of {deadline:g} s"
-        if self.unfinished:
+        self.keeps_items = keeps_items
+        text, kept = f"the run did not end within its deadline of {deadline:g} s", "What completed is in .result"
+        if not keeps_items:
+            kept = "What became of each item is in .outcomes"
+        elif self.unfinished:
             text += f": {named(self.unfinished)} had not ended"
-        super().__init__(f"{text}. What completed is in .result; raise deadline= to allow more time.")
+        super().__init__(f"{text}. {kept}; raise deadline= to allow more time.")
+
+    @property
+    def elapsed(self) -> float:
+        """
+        Seconds that the run took.
+        """
+        return float(getattr(self.result, "makespan", self.deadline))
 
     def __reduce__(self) -> tuple[Any, ...]:  # Any: the protocol of pickle
-        return type(self), (self.deadline, self.result, self.unfinished), self.__dict__
+        return type(self), (self.deadline, self.result, self.unfinished, self.keeps_items), self.__dict__
 
 
 class BudgetSpent(AntichainError):  # noqa: N818  # public name
     """
     Say that the run stopped because a budget is used up: ``.unit``, ``.used`` and ``.limit`` tell which; ``.result``
-    keeps everything that completed.
+    keeps everything that completed, and of `map` and `gather` ``.outcomes`` what became of each item.
     """
+
+    outcomes: Sequence[Any] = ()  # Any: as above
 
     def __init__(
         self,
@@ -238,13 +259,14 @@ class BudgetSpent(AntichainError):  # noqa: N818  # public name
         self.failed = tuple(failed)
         self.keeps_items = keeps_items
         text = f"the budget is used up: {amount(used)} {unit} of {amount(limit)}"
+        if not keeps_items:
+            way_on = "only a graph.map(…) in a Graph, run with store=, can go on from there"
+            super().__init__(f"{text}. What became of each item is in .outcomes; {way_on}.")
+            return
         if self.unfinished:
             text += f"; {named(self.unfinished)} had not run to the end"
         if self.failed:
             text += f"; {named(self.failed)} had failed"
-        if not keeps_items:
-            super().__init__(f"{text}. A map on its own keeps nothing of what completed: use graph.map(…) in a Graph.")
-            return
         if is_kept:
             run_id = getattr(result, "run_id", "…")
             way_on = f"go on with resume({run_id!r}, budget=Budget({unit}=…)), where earlier use counts too"

@@ -5,15 +5,20 @@ One call for many items: `map`, `amap` and `gather`, each a graph with a single 
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar, Unpack, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from antichain.driver import Driver
-from antichain.errors import RunFailed, RunTimeout, shown
+from antichain.errors import BudgetSpent, RunFailed, RunTimeout, shown
 from antichain.graph import Graph
 from antichain.plan import prepare
 from antichain.policies import NODE_POLICIES, LimitValue, NodePolicies
+from antichain.record import RunResult
 from antichain.run import drive, run_driver, settle
-from antichain.stages import MappedStage, Outcome
+from antichain.stages import Outcome, outcomes_of
+
+if TYPE_CHECKING:
+    from antichain.budget import Budget
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,6 +39,8 @@ class MapOptions(NodePolicies, total=False):
     limits: Mapping[str, LimitValue] | None
     deadline: float | None
     on_error: Literal["cancel", "drain", "continue"]
+    budget: "Budget | None"
+    retry_budget: Any  # Any: a share, or a RetryBudget, or a dict of these by limit
     grace: float
     run_id: str | None
     seed: int | None
@@ -79,13 +86,17 @@ async def amap(
             (`max_concurrent`, …).
 
     Raises:
-        RunFailed: a call failed; `.outcomes` keeps what became of every item that was taken.
-        RunTimeout: `deadline` passed; likewise.
+        RunFailed: a call failed.
+        RunTimeout: `deadline` passed.
+        BudgetSpent: `budget` is used up.
+
+    All three keep in `.outcomes`, in order, what became of each item of a collection (of an iterator: of each that was
+    taken), those that did not run among them. The last two are raised with *outcomes* too: they are no item's failure.
     """
     driver = _driver(function, items, outcomes, options)
     try:
-        return (await drive(driver))[_NODE]  # type: ignore[no-any-return]
-    except (RunFailed, RunTimeout, asyncio.CancelledError) as error:
+        return _values(await drive(driver), driver)
+    except (RunFailed, RunTimeout, BudgetSpent, asyncio.CancelledError) as error:
         raise _with_outcomes(error, driver) from None
 
 
@@ -117,8 +128,8 @@ def map(
     """
     driver = _driver(function, items, outcomes, options)
     try:
-        return run_driver(driver)[_NODE]  # type: ignore[no-any-return]
-    except (RunFailed, RunTimeout, KeyboardInterrupt) as error:
+        return _values(run_driver(driver), driver)
+    except (RunFailed, RunTimeout, BudgetSpent, KeyboardInterrupt) as error:
         raise _with_outcomes(error, driver) from None
 
 
@@ -130,6 +141,7 @@ async def gather(
     deadline: float | None = None,
     limits: Mapping[str, LimitValue] | None = None,
     uses: str | Mapping[str, int] | None = None,
+    budget: "Budget | None" = None,
     grace: float = 5.0,
 ) -> list[Any]:
     """
@@ -145,14 +157,18 @@ async def gather(
         return_exceptions: return exceptions in place of values instead of raising the first.
         deadline: seconds for all of them.
         limits: sizes of named limits, of which each awaitable takes what *uses* says.
+        budget: what they may use in all. Counted are the tokens that a value tells (`response.usage`), which is all
+            that an awaitable can say; `Budget.count` adds the rest.
 
     Raises:
         TypeError: one of them cannot be awaited; none was.
+        RunTimeout: *deadline* passed. BudgetSpent: *budget* is used up. Both keep in `.outcomes`, in order, what became
+            of each awaitable; those that did not run are closed.
     """
     options: dict[str, Any] = {"timeout": timeout} if timeout is not None else {}
     if uses is not None:
         options["uses"] = uses
-    options.update(max_concurrent=max_concurrent, deadline=deadline, limits=limits, grace=grace)
+    options.update(max_concurrent=max_concurrent, deadline=deadline, limits=limits, budget=budget, grace=grace)
     # As for asyncio.gather, the same one twice is awaited once.
     distinct = {id(awaitable): awaitable for awaitable in awaitables}
     failure: BaseException | None = None
@@ -164,7 +180,13 @@ async def gather(
         values = (await drive(driver))[_NODE]
     except RunFailed as group:
         assert driver is not None
-        failure = (_stage_of(driver).errors or group.exceptions)[0]
+        failure = (driver.stages[0].errors or group.exceptions)[0]
+    except (RunTimeout, BudgetSpent, asyncio.CancelledError) as error:
+        if driver is not None:
+            outcome_of = dict(zip(distinct, outcomes_of(driver), strict=True))
+            keyed = enumerate(outcome_of[id(awaitable)] for awaitable in awaitables)
+            error.outcomes = [replace(outcome, key=str(at)) for at, outcome in keyed]  # type: ignore[union-attr]
+        raise
     finally:
         await _discard(distinct.values(), grace)
     if failure is not None:
@@ -222,13 +244,23 @@ def _driver(
     return Driver(plan, settle(plan, chosen, keeps_instances=False), inputs)
 
 
-def _stage_of(driver: Driver) -> MappedStage:
-    return driver.stages[0]
+def _values(result: RunResult, driver: Driver) -> list[Any]:
+    """
+    Return what the items came to.
+
+    Raises:
+        RunFailed: some have failed while the others went on.
+    """
+    if result.nodes[_NODE].state == "failed":
+        errors = [error for error in driver.stages[0].errors if isinstance(error, Exception)]
+        count = len(errors)
+        raise RunFailed(f"{count} failure{'s' * (count != 1)} in graph {driver.plan.name!r}", errors, result)
+    return result[_NODE]  # type: ignore[no-any-return]
 
 
 def _with_outcomes(error: Any, driver: Driver) -> Any:
     """
-    Keep on the exception what became of every item that was taken.
+    Keep on the exception what became of every item.
     """
-    error.outcomes = _stage_of(driver).outcomes() if driver.stages else []
+    error.outcomes = outcomes_of(driver)
     return error

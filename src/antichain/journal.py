@@ -9,14 +9,18 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from antichain.core.states import ERROR, REASON_NAMES
 from antichain.errors import Fault, GraphError, NotStorable, StoreDamaged
 from antichain.policies import UNSET, is_amount
 from antichain.stores import Fact, FactKind, Header, Ownership, Store, codec
 from antichain.stores.codec import BeyondLimits, Encoding, encode
 from antichain.stores.codec.form import LABELLED, TAGGED
 from antichain.stores.paths import is_within
+
+if TYPE_CHECKING:
+    from antichain.policies.retry_budget import Try
 
 __all__ = [
     "DECISION",
@@ -57,13 +61,15 @@ class Known:
     succeeded: Fact | None = None
     # That its condition was false; None if it was not.
     skipped: Fact | None = None
-    # Its attempts that have failed since it last began anew, the seconds of those and of their backoffs, and the
-    # wall-clock instant before which the next one does not start.
+    # Its attempts that have failed, and those of them with which the node had, so that it begins anew. Since then: the
+    # seconds of those and of their backoffs, and the wall-clock instant before which the next one does not start.
     attempts: int = 0
+    before: int = 0
     spent: float = 0.0
     until: float = 0.0
-    # All that failed before another one, since the run began: as facts, which are read once somebody asks.
-    retried: list[Fact] = field(default_factory=list)
+    # All that failed since the run began, by the number of the attempt: as facts, which are read once somebody asks. Of
+    # an attempt that could not start, it is the number that it would have had.
+    retried: list[tuple[int, Fact]] = field(default_factory=list)
     # The attempt that had started and of which nobody knows what became; 0 if there is none.
     unknown: int = 0
     # Questions and answers, encoded, by number.
@@ -77,20 +83,27 @@ class Known:
         match fact.kind:
             case FactKind.SUCCEEDED:
                 self.succeeded, self.unknown = fact, 0
+                if self.attempts:
+                    # If its output is not kept, it begins anew.
+                    self._begin_anew(self._number(fact))
             case FactKind.SKIPPED:
                 self.skipped = fact
             case FactKind.STARTED:
                 self.unknown = fact.attempt
             case FactKind.RETRYING:
                 self.unknown = 0
-                self.retried.append(fact)
-                self.attempts = fact.attempt
+                self.attempts = self._number(fact)
+                self.retried.append((self.attempts, fact))
                 self.spent += fact.seconds + max(0.0, fact.until - fact.at)
                 self.until = fact.until
             case FactKind.FAILED:
-                self.retried.append(fact)
-                # The next run of it begins anew.
-                self.unknown, self.attempts, self.spent, self.until = 0, 0, 0.0, 0.0
+                self.unknown = 0
+                if self._is_told(fact):
+                    self._begin_anew(self.attempts)
+                else:
+                    number = self._number(fact)
+                    self.retried.append((number, fact))
+                    self._begin_anew(self.attempts if self._could_not_start(fact) else number)
             case FactKind.ASKED:
                 self.asked[fact.attempt] = fact.payload or b""
                 self.answered.pop(fact.attempt, None)
@@ -98,6 +111,34 @@ class Known:
                 self.answered[fact.attempt] = fact.payload or b""
             case FactKind.FORGOTTEN | FactKind.RESUMED | FactKind.ENDED | FactKind.USED:
                 pass
+
+    def _begin_anew(self, attempts: int) -> None:
+        """
+        Let the next attempt be the first of a new try, which is numbered on.
+        """
+        self.attempts = self.before = attempts
+        self.spent = self.until = 0.0
+
+    def _number(self, fact: Fact) -> int:
+        """
+        Return the number of the attempt of which a fact tells: those of a nested graph that is tried again are counted
+        from 1 in the journal, and in journals of earlier releases all that began anew.
+        """
+        return fact.attempt if fact.attempt > self.attempts else self.attempts + 1
+
+    def _could_not_start(self, fact: Fact) -> bool:
+        """
+        Tell whether a failure is not that of an attempt: the one before it is told already.
+        """
+        return not fact.attempt or (fact.attempt <= self.attempts and fact.reason != REASON_NAMES[ERROR])
+
+    def _is_told(self, fact: Fact) -> bool:
+        """
+        Tell whether a failure is that of the last attempt, which was to be followed by another one: its run drained.
+        """
+        last = self.retried[-1][1] if self.retried else None
+        is_same = last is not None and last.kind == FactKind.RETRYING and last.attempt == fact.attempt
+        return is_same and fact.reason == REASON_NAMES[ERROR]
 
 
 def read_known(facts: Iterable[Fact]) -> tuple[dict[str, Known], str]:
@@ -215,10 +256,13 @@ class RunJournal:
     ) -> None:
         self.store = store
         self._ownership: Ownership | None = ownership
+        self.run_id = ownership.run_id
         # By path. What a node has asked is taken away from here once it is used.
         self.known: Mapping[str, Known] = known or {}
         # What the run had used before, by unit.
         self.usage: Mapping[str, float] = usage or {}
+        # What its attempts were for its retry budgets, until these have counted it.
+        self.tries: Sequence[Try] = ()
         # Whether an output is durable before anything that needs it starts.
         self.waits = waits
         # Whether a grown node that has changed runs again; else it fails by name.
@@ -233,6 +277,7 @@ class RunJournal:
         # What functions say that they return, by the function's identity: the plan keeps them alive.
         self._annotations: dict[int, Any] = {}
         self._append_now = getattr(store, "append_now", None)
+        self._put_standing = getattr(store, "put_standing", None)
 
     # -- writing
 
@@ -256,6 +301,20 @@ class RunJournal:
         """
         assert self._ownership is not None
         return self._append_now is not None and bool(self._append_now(self._ownership, facts))
+
+    @property
+    def can_tell(self) -> bool:
+        """
+        Tell whether the store takes what the run waits for.
+        """
+        return self._put_standing is not None
+
+    def tell(self, standing: Mapping[str, Any]) -> None:  # Any: plain data
+        """
+        Tell the store what the run waits for now, see `KeepsStandings`.
+        """
+        if self._ownership is not None and self._put_standing is not None:
+            self._put_standing(self._ownership, self.encoding.own(standing, "what a run waits for"))
 
     def release(self) -> None:
         """

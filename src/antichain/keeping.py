@@ -25,6 +25,7 @@ from antichain.shape import Flag, order, with_start_edges
 from antichain.stores import Fact, FactKind, codec
 from antichain.stores.codec import encode
 from antichain.tasks import OUT
+from antichain.telling import Telling
 
 if TYPE_CHECKING:
     from antichain.driver import Driver
@@ -55,6 +56,8 @@ class Keeping:
     """
 
     _driver: Driver
+    # Tells the store what the run waits for; None before the run has begun.
+    telling: Telling | None = None
 
     def __init__(self, plan: Plan, journal: RunJournal, *, is_finished: bool = False) -> None:
         self.plan = plan
@@ -123,6 +126,8 @@ class Keeping:
         nodes. The outputs that were *given* hold, and are kept.
         """
         self._driver = driver
+        self.telling = Telling(driver, self.journal)
+        self.telling.start()
         past: dict[int, Past] = {}
         if not self.journal.known:
             return past
@@ -149,11 +154,11 @@ class Keeping:
         driver.retried[node] = [
             failed_attempt(
                 codec.decode_error(fact.payload or b""),
-                fact.attempt,
+                number,
                 fact.at + clock_of_wall,
                 max(0.0, fact.until - fact.at) if fact.kind == FactKind.RETRYING else None,
             )
-            for fact in before.retried
+            for number, fact in before.retried
         ]
 
     def past_of(self, node: int, path: str, kept: Kept) -> tuple[Past | None, Any]:
@@ -171,8 +176,10 @@ class Keeping:
             return None, MISSING
         self._tell_retried(self._driver, node, path, self._driver.clock() - time.time())
         fact = before.succeeded
+        if fact is not None and fact.payload is None and self.is_finished:
+            return Past(CHECKPOINT), MISSING
         if fact is not None and fact.payload is None:
-            return (Past(CHECKPOINT), MISSING) if self.is_finished else (None, MISSING)
+            return self._attempts(before), MISSING
         if fact is not None and fact.fingerprint == kept.fingerprint:
             return Past(CHECKPOINT), self.journal.decode(fact, kept.function)
         if fact is not None and not self.journal.reruns:
@@ -183,10 +190,10 @@ class Keeping:
             raise GraphError(Fault("changed-node", text, path, (path,)), self.plan.name)
         if before.skipped is not None:
             return Past(CONDITION), MISSING
-        if before.attempts and fact is None:
-            driver = self._driver
-            return _attempts(before, driver.clock() - time.time()), MISSING
-        return None, MISSING
+        return self._attempts(before) if fact is None else None, MISSING
+
+    def _attempts(self, before: Known) -> Past | None:
+        return _attempts(before, self._driver.clock() - time.time()) if before.attempts else None
 
     # ------------------------------------------------------------------ nodes
 
@@ -426,7 +433,10 @@ class Keeping:
         """
         Write down what an attempt has used. It is there before its output is, and so counts if that does.
         """
-        self._note(self.journal.use(self._driver.name_of(node), attempt, used))
+        driver = self._driver
+        # An instance that said it late is forgotten, and its name with it: what it used counts all the same.
+        path = driver.name_of(node) if node < driver.core.planned or node in driver.grown else ""
+        self._note(self.journal.use(path, attempt, used))
 
     def note_end(self, node: int, attempt: int, error: BaseException) -> None:
         """
@@ -436,7 +446,9 @@ class Keeping:
         if isinstance(error, StoreError) or driver.core.flags[node] & _CONTAINER:
             return
         started_at = driver.core.attempt_started_at(node)
-        seconds = driver.clock() - started_at if attempt else 0.0
+        # None of its attempts may have started since the run goes on, or the last one ended before it waited too long.
+        has_started = started_at == started_at and not driver.core.waits_too_long(node)
+        seconds = driver.clock() - started_at if has_started else 0.0
         reason = REASON_NAMES[driver.core.reason[node]]
         self._note(self.journal.failure(driver.name_of(node), attempt, reason, seconds, error))
 
@@ -588,7 +600,16 @@ class Keeping:
             self.send()
             then(None)
         else:
-            self._append(Fact(FactKind.ENDED, reason=status, at=time.time()), then)
+            self._append(Fact(FactKind.ENDED, reason=status, at=time.time(), payload=self._stopped_by(status)), then)
+
+    def _stopped_by(self, status: str) -> bytes | None:
+        """
+        Encode which budget has stopped the run, if one has: whoever goes on with it has to give more.
+        """
+        driver = self._driver
+        budget = driver.settings.budget
+        spent = None if budget is None or not driver.ran_out or status != "paused" else budget.spent
+        return None if spent is None else encode({"unit": spent.unit, "used": spent.used, "limit": spent.limit})
 
 
 def kept_nodes(plan: Plan) -> tuple[Sequence[Kept], bool]:
@@ -611,4 +632,5 @@ def kept_of(plan: Plan, node: int, fingerprint: str = "") -> Kept:
 
 
 def _attempts(before: Known, clock_of_wall: float) -> Past:
-    return Past(attempts=before.attempts, spent=before.spent, at=before.until + clock_of_wall)
+    at = before.until + clock_of_wall
+    return Past(attempts=before.attempts, spent=before.spent, at=at, before=before.before)

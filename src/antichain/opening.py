@@ -189,6 +189,10 @@ def _reopened(
     forget(known, {fact.node for fact in facts})
     facts += _answered(ownership.run_id, known, answers, plan.name, encoding)
     journal = _journal(store, ownership, options, encoding, known, read_usage(stored.facts))
+    if options.get("retry_budget") is not None and not is_finished:
+        from antichain.resuming.retries import tries_of  # not where it is off
+
+        journal.tries = tries_of(plan, stored.facts)
     plan = _with_history(plan, store, options)
     keeping = Keeping(plan, journal, is_finished=is_finished)
     if not is_finished:

@@ -184,6 +184,14 @@ class Rate:
             self._usage.note(ticket, self._calls.get(ticket, 1), used)
         self._watchers.tell()
 
+    def give_back(self, ticket: int, now: float) -> None:
+        """
+        Take that the request of *ticket* is not made after all: it has used nothing, which says nothing of others.
+        """
+        with self._lock:
+            self._window.settle(ticket, dict.fromkeys(self._window.units, 0), now)
+        self._watchers.tell()
+
     def pause(self, until: float) -> None:
         """
         Let nobody pass before the instant *until*.

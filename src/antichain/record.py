@@ -57,7 +57,7 @@ class FailedAttempt(NamedTuple):
     attempt had in its hands.
     """
 
-    # Numbered from 1; anew for a node that had failed and runs again when its run goes on.
+    # Numbered from 1, and on when a run goes on. Of one that could not start, the number that it would have had.
     attempt: int
     # When it failed, on the run's clock.
     at: float | None
@@ -123,13 +123,16 @@ class NodeRecord:
         """
         All of its attempts that failed, also if a later one succeeded.
         """
-        is_last = self.reason in ("error", "timeout", "fallback") and self.error is not None
-        last = self.retried[-1] if self.retried else None
-        if not is_last or (last is not None and last.attempt == self.attempts and last.delay is not None):
-            # Of the latter: a run that drained did not let it try again.
+        if self.reason not in ("error", "timeout", "fallback", "starved") or self.error is None:
             return self.retried
-        assert self.error is not None
-        return (*self.retried, failed_attempt(self.error, self.attempts, self.ended_at))
+        last = self.retried[-1] if self.retried else None
+        is_told = last is not None and last.attempt == self.attempts and last.delay is not None
+        if is_told and self.reason == "error":
+            # A run that drained did not let it try again.
+            return self.retried
+        # It may have ended before its next attempt could start.
+        number = self.attempts + 1 if is_told or self.started_at is None else self.attempts
+        return (*self.retried, failed_attempt(self.error, number, self.ended_at))
 
     def to_dict(self) -> dict[str, Any]:  # Any: JSON
         """

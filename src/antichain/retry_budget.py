@@ -5,14 +5,17 @@ has a lock. The rule is in `policies.retry_budget`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
-from antichain.policies import Allowance
-from antichain.policies.retry_budget import RetryTokens, as_allowances
+from antichain.policies import EVERYTHING, Allowance
+from antichain.policies.retry_budget import RetryTokens, Try, as_allowances
 
 __all__ = ["RetryBudget", "open_budgets"]
+
+# Stored runs that a budget which many share knows apart.
+MOST_RUNS: Final = 10_000
 
 
 class RetryBudget:
@@ -22,6 +25,9 @@ class RetryBudget:
     A call is the first attempt of a node; once it has ended, it adds *share* of a retry, and every retry takes one. So
     in any stretch of a run there are at most ``reserve + share * calls`` retries, whatever the nodes' own ``retry=``
     says. A failure for which nothing is left is the node's last: it takes its fallback, or has failed.
+
+    What a stored run had used before it is resumed is taken out when that run first counts here, so a run that crashes
+    and is resumed in a loop does not retry without end; what this object has counted itself counts once.
 
     Example:
         >>> budget = RetryBudget(share=0.2, reserve=1)
@@ -36,11 +42,13 @@ class RetryBudget:
         GraphError: *share* is below 0, or *reserve* below 1.
     """
 
-    __slots__ = ("_lock", "_tokens")
+    __slots__ = ("_known", "_lock", "_tokens")
 
     def __init__(self, share: float = 0.2, reserve: float = 10) -> None:
         # Guarded by _lock.
         self._tokens = RetryTokens(share, reserve)
+        # The runs that are kept in a store and count here, by id: what they had before they went on counts once.
+        self._known: dict[str, None] = {}
         self._lock = Lock()
 
     @property
@@ -99,6 +107,28 @@ class RetryBudget:
         with self._lock:
             self._tokens.give_back()
 
+    def join(self, run_id: str, tries: Iterable[bool]) -> None:
+        """
+        Take that the stored run *run_id* counts here from now on. What it had before it goes on, in order (True for a
+        retry, False for a call that had ended), counts too, unless it was counted here when it happened.
+        """
+        before = RetryTokens(self.share, self.reserve)
+        with self._lock:
+            is_known = run_id in self._known
+            self._known.pop(run_id, None)
+            self._known[run_id] = None
+            if len(self._known) > MOST_RUNS:
+                del self._known[next(iter(self._known))]
+            if is_known:
+                return
+            for is_retry in tries:
+                if not is_retry:
+                    before.call_ended()
+                elif not before.spend():
+                    # The run had more to spend then: another budget, or other terms.
+                    before.retries += 1
+            self._tokens.owe(before)
+
     def told(self) -> str:
         """
         Say in words what was used, and of what.
@@ -120,10 +150,12 @@ class RetryBudget:
         return f"RetryBudget(share={self.share:g}, reserve={self.reserve:g}, {used})"
 
 
-def open_budgets(value: Any, *, fresh: bool = False) -> Mapping[str, Allowance]:
+def open_budgets(
+    value: Any, *, fresh: bool = False, run_id: str | None = None, tries: Sequence[Try] = ()
+) -> Mapping[str, Allowance]:
     """
     Make the budgets of one run from its ``retry_budget=``, by limit; with *fresh*, those that are shared stay as they
-    are.
+    are. Of a run that is kept, *run_id* is its id, and *tries* what it had before it goes on.
     """
     budgets: dict[str, Allowance] = {}
     for name, each in as_allowances(value).items():
@@ -131,4 +163,21 @@ def open_budgets(value: Any, *, fresh: bool = False) -> Mapping[str, Allowance]:
             budgets[name] = each.fresh() if fresh else each
         else:
             budgets[name] = RetryBudget(share=each)
+        budget = budgets[name]
+        # Another one than ours counts what it is told of.
+        if run_id is not None and isinstance(budget, RetryBudget):
+            budget.join(run_id, _tries_for(name, tries))
     return budgets
+
+
+def _tries_for(name: str, tries: Iterable[Try]) -> Iterator[bool]:
+    """
+    Yield what counts for the budget of a limit, or of the run. A retry of which nobody knows any more what it used
+    counts for each of them.
+    """
+    for each in tries:
+        is_mine = name == EVERYTHING or (each.limits is not None and name in each.limits)
+        if each.is_call and is_mine:
+            yield False
+        if each.is_retry and (is_mine or each.limits is None):
+            yield True

@@ -34,6 +34,8 @@ logging.getLogger("antichain").addHandler(logging.NullHandler())
 
 # How long a loop that we opened waits, at its end, for tasks that nodes have left behind.
 LEFTOVER_SECONDS: Final = 1.0
+# How many nodes that were stopped an error tells of.
+TOLD_NODES: Final = 10
 # Said to whoever calls `run` where `arun` is meant, once something has failed.
 LOOP_HINT: Final = (
     "run() was called inside a running event loop, so the graph ran on a loop of its own in another thread. "
@@ -67,7 +69,7 @@ def settle(
         limits={"thread": default_threads(), **plan.limits_with(chosen.get("limits") or {})},
         deadline=chosen.get("deadline"),
         on_error=chosen.get("on_error", "cancel"),
-        retry_budgets=_budgets(chosen.get("retry_budget")),
+        retry_budgets=_budgets(chosen.get("retry_budget"), keeping),
         grace=chosen.get("grace", 5.0),
         outputs=chosen.get("outputs"),
         seed=chosen.get("seed"),
@@ -87,7 +89,7 @@ def settle(
 def _chosen(plan: Plan, options: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
     budgets = chosen.get("retry_budget")
-    if isinstance(budgets, Mapping) and (faults := plan.check_budgets(budgets)):
+    if isinstance(budgets, Mapping) and (faults := plan.check_budgets(budgets, chosen.get("limits") or ())):
         raise GraphError(faults, plan.name)
     return chosen
 
@@ -113,12 +115,15 @@ def _watchers() -> Iterator[Listener]:
         yield Metrics()
 
 
-def _budgets(given: Any) -> "Mapping[str, Allowance] | None":
+def _budgets(given: Any, keeping: "Keeping | None") -> "Mapping[str, Allowance] | None":
     if given is None:
         return None
     from antichain.retry_budget import open_budgets
 
-    return open_budgets(given)
+    if keeping is None:
+        return open_budgets(given)
+    tries, keeping.journal.tries = keeping.journal.tries, ()
+    return open_budgets(given, run_id=keeping.journal.run_id, tries=tries)
 
 
 def _progress(is_wanted: bool | None) -> Progress | None:
@@ -266,7 +271,10 @@ def conclude(driver: Driver, result: RunResult) -> RunResult:
     # Bodies that the deadline interrupted may all have completed in their grace: then nothing is missing.
     if driver.timed_out and result.status != "succeeded":
         unfinished = [name for name, node in result.nodes.items() if node.state == "cancelled"]
-        raise RunTimeout(driver.settings.deadline or 0.0, result, unfinished)
+        keeps_items = driver.settings.keeps_instances
+        late = RunTimeout(driver.settings.deadline or 0.0, result, unfinished, keeps_items)
+        _tell_failures(late, result)
+        raise late
     if driver.ran_out and result.status == "paused":
         raise _spent(driver, result)
     if result.status == "failed" or driver.resource_errors:
@@ -287,7 +295,19 @@ def _spent(driver: Driver, result: RunResult) -> BudgetSpent:
     error = BudgetSpent(spent.unit, spent.used, spent.limit, result, unfinished, is_kept, failed, keeps_items)
     for each in _own_errors(result):
         note(error, f"besides, {type(each).__name__} was raised: {each}")
+    _tell_failures(error, result)
     return error
+
+
+def _tell_failures(error: BaseException, result: RunResult) -> None:
+    """
+    Say of the nodes that were stopped in between what their attempts had raised until then.
+    """
+    tried = [node for node in result.nodes.values() if node.state == "cancelled" and node.retried]
+    for node in tried[:TOLD_NODES]:
+        note(error, f"node {node.id!r} had failed before: {node.retried[-1]}")
+    if len(tried) > TOLD_NODES:
+        note(error, f"and {len(tried) - TOLD_NODES} more nodes, see result.nodes[…].failures")
 
 
 def _own_errors(result: RunResult) -> list[Exception]:
@@ -324,7 +344,7 @@ def run_driver(driver: Driver) -> RunResult:
         # Not by get_running_loop, whose RuntimeError would be the context of everything that the run raises.
         return run.here() if asyncio._get_running_loop() is None else run.in_thread()
     finally:
-        if driver.keeping is not None:
+        if driver.keeping is not None and not run.is_left_behind:
             # Of a run that never began.
             driver.keeping.journal.release()
 
@@ -338,6 +358,8 @@ class _Run:
         self._driver = driver
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signal: int | None = None
+        # A body keeps the loop of the helper thread busy for ever, and two Ctrl-C have come: nobody waits for it.
+        self.is_left_behind = False
 
     def here(self) -> RunResult:
         with _Signals(self._on_signal):
@@ -354,17 +376,39 @@ class _Run:
             done.set()
 
         thread = threading.Thread(target=copy_context().run, args=(execute,), name="antichain-run", daemon=True)
-        thread.start()
-        try:
-            done.wait()
-        except KeyboardInterrupt:
-            self._on_signal(signal.SIGINT, None)
-            done.wait()
+        with _Signals(self._on_signal):
+            thread.start()
+            self._wait_for(done)
+        if not outcome:
+            self.is_left_behind = True
+            return self._conclude(None, None)
         thread.join()
         result, error = outcome[0]
         if error is not None:
             note(error, LOOP_HINT)
         return self._conclude(result, error)
+
+    def _wait_for(self, done: threading.Event) -> None:
+        """
+        Wait until the helper thread has ended; after the second Ctrl-C, for a moment only.
+        """
+        try:
+            try:
+                done.wait()
+            except KeyboardInterrupt:
+                if self._signal is not None:
+                    raise
+                # A handler of somebody else's has raised it.
+                self._on_signal(signal.SIGINT, None)
+                done.wait()
+        except KeyboardInterrupt:
+            self._driver.interrupt = "twice"
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                    self._loop.call_soon_threadsafe(self._driver.hurry)
+            with contextlib.suppress(KeyboardInterrupt):  # the third one
+                # It gives what is left in its loop a moment too.
+                done.wait(2 * LEFTOVER_SECONDS)
 
     def _execute(self) -> tuple[RunResult | None, BaseException | None]:
         self._loop = asyncio.new_event_loop()
@@ -449,7 +493,7 @@ class _Signals:
             return
         for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
             current = signal.getsignal(number)
-            if current is default or getattr(current, "after_run", False):
+            if current is default or getattr(current, "after_run", False) or _is_of_asyncio(current):
                 self._before[number] = signal.signal(number, self._handler)
 
     def __exit__(
@@ -457,6 +501,14 @@ class _Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def _is_of_asyncio(handler: object) -> bool:
+    """
+    Tell whether a handler is that of `asyncio.run`: it cancels the main task, which cannot hear of it while it waits
+    for a run.
+    """
+    return isinstance(getattr(getattr(handler, "func", None), "__self__", None), asyncio.Runner)
 
 
 @contextlib.contextmanager

@@ -5,20 +5,22 @@ the driver has those.
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from antichain.binding import MISSING, Binding, MapSpec, private_limit
 from antichain.core.facts import Uses
 from antichain.core.groups import COLLECT
 from antichain.core.scheduler import Kind
-from antichain.core.states import REASON_NAMES, STATE_NAMES
+from antichain.core.states import CANCELLED, FALLBACK, OUTPUT, REASON_NAMES, REASONS, RUN, STATE_NAMES, SUCCEEDED
 from antichain.errors import Fault, GraphError, RunnerError, shown
 from antichain.growth import Container, Grown, Kept, NestedGraph, Owner, limit_faults, place_of
 from antichain.items import Items, Iterated, Queued
+from antichain.policies import UNSET
 from antichain.record import FailedAttempt, NodeRecord, instant
 from antichain.shape import ITEM_BITS, ITEM_MAX, NO_PLACE, Place, item_order
 
@@ -49,6 +51,9 @@ class Outcome:
     state: str
     value: Any = None
     error: BaseException | None = None
+    # Why it is in that state, as of a node: "output", "error", "deadline", "budget", … An item that is such an outcome
+    # is the same one when a run goes on, although its value now comes from a checkpoint.
+    reason: str = field(default="", compare=False, metadata={"antichain.digest": False})
 
     @property
     def ok(self) -> bool:
@@ -64,7 +69,8 @@ class Outcome:
         if self.error is not None and not self.ok:
             raise self.error
         if not self.ok:
-            raise RunnerError(f"item {self.key!r} was {self.state}: it has neither a value nor an error.")
+            why = f" (reason: {self.reason})" if self.reason else ""
+            raise RunnerError(f"item {self.key!r} was {self.state}{why}: it has neither a value nor an error.")
         return self.value
 
 
@@ -88,8 +94,8 @@ class MappedStage(Container):
         # Who knows the stage that this one follows, if it is not the run itself.
         self._siblings = siblings
         self._results: list[Any] = []
-        # Errors by position, of instances whose failure is the stage's.
-        self._failures: dict[int, BaseException] = {}
+        # What became of instances, by position, that have no value, or one that is not their body's.
+        self._others: dict[int, Outcome] = {}
         self._keys: list[str] | None = None if spec.key is None else []
         self._known_keys: set[str] = set()
         # Instances in the run.
@@ -234,9 +240,19 @@ class MappedStage(Container):
             raise GraphError(
                 Fault("bad-map", f"{what}: let it run over a list, or over a node that returns one.", self._name)
             )
+        return self._iterated(source)
+
+    def _iterated(self, source: Iterable[Any]) -> Items:
         if isinstance(source, _COUNTED):
             self.total = len(source)
         return Iterated(source)
+
+    def expect(self, source: object) -> None:
+        """
+        Know the items of a collection that will not run.
+        """
+        if isinstance(source, _COUNTED):
+            self._items = self._iterated(source)
 
     def feed(self, follower: MappedStage) -> Items:
         """
@@ -405,25 +421,32 @@ class MappedStage(Container):
 
     def child_succeeded(self, driver: Driver, node: int, grown: Grown, value: Any) -> None:
         if self._spec.outcomes:
-            value = Outcome(self._key(grown), "succeeded", value)
+            value = self._outcome(driver, node, grown, value)
+        elif grown.fallback is not UNSET and driver.core.reason[node] == FALLBACK:
+            self._others[grown.position] = self._outcome(driver, node, grown, value)
         self._settle(driver, node, grown, value)
 
     def child_failed(self, driver: Driver, node: int, grown: Grown, error: BaseException) -> None:
-        if self._spec.outcomes:
-            self._settle(driver, node, grown, Outcome(self._key(grown), "failed", None, error))
-            return
-        self.errors.append(error)
-        self._failures[grown.position] = error
-        self._settle(driver, node, grown, MISSING)
+        if not self._spec.outcomes:
+            self.errors.append(error)
+        self._settle_without_value(driver, node, grown, error)
 
     def child_cancelled(self, driver: Driver, node: int, grown: Grown) -> None:
+        self._settle_without_value(driver, node, grown, driver.errors.get(node))
+
+    def _settle_without_value(self, driver: Driver, node: int, grown: Grown, error: BaseException | None) -> None:
+        outcome = self._outcome(driver, node, grown, None, error)
         if self._spec.outcomes:
-            self._settle(driver, node, grown, Outcome(self._key(grown), "cancelled", None, driver.errors.get(node)))
+            self._settle(driver, node, grown, outcome)
             return
+        self._others[grown.position] = outcome
         self._settle(driver, node, grown, MISSING)
 
-    def _key(self, grown: Grown) -> str:
-        return self._key_at(grown.position)
+    def _outcome(
+        self, driver: Driver, node: int, grown: Grown, value: Any, error: BaseException | None = None
+    ) -> Outcome:
+        state, reason = STATE_NAMES[driver.core.state[node]], REASON_NAMES[driver.core.reason[node]]
+        return Outcome(self._key_at(grown.position), state, value, error, reason)
 
     def _key_at(self, position: int) -> str:
         return str(position) if self._keys is None else self._keys[position]
@@ -435,7 +458,7 @@ class MappedStage(Container):
         position = grown.position
         self._results[position] = value
         if driver.settings.keeps_instances:
-            self._records.keep(driver, node, position)
+            self._records.keep(driver, node, position, has_chosen=self._choosing is not None)
         if self._choosing is not None:
             self._choosing.ended(position)
         if not self._renew(node, grown):
@@ -484,21 +507,46 @@ class MappedStage(Container):
     def output(self) -> list[Any]:
         return self._results
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self, reason: int) -> list[Outcome]:
         """
-        Return what became of every item that was taken, whatever became of the stage.
+        Return what became of every item, whatever became of the stage: of all items of a collection, else of those
+        that were taken. Of an item that never came into the run, *reason* is why.
         """
-        if self._spec.outcomes:
-            return self._results
-        return [self._outcome_at(position) for position in range(len(self._results))]
+        left = dict(self._left_out())
+        count = max(len(self._results), self.total or 0, max(left, default=-1) + 1)
+        return [self._outcome_at(position, left, reason) for position in range(count)]
 
-    def _outcome_at(self, position: int) -> Outcome:
-        key = self._key_at(position)
-        value = self._results[position]
-        if value is not MISSING:
-            return Outcome(key, "succeeded", value)
-        error = self._failures.get(position)
-        return Outcome(key, "cancelled" if error is None else "failed", None, error)
+    def _outcome_at(self, position: int, left: Mapping[int, Any], reason: int) -> Outcome:
+        value = self._results[position] if position < len(self._results) else MISSING
+        if position in self._others:
+            return self._others[position]
+        if value is MISSING:
+            return Outcome(self._key_left(position, left), STATE_NAMES[CANCELLED], reason=REASON_NAMES[reason])
+        if isinstance(value, Outcome) and self._spec.outcomes:
+            return value
+        return Outcome(self._key_at(position), STATE_NAMES[SUCCEEDED], value, reason=REASON_NAMES[OUTPUT])
+
+    def _left_out(self) -> Iterator[tuple[int, Any]]:
+        """
+        List the items, with their positions, that never came into the run.
+        """
+        if self._choosing is not None:
+            yield from self._choosing.waiting()
+        yield from self.queued
+        if self.total is not None and self._spec.key is not None:
+            # Of a collection: a body that has changed it since has left others, or none.
+            with contextlib.suppress(RuntimeError):
+                while (taken := self._items.next()) is not None:
+                    yield taken
+
+    def _key_left(self, position: int, left: Mapping[int, Any]) -> str:
+        known = self._key_at(position) if self._keys is None or position < len(self._keys) else ""
+        if known or self._spec.key is None or position not in left:
+            return known or str(position)
+        try:
+            return str(self._spec.key(left[position]))
+        except Exception:  # the user's function, asked for the sake of an error that is being raised
+            return str(position)
 
     def archive(self, driver: Driver) -> None:
         self._let_go()
@@ -514,6 +562,22 @@ class MappedStage(Container):
                 follower._refill()
         if driver.settings.keeps_instances:
             driver.archives.append(self._records)
+
+
+def outcomes_of(driver: Driver) -> list[Outcome]:
+    """
+    Return what became of every item of a run whose one node is a mapped stage, however the run ended.
+    """
+    reason = driver.core.status_reason
+    why = reason if reason in REASONS[CANCELLED] else RUN
+    if driver.stages:
+        return driver.stages[0].outcomes(why)
+    # It ended before the stage began: of an iterator nothing was taken.
+    spec = driver.plan.arguments[0].map
+    source = spec.over.get(driver.values)
+    stage = MappedStage(driver, 0, spec, driver.values)
+    stage.expect(source)
+    return stage.outcomes(why)
 
 
 def _raising(error: BaseException) -> Callable[[Any], Coroutine[Any, Any, Any]]:
@@ -536,8 +600,9 @@ class InstanceRecords(Mapping[str, NodeRecord]):
         self._name = name
         self._prefix = f"{name}["
         self._keys = keys
-        # The slots that each takes, and the stage that feeds this one.
+        # The slots that each takes, or those that its item has chosen; and the stage that feeds this one.
         self.uses: Uses = ()
+        self._chosen: dict[int, Uses] = {}
         self.leader: InstanceRecords | None = None
         self._positions: dict[str, int] | None = None
         self._state = bytearray()
@@ -550,8 +615,10 @@ class InstanceRecords(Mapping[str, NodeRecord]):
         self._retried: dict[int, tuple[FailedAttempt, ...]] = {}
         self._abandoned: set[int] = set()
 
-    def keep(self, driver: Driver, node: int, position: int) -> None:
+    def keep(self, driver: Driver, node: int, position: int, *, has_chosen: bool = False) -> None:
         core = driver.core
+        if has_chosen:
+            self._chosen[position] = core.demand_of(core.demand[node])
         while len(self._state) <= position:
             self._state.append(0)
             self._reason.append(0)
@@ -603,7 +670,7 @@ class InstanceRecords(Mapping[str, NodeRecord]):
             at in self._abandoned,
             self._name,
             () if self.leader is None else (self.leader.name_at(at),),
-            self.uses,
+            self._chosen.get(at, self.uses),
             retried=self._retried.get(at, ()),
         )
 

@@ -12,8 +12,7 @@ from antichain.core.laws import LawfulScheduler
 from antichain.core.scheduler import NOTHING
 from antichain.core.signals import RunBegun, Signal, handle
 from antichain.core.states import REASON_NAMES, STATE_NAMES
-from antichain.limit import Limit
-from antichain.policies import Backoff, Retry
+from antichain.policies import Backoff, LimitValue, Retry
 from antichain.shape import Flag, Shape, shape_of
 
 A, B, C, D, E, F = range(6)
@@ -44,7 +43,7 @@ class Arranged:
         timeout: Mapping[int, Any] | None = None,
         followers: Mapping[int, list[int]] | None = None,
         max_concurrent: int | None = None,
-        limits: Mapping[str, int | Limit] | None = None,
+        limits: Mapping[str, LimitValue] | None = None,
         on_error: str = "cancel",
         deadline: float | None = None,
         grace: float = 5.0,

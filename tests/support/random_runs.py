@@ -110,7 +110,8 @@ class Observed(Simulation):
         super().settle()
         if self.scheduler.free > 0 and READY in self.scheduler.state:
             self.bodies.features.add("limit")
-        if self.scheduler.timed and sum(bool(queue.line) for queue in self.scheduler.timed if queue.rates) > 1:
+        lines = self.scheduler.lines
+        if lines is not None and sum(bool(queue.line) for queue in lines.queues if queue.rates) > 1:
             self.bodies.features.add("line")
 
 
@@ -131,6 +132,7 @@ class World:
         # Units that "other runs" hold of shared limits.
         self.held_elsewhere = dict.fromkeys(range(len(self.shared)), 0)
         self.shape = self._shape(count)
+        self.retry_budgets = self._retry_budgets()
         options = {
             "max_concurrent": rng.choice((None, None, 1, 2, 3, 5, 8)),
             "limits": self.limits,
@@ -138,7 +140,7 @@ class World:
             "deadline": rng.choice((None, None, None, None, None, 20.0, 60.0)),
             "grace": self.grace,
             "rng": Random(seed),
-            "retry_budgets": self._retry_budgets(),
+            "retry_budgets": self.retry_budgets,
         }
         self.scheduler = make(self.shape, **options)
         self.report.scheduler = self.scheduler
@@ -220,8 +222,7 @@ class World:
 
     def judge_retries(self) -> None:
         """No budget has let more pass than it says."""
-        for budget in self.scheduler.retry_budgets.values():
-            assert isinstance(budget, RetryBudget)
+        for budget in self.retry_budgets.values():
             assert budget.retries <= budget.reserve + budget.share * budget.calls + 1e-9
 
     def _flags(self) -> int:
@@ -355,7 +356,10 @@ class World:
             return Past(CHECKPOINT)
         if part < 0.6:
             return Past(CONDITION)
-        return Past(attempts=self.rng.randint(1, 3), spent=self._seconds(), at=self._soon() - 2.0)
+        attempts = self.rng.randint(1, 3)
+        # Of a run of its own: drawing it changes nothing else.
+        before = Random(self.report.seed + node).randint(0, attempts)
+        return Past(attempts=attempts, spent=self._seconds(), at=self._soon() - 2.0, before=before)
 
     def log(self, *decision: object) -> None:
         self.report.decisions.append(decision)

@@ -4,6 +4,7 @@ What an attempt calls: a function, an object that is invoked, or a nested graph;
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from antichain.binding.bound import Binding, PreparedBinding, Style
@@ -11,7 +12,8 @@ from antichain.binding.filling import Filling
 from antichain.binding.sources import MISSING, DictSource, LiteralSource, Prepared, SlotSource, Source
 from antichain.binding.wiring import Wiring
 from antichain.errors import named, shown
-from antichain.graph import Graph
+from antichain.graph import Graph, Node
+from antichain.policies import UNSET
 from antichain.runnable import Described, Parameter, describe
 
 if TYPE_CHECKING:
@@ -129,16 +131,32 @@ def _bind_graph(wiring: Wiring, graph: Graph, item_slot: int | None) -> Binding:
 
 
 def _check_graph(wiring: Wiring, graph: Graph) -> None:
-    policies = wiring.node.policies
-    if wiring.node.mapped is None and (policies.uses or policies.weighing or policies.runner):
-        what = "runner=" if policies.runner and not policies.uses else "uses="
-        why = "but a nested graph takes no slot and no thread itself"
-        fix = "give it to the nodes inside, or to Graph(defaults=Policies(…))"
-        wiring.fault("bad-policy", f"has {what}, {why}: {fix}.")
+    for what, why in _without_effect(wiring.node):
+        fix = f"give it to the nodes inside, or to {graph.name!r} by Graph(defaults=Policies(…)), and not to this node"
+        wiring.fault("bad-policy", f"has {what}, but a nested graph {why}: {fix}.")
     if graph.options:
         what = ", ".join(f"{name}=" for name in graph.options)
         why = "but a nested graph is part of the outer graph's run"
         wiring.fault("nested-options", f"wraps graph {graph.name!r} with {what}, {why}: move it to the outer graph.")
+
+
+def _without_effect(node: Node[..., Any]) -> Iterator[tuple[str, str]]:
+    """
+    Name the policies of a nested graph, or of a map of one, that would silently do nothing; and why.
+    """
+    policies = node.policies
+    if node.mapped is None and (policies.uses or policies.weighing):
+        yield "uses=", "takes no slot itself"
+    if policies.runner:
+        yield "runner=", "takes no thread itself"
+    if policies.timeout is not None and policies.timeout.queue is not None:
+        yield "Timeout(queue=…)", "waits for no slot itself"
+    if policies.timeout is not None and policies.timeout.idle is not None:
+        yield "Timeout(idle=…)", "gives no signs of life itself"
+    if policies.repeat is not None:
+        yield f"repeat={policies.repeat!r}", "is not what runs again, its nodes are"
+    if not policies.persist and policies.fallback is UNSET:
+        yield "persist=False", "is not what is stored, the outputs of its nodes are"
 
 
 def _described(subplan: Plan) -> Described:

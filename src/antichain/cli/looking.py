@@ -2,23 +2,26 @@
 `antichain runs`, `show` and `why`: what a store knows, told. Nothing here changes it.
 """
 
+import contextlib
 import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any, Final
 
 from antichain.cli.endings import SUCCEEDED, complain, emit
 from antichain.cli.places import Place
 from antichain.cli.storing import answer_line, find, opened, question_data, read, resume_line
-from antichain.errors import suggestion
+from antichain.errors import StoreError, suggestion
 from antichain.loading import UsageError
 from antichain.printable import printable
-from antichain.stores.protocol import RunLine
+from antichain.stores.protocol import RunLine, Store
 from antichain.stores.record import StoredRun, stored_run
-from antichain.views.stored import runs_text, stored_text, why_text
+from antichain.views.stored import runs_text, spent_text, stored_text, why_text
+from antichain.views.waiting import standing_data
 
 __all__ = ["Request", "runs", "show", "why"]
 
@@ -28,6 +31,9 @@ FINISHED: Final = frozenset({"succeeded"})
 # Commands that are named.
 SHOWN_COMMANDS: Final = 5
 WIDEST: Final = 160
+# Paused runs that a list looks into, and the most bytes of one.
+READ_RUNS: Final = 10
+READ_BYTES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ def runs(request: Request) -> int:
     """
     with opened(request.place) as store:
         lines = store.runs(request.graph)
+        paused = {} if request.as_json else dict(_paused(store, lines))
     if request.as_json:
         found = [{each.name: getattr(line, each.name) for each in fields(line)} for line in lines]
         emit(json.dumps({"version": VERSION, "store": request.place.spec, "runs": found}, indent=2))
@@ -66,11 +73,27 @@ def runs(request: Request) -> int:
     if not lines:
         whose = f" of a graph {request.graph!r}" if request.graph is not None else ""
         return complain(f"no run{whose} is in {request.place}.", None, SUCCEEDED, False)
-    emit(runs_text(lines, time.time(), width()))
+    waits = {name: "budget" if run.spent is not None else "question" for name, run in paused.items()}
+    emit(runs_text(lines, time.time(), width(), waits))
     unfinished = next((line for line in lines if line.status not in {*FINISHED, "running"}), None)
     if unfinished is not None and sys.stdout.isatty():
-        emit(f"\nto go on: {resume_line(request.place, unfinished)}")
+        spent = paused[unfinished.run_id].spent if unfinished.run_id in paused else None
+        why = "" if spent is None else f" ({spent_text(spent)})"
+        emit(f"\nto go on{why}: {resume_line(request.place, unfinished, (), spent)}")
     return SUCCEEDED
+
+
+def _paused(store: Store, lines: Sequence[RunLine]) -> Iterator[tuple[str, StoredRun]]:
+    """
+    Read the first of the runs that have paused, to tell what they wait for; large ones only say that they have.
+    """
+    small = (line for line in lines if line.status == "paused" and line.size_bytes <= READ_BYTES)
+    for line in islice(small, READ_RUNS):
+        # One that has gone meanwhile, or is damaged, is listed all the same.
+        with contextlib.suppress(StoreError):
+            run = read(store, line.run_id)
+            if run.spent is not None or run.questions:
+                yield line.run_id, run
 
 
 # -- one run
@@ -99,7 +122,7 @@ def _commands(place: Place, run: StoredRun, line: RunLine) -> Iterator[str]:
         return
     for question in run.questions[:SHOWN_COMMANDS]:
         yield answer_line(place, line.run_id, question)
-    yield resume_line(place, line)
+    yield resume_line(place, line, (), run.spent)
 
 
 def _run_data(run: StoredRun, line: RunLine) -> dict[str, Any]:  # Any: JSON
@@ -116,6 +139,8 @@ def _run_data(run: StoredRun, line: RunLine) -> dict[str, Any]:  # Any: JSON
         "updated_at": run.updated_at,
         "size_bytes": line.size_bytes,
         "questions": [question_data(each) for each in run.questions],
+        "spent": None if run.spent is None else run.spent._asdict(),
+        "standing": standing_data(run.standing),
     }
 
 
@@ -161,5 +186,5 @@ def why(request: Request) -> int:
     if question is not None:
         emit(answer_line(request.place, line.run_id, question))
     elif node.state not in ("succeeded", "skipped") and not run.is_owned:
-        emit(resume_line(request.place, line))
+        emit(resume_line(request.place, line, (), run.spent))
     return SUCCEEDED

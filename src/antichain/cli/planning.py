@@ -46,6 +46,8 @@ class Request:
     debug: bool = False
     # Where earlier runs are kept, that tell how long the nodes take.
     place: Place = NOWHERE
+    # Look for a better order of starts too.
+    improve: bool = False
 
 
 def plan(request: Request) -> int:
@@ -62,7 +64,7 @@ def plan(request: Request) -> int:
         plan = _checked(named, limits)
         measured = _measured(request.place, plan)
         plan = plan.with_costs(measured) if measured else plan
-        outlook = _outlook(plan, slots, {**(plan.options.get("limits") or {}), **limits})
+        outlook = _outlook(plan, slots, {**(plan.options.get("limits") or {}), **limits}, improve=request.improve)
         if measured:
             unmeasured = sum(not part.is_container for part in _parts(plan)) - len(measured)
             where = str(request.place)
@@ -126,7 +128,9 @@ def _measured(place: Place, plan: Plan) -> dict[str, float]:
     return {name: seconds for name, seconds in found.items() if name in names}
 
 
-def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitValue]) -> Outlook:
+def _outlook(
+    plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitValue], *, improve: bool = False
+) -> Outlook:
     shape = plan.shape
     parts = list(_parts(plan))
     users = Counter(name for part in parts for name, _ in part.demand)
@@ -135,7 +139,7 @@ def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitVal
     width = plan.width
     edges = sum(map(len, shape.upstream))
     chosen = _slots(plan, width) if slots is None else slots
-    found = zip(chosen, estimates(plan, chosen, limits=limits), strict=True)
+    found = zip(chosen, estimates(plan, chosen, limits=limits, improve=improve), strict=True)
     return Outlook(
         name=plan.name,
         node_count=len(plan),
@@ -151,7 +155,10 @@ def _outlook(plan: Plan, slots: Sequence[int] | None, limits: dict[str, LimitVal
         inputs=plan.inputs,
         optional_inputs=sorted(plan.optional_inputs),
         limits=[_use(name, limit, users[name]) for name, limit in {**sizes, **given}.items() if users[name]],
-        estimates=[Forecast(number, each.makespan, each.bound, each.bound_by) for number, each in found],
+        estimates=[
+            Forecast(number, each.makespan, each.bound, each.bound_by, each.improved, each.improved_starts)
+            for number, each in found
+        ],
     )
 
 

@@ -253,7 +253,8 @@ class _Show:
         lines.append(self._completed(result))
         if self.kept is not None and error.unit in ("tokens", "usd"):
             lines.append(f"What was used so far counts when it goes on: give a larger --budget-{error.unit}, or none.")
-        return complain("\n".join(lines) + self._next(), error, BUDGET_SPENT, self.request.debug)
+        goes_on = "" if self.kept is None else self.kept.next_line((error.unit, error.used, error.limit))
+        return complain("\n".join(lines) + goes_on, error, BUDGET_SPENT, self.request.debug)
 
     def _paused(self, result: RunResult) -> int:
         """

@@ -40,10 +40,13 @@ __all__ = [
 
 # Runs and questions that a message lists.
 SHOWN_RUNS: Final = 5
+# Units that --budget-UNIT is there for.
+BUDGETS: Final = ("tokens", "usd")
 SHOWN_QUESTIONS: Final = 10
 SHOWN_WARNINGS: Final = 5
 # Kinds whose payloads are needed to tell about a run; outputs are left where they are, if there are no others.
 TELLING: Final = frozenset({FactKind.FAILED, FactKind.RETRYING, FactKind.ASKED})
+PAUSED: Final = (FactKind.ENDED, "", 0, "paused")
 
 
 @contextlib.contextmanager
@@ -128,7 +131,8 @@ def read(store: Store, run_id: str) -> StoredRun:
     Read a run, without the values that nobody will see.
     """
     journal = store.read(run_id, payloads=False)
-    if any(fact.kind in TELLING for fact in journal.facts):
+    # Of a run that has paused, its end may tell why.
+    if any(fact.kind in TELLING or fact[:4] == PAUSED for fact in journal.facts):
         journal = store.read(run_id)
     return stored_run(journal)
 
@@ -166,10 +170,21 @@ def is_here(word: str) -> bool:
         return False
 
 
-def resume_line(place: Place, line: RunLine | Header, found: Sequence[str] = ()) -> str:
+def budget_words(unit: str, used: float, limit: float) -> list[str]:
+    """
+    Return the words that let a run go on whose budget is used up, with as much again as it had; none for a unit that
+    the command does not know.
+    """
+    more = used + limit
+    return [f"--budget-{unit}", f"{more:.0f}" if more == int(more) else f"{more:.6g}"] if unit in BUDGETS else []
+
+
+def resume_line(
+    place: Place, line: RunLine | Header, found: Sequence[str] = (), spent: tuple[str, float, float] | None = None
+) -> str:
     """
     Write the command that resumes a run; it works from this folder. *found* is how its graph was found this time, if
-    not by what is written down.
+    not by what is written down; *spent* is the budget that has stopped it.
     """
     words = [*shlex.split(called()), "resume", line.run_id, *place.words]
     first = next(iter(words_of(line.target)), "")
@@ -179,6 +194,8 @@ def resume_line(place: Place, line: RunLine | Header, found: Sequence[str] = ())
         words += ["--file", first]
     elif not first:
         words += ["--file", "FILE:GRAPH"]
+    if spent is not None:
+        words += budget_words(*spent)
     return shlex.join(words)
 
 
@@ -280,15 +297,16 @@ class Kept:
         more = len(texts) - SHOWN_WARNINGS
         return "\n".join([*lines, *([f"… and {more} more nodes whose outputs are not stored."] if more > 0 else [])])
 
-    def next_line(self) -> str:
+    def next_line(self, spent: tuple[str, float, float] | None = None) -> str:
         """
-        Return the command that goes on with the run, as a line of its own; empty if it had not even begun.
+        Return the command that goes on with the run, as a line of its own; empty if it had not even begun. *spent* is
+        the budget that has stopped it.
         """
         try:
             header = self.store.read(self.run_id, payloads=False).header
         except StoreError:
             return ""
-        return f"\n{resume_line(self.place, header, self.found)}"
+        return f"\n{resume_line(self.place, header, self.found, spent)}"
 
     def questions_data(self) -> list[dict[str, Any]]:  # Any: JSON
         """

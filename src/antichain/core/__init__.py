@@ -3,8 +3,8 @@ The pure core: decides what of a graph may run now. No asyncio, clock, thread, l
 randomness is injected.
 
 Reading order: `states` (what a node can be and what may follow), `capacity` (limits and queues), `timers`, `groups`
-(growth), `scheduler` (all decisions), `signals` (the same as values), `facts` (what it tells), `laws` (what always
-holds).
+(growth), `scheduler` (all decisions about nodes), `lines` (whose turn it is where limits open by time), `signals` (the
+same as values), `facts` (what it tells), `laws` (what always holds).
 """
 
 from antichain.core.scheduler import NOTHING, Kind, Scheduler

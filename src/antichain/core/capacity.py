@@ -53,6 +53,12 @@ class Slots:
         """
         return held > 0 and held + weight > self.size
 
+    def is_too_small(self, weight: int) -> bool:
+        """
+        Tell whether *weight* units are more than there are, whoever holds them: the limit has been resized.
+        """
+        return weight > self.size
+
 
 class SharedSlots(Slots):
     """
@@ -86,6 +92,9 @@ class SharedSlots(Slots):
         # What other runs hold will come back.
         return held > 0 and held + weight > self.limit.size
 
+    def is_too_small(self, weight: int) -> bool:
+        return weight > self.limit.size
+
 
 class AdaptiveSlots(SharedSlots):
     """
@@ -103,6 +112,10 @@ class AdaptiveSlots(SharedSlots):
         self.alarm_at = 0.0
         # The instant of the signal that is being taken in.
         self.now = 0.0
+
+    def is_too_small(self, weight: int) -> bool:
+        # What is heavier than it is now passes alone.
+        return False
 
     def fits(self, weight: int) -> bool:
         # What is heavier than it is now passes alone.
@@ -229,6 +242,15 @@ class Queue:
                 return False
         return True
 
+    def too_small(self) -> tuple[str, int, int] | None:
+        """
+        Name a limit that has become smaller than what is needed of it, with its size and the need.
+        """
+        for slots, weight in self.needs:
+            if slots.is_too_small(weight):
+                return slots.name, most_of(slots), weight
+        return None
+
     def charge(self) -> bool:
         """
         Take all units of the demand, or none.
@@ -286,10 +308,14 @@ class TimedQueue(Queue):
         """
         tickets: list[Ticket] = []
         for slots, weight in self.rates:
-            number = slots.limit.acquire(slots.amounts(weight, given), now, weight, slots.who)
+            try:
+                number = slots.limit.acquire(slots.amounts(weight, given), now, weight, slots.who)
+            except GraphError:
+                # It has become smaller than that in another thread, since it was asked.
+                number = None
             if number is None:
                 for ticket in tickets:
-                    ticket.slots.limit.settle(ticket.number, dict.fromkeys(ticket.slots.limit.units, 0.0), now)
+                    ticket.slots.limit.give_back(ticket.number, now)
                 return None
             tickets.append(Ticket(slots, number))
         return tickets

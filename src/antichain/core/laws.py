@@ -7,7 +7,8 @@ its own and compares. It costs a few times what it watches, and is for tests, si
 The laws, by number:
 
 1. A node becomes live only when its join rule holds; where every join is `all`, the live nodes form an antichain.
-2. The slots charged are those of the attempts that run, abandoned ones included, and no limit is passed.
+2. The slots charged are those of the attempts that run, abandoned ones included, and no limit is passed. Every call and
+   every further attempt is counted by each retry budget of its node.
 3. No ready node that fits is left waiting; rates are first come first served.
 4. An ending belongs to the current attempt; any other changes nothing, and what completed is not lost.
 5. Every node ends in one terminal state, with a reason, and that never changes; what waits is waiting for something.
@@ -19,10 +20,10 @@ The laws, by number:
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from antichain.core.capacity import AdaptiveSlots, SharedSlots
+from antichain.core.capacity import AdaptiveSlots, SharedSlots, most_of
 from antichain.core.groups import CANCELLING, NOT_STOPPING, Group
 from antichain.core.line_laws import Line
-from antichain.core.scheduler import FALLING_BACK, LATE, NO_PAST, NOTHING, Kind, Past, Scheduler
+from antichain.core.scheduler import FALLING_BACK, LATE, NO_BUDGETS, NO_PAST, NOTHING, RETRYING, Kind, Past, Scheduler
 from antichain.core.states import (
     BACKING_OFF,
     FAILED,
@@ -45,9 +46,9 @@ from antichain.core.states import (
     TRANSITIONS,
     UPSTREAM,
 )
-from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, QUEUE_EXPIRES, STARVATION_ENDS
+from antichain.core.timers import BACKOFF_ENDS, GRACE_ENDS, LIMIT_OPENS, QUEUE_EXPIRES, STARVATION_ENDS
 from antichain.errors import InternalError
-from antichain.policies import Amounts, Join
+from antichain.policies import EVERYTHING, Allowance, Amounts, Join
 from antichain.shape import INDEX_MASK, PRIORITY_SHIFT, Flag, Shape
 
 # The whole state is looked at after so many signals, and after each of those that reach far: what else may change
@@ -244,13 +245,50 @@ def _check_waits(scheduler: Scheduler, unfinished: Sequence[int]) -> None:
             broken(scheduler, 5, f"node {node} may wait for its slots for so long only, and nobody watches it")
 
 
+class WatchedBudget:
+    """
+    Count what a retry budget is told by one run; it may be shared by others.
+    """
+
+    def __init__(self, budget: Allowance) -> None:
+        self._budget = budget
+        self.calls = 0
+        self.retries = 0
+
+    def call_ended(self) -> None:
+        self.calls += 1
+        self._budget.call_ended()
+
+    def spend(self) -> bool:
+        granted = self._budget.spend()
+        self.retries += granted
+        return granted
+
+    def give_back(self) -> None:
+        self.retries -= 1
+        self._budget.give_back()
+
+    def told(self) -> str:
+        return self._budget.told()
+
+    def fresh(self) -> Allowance:
+        return self._budget.fresh()
+
+
 class LawfulScheduler(Scheduler):
     """
     Check every law after every signal, with books of its own.
     """
 
     def __init__(self, shape: Shape, **options: Any) -> None:  # Any: those of Scheduler
-        super().__init__(shape, **options)
+        budgets = {name: WatchedBudget(budget) for name, budget in options.pop("retry_budgets", NO_BUDGETS).items()}
+        super().__init__(shape, retry_budgets=budgets, **options)
+        # What each of them has to have been told.
+        self._budgets = budgets
+        self._calls = dict.fromkeys(budgets, 0)
+        # Attempts that do not count for them: those of nodes that had failed before the run went on.
+        self._tried_before: dict[int, int] = {}
+        self._retries = dict.fromkeys(budgets, 0)
         # Inside a signal: the scheduler calls its own methods, and is between two states.
         self._busy = False
         self._signals = 0
@@ -285,8 +323,11 @@ class LawfulScheduler(Scheduler):
         if not given and not past and not any(self.join):
             self._before = ancestors(self.upstream, self.downstream)
         self._enter_signal("start", now, given, dict(past))
-        # What has run has been judged.
-        self._condition_held.update(node for node, before in past.items() if before.attempts and self._has_run(node))
+        # What has run has been judged, unless it had failed and begins anew.
+        self._condition_held.update(
+            node for node, before in past.items() if before.attempts > before.before and self._has_run(node)
+        )
+        self._tried_before.update({node: before.before for node, before in past.items()})
         super().start(now, given, past)
         for node, before in past.items():
             if self.state[node] < FIRST_TERMINAL and before.reason:
@@ -306,7 +347,7 @@ class LawfulScheduler(Scheduler):
             broken(self, law, f"{what} was taken, although node {expected} is ready, fits and comes first")
         if node != NOTHING:
             self._hold(node, resumes=taken < NOTHING)
-        elif self.timed:
+        elif self.lines is not None:
             self._judge_waiting(now)
         self._leave_signal("take")
         return taken
@@ -382,6 +423,8 @@ class LawfulScheduler(Scheduler):
         in_time = not self.has_expired(node, attempt) and (reason == FALLBACK) == self.is_falling_back(node)
         self._enter_signal("ended", now, node, attempt, REASON_NAMES[reason])
         counted = super().ended(node, attempt, now, reason)
+        if counted and reason == OUTPUT:
+            self._note_call(node, attempt)
         self._judge_ending(node, attempt, counted, is_current, due=is_current and in_time)
         self._leave_signal("ended")
         return counted
@@ -397,8 +440,14 @@ class LawfulScheduler(Scheduler):
         final: bool = False,
     ) -> int:
         is_current = self._running.get(node) == attempt
+        is_call = not final and not self.is_falling_back(node)
         self._enter_signal("failed", now, node, attempt)
         verdict = super().failed(node, attempt, now, retryable=retryable, after=after, final=final)
+        if verdict != LATE and is_call:
+            self._note_call(node, attempt)
+        if verdict == RETRYING:
+            for name in self._budgets_that_count(node):
+                self._retries[name] += 1
         if verdict != FALLING_BACK:
             is_due = is_current and (final or node not in self._settled)
             self._judge_ending(node, attempt, verdict != LATE, is_current, due=is_due)
@@ -492,11 +541,14 @@ class LawfulScheduler(Scheduler):
 
     def look_for_starvation(self, now: float) -> None:
         super().look_for_starvation(now)
-        if self._holding or not self._left_behind or self.timers_of(STARVATION_ENDS):
+        if self._holding or self.timers_of(STARVATION_ENDS):
             return
-        for node in self._candidates():
-            if self._starves(node) and not self.was_interrupted(node, self.attempts[node]):
+        waiting = [node for node in self._candidates() if not self.was_interrupted(node, self.attempts[node])]
+        for node in waiting if self._left_behind else ():
+            if self._starves(node):
                 broken(self, 5, f"node {node} waits for ever for slots that abandoned attempts hold")
+        if any(self._is_too_heavy(node) for node in waiting) and not self.can_start() and self._is_silent():
+            broken(self, 5, "nodes wait for ever for more than a limit has")
 
     def close(self, group: Group) -> None:
         if self._busy:
@@ -519,8 +571,10 @@ class LawfulScheduler(Scheduler):
         past: Past | None = None,
     ) -> int:
         self._enter_signal("enter", now, group.owner, list(upstream), list(leaders), join, past)
-        if past is not None and past.attempts and not kind.flags & _CONTAINER:
+        if past is not None and past.attempts > past.before and not kind.flags & _CONTAINER:
             self._condition_held.add(self.next_node)
+        if past is not None:
+            self._tried_before[self.next_node] = past.before
         node = super().enter(group, kind, now, upstream=upstream, leaders=leaders, join=join, order=order, past=past)
         self.story[-1] += (node,)
         if node < len(self._seen) and node not in self._vacated:
@@ -541,6 +595,7 @@ class LawfulScheduler(Scheduler):
 
     def renew(self, node: int, now: float, order: int) -> None:
         self._enter_signal("renew", now, node, order)
+        self._tried_before.pop(node, None)
         super().renew(node, now, order)
         self._seen = _replaced(self._seen, node, PENDING)
         self._seen_reason = _replaced(self._seen_reason, node, NO_REASON)
@@ -551,6 +606,7 @@ class LawfulScheduler(Scheduler):
     def forget(self, node: int) -> None:
         self._enter_signal("forget", None, node)
         super().forget(node)
+        self._tried_before.pop(node, None)
         if node in self.vacant:
             self._vacated.add(node)
             self._condition_held.discard(node)
@@ -569,7 +625,8 @@ class LawfulScheduler(Scheduler):
         now = self.story[-1][1]
         self._compare(name, now if isinstance(now, float | int) else NEVER)
         self._compare_charges()
-        if self.timed and isinstance(now, float | int) and not self.can_start():
+        self._compare_budgets()
+        if self.lines is not None and isinstance(now, float | int) and not self.can_start():
             self._judge_silence(now)
         self._signals += 1
         if self._signals % DEEP_EVERY == 0 or name in REACHING or not self.unfinished:
@@ -608,6 +665,22 @@ class LawfulScheduler(Scheduler):
         for name, weight in self.demand_of(demand):
             if name in self.limits:
                 self._units[name] = self._units.get(name, 0) + sign * weight
+
+    def _budgets_that_count(self, node: int) -> list[str]:
+        limits = [name for name, _ in self.demand_of(self.demand[node])]
+        return [name for name in (EVERYTHING, *limits) if name in self._budgets]
+
+    def _note_call(self, node: int, attempt: int) -> None:
+        is_first = attempt == 1 + self._tried_before.get(node, 0)
+        if self._budgets and is_first and not self.flags[node] & _CONTAINER:
+            for name in self._budgets_that_count(node):
+                self._calls[name] += 1
+
+    def _compare_budgets(self) -> None:
+        for name, budget in self._budgets.items():
+            told, due = (budget.calls, budget.retries), (self._calls[name], self._retries[name])
+            if told != due:
+                broken(self, 2, f"retry budget {name!r} counts {told[0]} calls, {told[1]} of them again; it was {due}")
 
     def _best(self, now: float) -> int:
         """
@@ -728,6 +801,31 @@ class LawfulScheduler(Scheduler):
             if not isinstance(slots, SharedSlots) and 0 < self._units.get(name, 0) > slots.size - weight:
                 return True
         return False
+
+    def _is_too_heavy(self, node: int) -> bool:
+        """
+        Tell whether *node* needs more of a limit than there is, whoever holds it.
+        """
+        if self.flags[node] & _CONTAINER:
+            return False
+        return any(
+            most_of(self.limits[name]) < weight
+            for name, weight in self.demand_of(self.demand[node])
+            if name in self.limits and not isinstance(self.limits[name], AdaptiveSlots)
+        )
+
+    def _is_silent(self) -> bool:
+        """
+        Tell whether all is waiting for what happens inside the run, and nothing there will happen by itself.
+        """
+        for node in unfinished_nodes(self):
+            state, timeout = self.state[node], self.timeout.get(node)
+            if state == BACKING_OFF or (state == READY and timeout is not None and timeout.queue is not None):
+                return False
+            runs = state == RUNNING and self.has_body(node) and node not in self._going_on
+            if runs and not any(group.live for group in self.groups.get(node, ())):
+                return False
+        return not self.timers_of(LIMIT_OPENS)
 
     def _compare_charges(self) -> None:
         held = len(self._holding) + len(self._left_behind)

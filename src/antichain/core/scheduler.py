@@ -8,34 +8,29 @@ methods and never decide for themselves. And no value, exception, clock, task or
 The methods are the signals. Of attempts: `take` (which starts one), `arm`, `judged`, `settle`, `ended`, `failed`,
 `cancelled`, `paused`, `returned`, `lend`, `reclaim`. Of the run: `start`, `resize`, `stop`, `halt`, `cancel`,
 `tick`. Of growth: `open`, `enter`, `close`, `renew`, `forget`. Of limits that open by time: `weighed`, `settle_usage`,
-`overloaded`, `reconsider`. What the caller has to do afterwards is in six places, which it empties: `interrupts`
-(attempts to cancel), `failures` (nodes that failed by themselves), `completed` (groups that have ended),
-`next_to_judge()` (conditions to evaluate), `next_to_weigh()` (weights), and `next_at()` (when to call `tick`).
+`overloaded`, `reconsider`; whose turn it is there, `lines` knows. What the caller has to do afterwards is in six
+places, which it empties: `interrupts` (attempts to cancel), `failures` (nodes that failed by themselves), `completed`
+(groups that have ended), `next_to_judge()` (conditions to evaluate), `next_to_weigh()` (weights), and `next_at()` (when
+to call `tick`).
 """
 
-import math
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from antichain.core.capacity import (
     UNLIMITED,
     AdaptiveSlots,
-    Place,
     Queue,
     RateSlots,
     SharedSlots,
     Slots,
-    Ticket,
     TimedQueue,
-    TimedSlots,
     open_slots,
 )
-from antichain.core.facts import LimitState
 from antichain.core.groups import CANCEL, CANCELLING, CONTINUE, DRAIN, DRAINING, NOT_STOPPING, Group
 from antichain.core.states import (
     BACKING_OFF,
@@ -79,6 +74,9 @@ from antichain.errors import InternalError
 from antichain.policies import EVERYTHING, Allowance, Amounts, Join, LimitValue, Retry, Timeout
 from antichain.shape import INDEX_BITS, INDEX_MASK, PRIORITY_SHIFT, TIE_MAX, Flag, Shape, packed_key
 
+if TYPE_CHECKING:
+    from antichain.core.lines import Lines
+
 NOTHING: Final = -1
 
 # What `failed` decided.
@@ -104,10 +102,6 @@ LEADER: Final = 1 << 40
 # others.
 _ORDINARY: Final = bytes(flags for flags in range(256) if not flags & (_WHEN | _CONTAINER))
 
-# How often a node is tried for which another run was faster, and the seconds until it is tried again then.
-TRIES: Final = 8
-RACE_PAUSE: Final = 0.01
-
 # Seconds that a body has to end once all that it ran itself has been given up.
 LAST_CHANCE: Final = 0.05
 
@@ -126,6 +120,8 @@ class Past:
     attempts: int = 0
     spent: float = 0.0
     at: float = NEVER
+    # Of these attempts, those that do not count any more: the node had failed with them, and begins anew.
+    before: int = 0
 
     @property
     def state(self) -> int:
@@ -174,21 +170,61 @@ class Scheduler:
         self.deadline = deadline
         self.rng = rng
         self.facts: FactSink | None = None
+        # How many calls may be tried again, in all and of each limit; and the one that let `failed` allow none.
+        self.retry_budgets = retry_budgets
+        self.refused_by: str | None = None
+        self.timers = Timers(self._is_alive)
 
-        # What the plan says. Shared with it, and with other runs, until the run grows: see `_own_lists`.
+        # What the caller has to do, and empties.
+        self.interrupts: list[tuple[int, int]] = []
+        self.completed: list[Group] = []
+        # Nodes that failed without a word from the caller, who empties this: they starve, or were backing off when what
+        # they belong to began to drain.
+        self.failures: list[int] = []
+        # Nodes that have waited for too long, and whose fallback the caller has to make.
+        self.overdue: list[int] = []
+
+        # Attempts that may still start at once. Invariant: max_concurrent - attempts charged, abandoned ones included.
+        self.max_concurrent = UNLIMITED if max_concurrent is None else max_concurrent
+        self.free = self.max_concurrent
+        # Nodes without a terminal state.
+        self.unfinished = shape.count
+        # Why the run as a whole stopped: the first of a failure (ERROR), a cancellation (RUN) and its DEADLINE.
+        self.status_reason = NO_REASON
+
+        self._read(shape)
+        self._place_nodes(shape)
+        self._expect_exceptions()
+        self._open_groups(ON_ERROR[on_error])
+        self._open_limits(limits or {})
+        self._open_queues(shape)
+
+    def _read(self, shape: Shape) -> None:
+        """
+        Take in what the plan says: shared with it, and with other runs, until the run grows (see `_own_lists`).
+        """
         self.upstream = shape.upstream
         self.downstream = shape.downstream
         self.join = shape.join
         self.flags = shape.flags
         self.key = shape.key
         self.priority = shape.priority
+        self.demand = shape.demand
         self.retry: dict[int, Retry] = shape.retry
         self.timeout: dict[int, Timeout] = shape.timeout
         self.followers = shape.followers
+        # What nodes take of rates, where that is more than a number of calls.
+        self.amounts: dict[int, Amounts] = dict(shape.amounts)
+        # Whether some node may wait for its slots for so long only.
+        self._limits_waits = shape.limits_waits
         self._owns_lists = False
         self._own_downstream: set[int] = set()
 
-        # Where each node stands. Invariant: a terminal state never changes.
+    def _place_nodes(self, shape: Shape) -> None:
+        """
+        Begin the books of where each node stands.
+        """
+        # Invariant: a terminal state never changes.
         self.state = bytearray(shape.count)
         self.reason = bytearray(shape.count)
         # Number of the attempt that is current; 0 before the first one.
@@ -204,12 +240,26 @@ class Scheduler:
         # Start of the first attempt.
         self.started_at: list[float] = [NEVER] * shape.count
         self.ended_at: list[float] = [NEVER] * shape.count
+
+    def _expect_exceptions(self) -> None:
+        """
+        Begin the books of what happens to few nodes, or to none.
+        """
         # Start of the current attempt, where it is not the first.
         self._restarted_at: dict[int, float] = {}
+        # Attempts from before the run went on with which a node had failed: those that follow are numbered on, and do
+        # not count these.
+        self._failed_before: dict[int, int] = {}
         # Upstream nodes that may still succeed, for the `any` nodes that have seen one end otherwise.
         self._hope: dict[int, int] = {}
         # Seconds of attempts and backoffs so far, for nodes with a total timeout.
         self._spent: dict[int, float] = {}
+        # Seconds of the backoff that `failed` has decided last.
+        self.delay = 0.0
+        # The timer of each node's backoff or grace.
+        self._alarm: dict[int, int] = {}
+        # When the next attempt of a node may start that was backing off when its run was left.
+        self._delayed: dict[int, float] = {}
         # The attempt whose time is up while its body has not ended yet.
         self._expired: dict[int, int] = {}
         # Of those, the nodes whose attempt was silent for too long.
@@ -218,10 +268,8 @@ class Scheduler:
         # first.
         self._signs: dict[int, float] = {}
         self._idle_alarm: dict[int, int] = {}
-        # Whether some node may wait for its slots for so long only, and since when those nodes do.
-        self._limits_waits = shape.limits_waits
+        # Since when nodes wait that may do so for so long only; and the same of those that did so for too long.
         self._queued_at: dict[int, float] = {}
-        # Since when the nodes had waited that did so for too long.
         self.overdue_since: dict[int, float] = {}
         # Attempts asked to end, until they do or their grace passes.
         self._interrupted: dict[int, int] = {}
@@ -229,8 +277,6 @@ class Scheduler:
         self._falling: set[int] = set()
         # Running nodes whose attempt has completed, and whose end will be said: nothing can happen to them before.
         self._settling: set[int] = set()
-        # When the next attempt of a node may start that was backing off when its run was left.
-        self._delayed: dict[int, float] = {}
         # Some node waits for somebody's answer.
         self._has_paused = False
         # Running nodes that hold no slot: they wait for what they run themselves, or an abandoned attempt of theirs
@@ -239,87 +285,25 @@ class Scheduler:
         self._lent: dict[int, int] = {}
         # Ready to go on: took part in `lend` and waits for its slots again.
         self._returning: set[int] = set()
-        # Nodes whose condition held: they wait for slots, the others with a condition for its value.
-        self._judged: set[int] = set()
-        # Nodes whose condition is being evaluated by the caller.
+        # Nodes whose condition is being evaluated by the caller; and those whose condition held: they wait for slots,
+        # the others with a condition for its value.
         self._before_judge: set[int] = set()
-        # The timer that watches for how long nothing can happen but the return of abandoned attempts; 0 while more can.
-        self._starvation = 0
-        # Seconds of the backoff that `failed` has decided last.
-        self.delay = 0.0
-        # How many calls may be tried again, in all and of each limit; and the one that let `failed` allow none.
-        self.retry_budgets = retry_budgets
-        self.refused_by: str | None = None
-        # The timer of each node's backoff or grace.
-        self._alarm: dict[int, int] = {}
+        self._judged: set[int] = set()
         # Attempts that did not end in time. Their slots stay charged until `returned`.
         self.abandoned: dict[tuple[int, int], Queue] = {}
         # Nodes of which some attempt was abandoned; never shrinks.
         self.abandoned_nodes: dict[int, int] = {}
+        # The timer that watches for how long nothing can happen but the return of abandoned attempts, or a resize; 0
+        # while more can.
+        self._starvation = 0
+        # Nodes that were failed because a limit had become too small for them: its name, its size then, their weight.
+        self.short_of: dict[int, tuple[str, int, int]] = {}
 
-        # Attempts that may still start at once. Invariant: max_concurrent - attempts charged, abandoned ones included.
-        self.max_concurrent = UNLIMITED if max_concurrent is None else max_concurrent
-        self.free = self.max_concurrent
-        # The limits that are counted, and the rates.
-        self.limits, self.rates = open_slots(limits or {})
-        # Nodes without a terminal state.
-        self.unfinished = shape.count
-        # Why the run as a whole stopped: the first of a failure (ERROR), a cancellation (RUN) and its DEADLINE.
-        self.status_reason = NO_REASON
-
-        # Limits that open by time, by the numbers that their timers carry.
-        self._openers: dict[int, TimedSlots] = {}
-        self._know_openers(self.limits, self.rates)
-        # What nodes take of rates, where that is more than a number of calls. Nodes whose inputs tell, and have not
-        # yet; those of them that are ready, in the order in which they became so.
-        self.amounts: dict[int, Amounts] = dict(shape.amounts)
-        self._unweighed: set[int] = set(shape.weighed)
-        self._weighing: deque[int] = deque()
-        # Since when ready nodes wait that have to wait their turn.
-        self._arrived: dict[int, float] = {}
-        # What the current attempt of a node has taken of rates.
-        self._tickets: dict[int, tuple[int, list[Ticket]]] = {}
-        # The first in some line waits for more than a rate lets pass, and the caller has to say what follows.
-        self.is_hopeless = False
-        # Counts what may let a node start that was refused: see `TimedQueue.refused`.
-        self._round = 0
-
-        self.queues: list[Queue] = []
-        # Where nodes wait that use limits which open by time.
-        self.timed: list[TimedQueue] = []
-        self._demand_numbers: dict[tuple[tuple[str, int], ...], int] = {}
-        self.containers = Queue((), (), charged=False)
-        self.judging = Queue((), (), charged=False)
-        # The queue of each demand, by the number that `demand` gives a node.
-        self._demand_queues: list[Queue] = []
-        # The queue that all nodes wait in, if there is but one: nothing has to be compared.
-        self.sole: Queue | None = None
-        self.demand = shape.demand
-        for demand in shape.demands:
-            self.demand_number(demand)
-        used = set(shape.demand)
-        in_use = [queue for number, queue in enumerate(self._demand_queues) if number in used]
-        self.timed = [queue for queue in in_use if isinstance(queue, TimedQueue)] if self._openers else []
-        self.queues = [queue for queue in in_use if not queue.is_timed] if self.timed else in_use
-        self.sole = self.queues[0] if len(self.queues) == 1 and not self.timed else None
-        self.special = bool(shape.flags.translate(None, _ORDINARY)) or bool(shape.weighed)
-        # Only plain nodes, and nothing has happened to any of them but starts, endings, retries and failures: the hot
-        # methods need not ask for anything else. Once false, it stays so.
-        self._plain = not self.special and not self.timed
-
-        # The hot methods set no timer, and count no call.
-        self._plain = self._plain and not self._limits_waits and not self.retry_budgets
-        # The same of starts alone: that a run is kept is no matter of theirs.
-        self._starts_plainly = self._plain
-        self.timers = Timers(self._is_alive)
-        self.interrupts: list[tuple[int, int]] = []
-        self.completed: list[Group] = []
-        # Nodes that failed without a word from the caller, who empties this: they starve, or were backing off when what
-        # they belong to began to drain.
-        self.failures: list[int] = []
-        # Nodes that have waited for too long, and whose fallback the caller has to make.
-        self.overdue: list[int] = []
-        self.root = Group(NOTHING, 0, ON_ERROR[on_error])
+    def _open_groups(self, mode: int) -> None:
+        """
+        Begin the books of who has brought whom into the run.
+        """
+        self.root = Group(NOTHING, 0, mode)
         self.root.closed = True
         # Groups by owner, and the group of each node that was not planned.
         self.groups: dict[int, list[Group]] = {}
@@ -328,6 +312,47 @@ class Scheduler:
         self._littering: set[int] = set()
         # Indices that `forget` gave back.
         self.vacant: list[int] = []
+
+    def _open_limits(self, limits: Mapping[str, LimitValue]) -> None:
+        """
+        Begin the ledgers of the named limits.
+        """
+        # The limits that are counted, and the rates.
+        self.limits, self.rates = open_slots(limits)
+        # Some limit is an object, which others may resize.
+        self._has_objects = any(isinstance(slots, SharedSlots) for slots in self.limits.values())
+        # Where nodes wait that use limits which open by time, if there are such limits.
+        self.lines: Lines | None = None
+        # The queue that all nodes wait in, if there is but one: nothing has to be compared.
+        self.sole: Queue | None = None
+        self._open_lines(self.limits, self.rates)
+
+    def _open_queues(self, shape: Shape) -> None:
+        """
+        Have a place to wait for each demand of the plan.
+        """
+        self.containers = Queue((), (), charged=False)
+        self.judging = Queue((), (), charged=False)
+        # The queue of each demand, by the number that `demand` gives a node; and those numbers.
+        self._demand_queues: list[Queue] = []
+        self._demand_numbers: dict[tuple[tuple[str, int], ...], int] = {}
+        for demand in shape.demands:
+            self.demand_number(demand)
+        used = set(shape.demand)
+        in_use = [queue for number, queue in enumerate(self._demand_queues) if number in used]
+        self.queues: list[Queue] = [queue for queue in in_use if not queue.is_timed]
+        if self.lines is not None:
+            self.lines.queues.extend(queue for queue in in_use if isinstance(queue, TimedQueue))
+            for node in shape.weighed:
+                self.lines.ask_for(node)
+        elif len(self.queues) == 1:
+            self.sole = self.queues[0]
+        self.special = bool(shape.flags.translate(None, _ORDINARY)) or bool(shape.weighed)
+        # Only plain nodes, and nothing has happened to any of them but starts, endings, retries and failures: the hot
+        # methods need not ask for anything else, and they set no timer and count no call. Once false, it stays so.
+        self._plain = not (self.special or self.lines or self._limits_waits or self.retry_budgets)
+        # The same of starts alone: that a run is kept is no matter of theirs.
+        self._starts_plainly = self._plain
 
     # ------------------------------------------------------------------ asking
 
@@ -465,13 +490,11 @@ class Scheduler:
         Let `take` look at a queue in which no planned node waits.
         """
         if isinstance(queue, TimedQueue):
-            if queue not in self.timed:
-                self.timed.append(queue)
-                self.sole = None
-                self._plain = self._starts_plainly = False
+            if self.lines is not None:
+                self.lines.use(queue)
         elif queue not in self.queues:
             self.queues.append(queue)
-            self.sole = queue if len(self.queues) == 1 and not self.timed else None
+            self.sole = queue if len(self.queues) == 1 and self.lines is None else None
 
     def add_limit(self, name: str, size: LimitValue) -> None:
         """
@@ -479,8 +502,26 @@ class Scheduler:
         """
         limits, rates = open_slots({name: size}, len(self.limits) + len(self.rates))
         self.limits.update(limits)
+        self._has_objects = self._has_objects or any(isinstance(slots, SharedSlots) for slots in limits.values())
         self.rates.update(rates)
-        self._know_openers(limits, rates)
+        self._open_lines(limits, rates)
+
+    def _open_lines(self, limits: Mapping[str, Slots], rates: Mapping[str, RateSlots]) -> None:
+        """
+        Have a place to wait for those of these limits that open by time.
+        """
+        if not rates and not any(isinstance(slots, AdaptiveSlots) for slots in limits.values()):
+            return
+        if self.lines is None:
+            self.lines = self._make_lines()
+            self.sole = None
+            self._plain = self._starts_plainly = False
+        self.lines.know(limits, rates)
+
+    def _make_lines(self) -> "Lines":
+        from antichain.core.lines import Lines
+
+        return Lines(self.timers, self.amounts, self.attempts, self._is_waiting)
 
     def limit_of(self, name: str) -> LimitValue | None:
         """
@@ -492,13 +533,6 @@ class Scheduler:
         if slots is None:
             return None
         return slots.limit if isinstance(slots, SharedSlots) else slots.size
-
-    def _know_openers(self, limits: Mapping[str, Slots], rates: Mapping[str, RateSlots]) -> None:
-        for slots in limits.values():
-            if isinstance(slots, AdaptiveSlots):
-                self._openers[slots.number] = slots
-        for rate in rates.values():
-            self._openers[rate.number] = rate
 
     @property
     def next_node(self) -> int:
@@ -525,6 +559,8 @@ class Scheduler:
             or self.completed
             or self.failures
             or self.abandoned
+            # Whoever has one of these may have made it too small for those that wait.
+            or self._has_objects
             # Their timers are set as they become ready.
             or self._limits_waits
         )
@@ -534,7 +570,8 @@ class Scheduler:
         """
         Tell whether `next_to_judge` may return a node.
         """
-        return bool(self.judging.heap or self.judging.backlog or self._weighing)
+        judging = self.judging
+        return bool(judging.heap or judging.backlog) or (self.lines is not None and self.lines.has_unweighed)
 
     def can_start(self) -> bool:
         """
@@ -547,14 +584,7 @@ class Scheduler:
         for queue in self.queues:
             if (queue.heap or queue.backlog) and queue.fits():
                 return True
-        return bool(self.timed) and self._may_open()
-
-    def _may_open(self) -> bool:
-        for queue in self.timed:
-            head = self._head_of(queue)
-            if head is not None and queue.refused != (self._round, head) and queue.fits():
-                return True
-        return False
+        return self.lines is not None and self.lines.may_open()
 
     # ------------------------------------------------------------------ starting
 
@@ -588,12 +618,15 @@ class Scheduler:
         if past.attempts and not self.flags[node] & _CONTAINER:
             self._plain = self._starts_plainly = False
             self.attempts[node] = past.attempts
-            # It has run, so its condition held.
-            self._judged.add(node)
+            if past.before:
+                self._failed_before[node] = past.before
+            if past.attempts > past.before:
+                # It has run, so its condition held; one that had failed for good was not backing off either.
+                self._judged.add(node)
+                if past.at > now:
+                    self._delayed[node] = past.at
             if past.spent:
                 self._spent[node] = past.spent
-            if past.at > now:
-                self._delayed[node] = past.at
         return False
 
     def _make_ready(self, nodes: list[int], now: float) -> None:
@@ -616,7 +649,7 @@ class Scheduler:
         if self.facts is not None:
             for node in nodes:
                 self.facts.ready(node, self.attempts[node] + 1, now)
-        if self.timed:
+        if self.lines is not None:
             nodes = [node for node in nodes if not self._arrive(node, now)]
         if self.sole is not None and not self.special:
             self.sole.backlog = sorted([key[node] for node in nodes], reverse=True)
@@ -655,7 +688,7 @@ class Scheduler:
             self._limit_wait(node, now)
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
-        if not self.timed or not self._arrive(node, now):
+        if self.lines is None or not self._arrive(node, now):
             heappush(self._waiting_room(node).heap, self.key[node])
 
     def take(self, now: float) -> int:
@@ -732,42 +765,47 @@ class Scheduler:
                         continue
                     if (chosen is None or head < best) and (not queue.needs or queue.fits()):
                         chosen, best = queue, head
-                if self.timed and (taken := self._take_timed(best if chosen is not None else None, now)) != NOTHING:
-                    return taken
+                if self.lines is not None:
+                    passed = self.lines.take(best if chosen is not None else None, now)
+                    if passed is not None:
+                        node, charged = passed, True
+                        break
             if chosen is None:
                 return NOTHING
-            node = best & INDEX_MASK
-            if self.state[node] == READY and self.key[node] == best:
-                if chosen.charged:
-                    if chosen.needs and not chosen.charge():
-                        # A run that shares the limit was faster; its release will wake this one.
-                        continue
-                    self.free -= 1
+            node, charged = best & INDEX_MASK, chosen.charged
+            if self.key[node] != best or (self.state[node] != READY and node not in self._returning):
+                # A stale entry: the node was cancelled, or entered again under a better key.
                 chosen.pop()
-                self.state[node] = RUNNING
-                attempt = self.attempts[node] + 1
-                self.attempts[node] = attempt
-                if attempt == 1:
-                    self.started_at[node] = now
-                else:
-                    self._start_again(node, now)
-                if self.facts is not None:
-                    self.facts.started(node, attempt, now)
-                if self.special and attempt == 1 and node in self.followers:
-                    self._lead(node, now)
-                return node
-            if node in self._returning and self.key[node] == best:
-                if chosen.needs and not chosen.charge():
-                    continue
+            elif not chosen.needs or chosen.charge():
                 chosen.pop()
-                self.free -= 1
-                self._returning.discard(node)
-                self._uncharged.discard(node)
-                # While it waited for others, it could give no sign of life.
-                self.beat(node, self.attempts[node], now)
-                return -2 - node
-            # A stale entry: the node was cancelled, or entered again under a better key.
-            chosen.pop()
+                break
+            # Else a run that shares the limit was faster; its release will wake this one.
+        if charged:
+            self.free -= 1
+        if self.state[node] == RUNNING:
+            return self._go_on(node, now)
+        self.state[node] = RUNNING
+        attempt = self.attempts[node] + 1
+        self.attempts[node] = attempt
+        if attempt == 1:
+            self.started_at[node] = now
+        else:
+            self._start_again(node, now)
+        if self.facts is not None:
+            self.facts.started(node, attempt, now)
+        if self.special and attempt == 1 and node in self.followers:
+            self._lead(node, now)
+        return node
+
+    def _go_on(self, node: int, now: float) -> int:
+        """
+        Let a body go on that has the slots back which it had lent.
+        """
+        self._returning.discard(node)
+        self._uncharged.discard(node)
+        # While it waited for others, it could give no sign of life.
+        self.beat(node, self.attempts[node], now)
+        return -2 - node
 
     # -- limits that open by time
 
@@ -776,23 +814,26 @@ class Scheduler:
         Let a node that is ready wait for limits which open by time; False if it waits for something else.
         """
         room = self._waiting_room(node)
-        if not isinstance(room, TimedQueue):
+        if self.lines is None or not isinstance(room, TimedQueue):
             return False
-        self._arrived[node] = now
-        if node in self._unweighed:
-            self._weighing.append(node)
-        else:
-            room.push(now, self.key[node])
+        self.lines.arrive(room, self.key[node], now)
         return True
 
     def _wait_on(self, queue: Queue, node: int) -> None:
         """
         Let a node wait where it waited before, under a new key, or for its slots only.
         """
-        if not isinstance(queue, TimedQueue):
+        if self.lines is not None and isinstance(queue, TimedQueue):
+            self.lines.wait_on(queue, self.key[node])
+        else:
             heappush(queue.heap, self.key[node])
-        elif node not in self._unweighed:
-            queue.push(self._arrived.get(node, 0.0), self.key[node])
+
+    def _is_waiting(self, key: int) -> bool:
+        """
+        Tell whether an entry of a queue is its node's, and the node still waits for its slots.
+        """
+        node = key & INDEX_MASK
+        return self.key[node] == key and (self.state[node] == READY or node in self._returning)
 
     def _counts_only(self, node: int) -> Queue:
         """
@@ -805,145 +846,6 @@ class Scheduler:
             self._use(queue)
         return queue
 
-    def _head_of(self, queue: TimedQueue) -> Place | None:
-        line = queue.line
-        while line:
-            key = line[0][1]
-            node = key & INDEX_MASK
-            if self.key[node] == key and (self.state[node] == READY or node in self._returning):
-                return line[0]
-            heappop(line)
-        return None
-
-    def _best_timed(self, now: float) -> TimedQueue | None:
-        """
-        Find the queue whose head is the best that may start, and set a timer for each limit that keeps one waiting
-        until it opens.
-
-        Of the nodes whose count limits fit, the one that came first passes a rate first, however small the others are.
-        """
-        heads: list[tuple[Place, int, TimedQueue]] = []
-        for number, queue in enumerate(self.timed):
-            head = self._head_of(queue)
-            if head is not None and queue.fits() and self._is_open(queue, head, now):
-                heads.append((head, number, queue))
-        if len(heads) > 1:
-            heads.sort()
-        # Rates whose first in line has been looked at.
-        passed: set[int] = set()
-        best: TimedQueue | None = None
-        best_key = 0
-        for head, _, queue in heads:
-            key = head[1]
-            given = self.amounts.get(key & INDEX_MASK)
-            may_start = True
-            for slots, weight in queue.rates:
-                if slots.number in passed:
-                    may_start = False
-                    continue
-                passed.add(slots.number)
-                opens_at = slots.stand(head[0], slots.amounts(weight, given), now)
-                if opens_at > now:
-                    may_start = False
-                    self.is_hopeless = self.is_hopeless or opens_at == math.inf
-                    self._look_at(slots, opens_at, now)
-            if not may_start:
-                queue.refused = (self._round, head)
-            elif best is None or key < best_key:
-                best, best_key = queue, key
-        for rate in self.rates.values():
-            if rate.stands and rate.number not in passed:
-                rate.leave()
-        return best
-
-    def _is_open(self, queue: TimedQueue, head: Place, now: float) -> bool:
-        """
-        Tell whether no adaptive limit of *queue* has paused.
-        """
-        is_open = True
-        for slots, weight in queue.adaptive:
-            slots.now = now
-            opens_at = slots.adaptive.opens_at(now, weight)
-            if opens_at > now:
-                self._look_at(slots, opens_at, now)
-                queue.refused = (self._round, head)
-                is_open = False
-        return is_open
-
-    def _look_at(self, slots: TimedSlots, at: float, now: float) -> None:
-        """
-        Have a limit looked at again at that instant: each has one timer.
-        """
-        if slots.sequence and now < slots.alarm_at <= at:
-            # Somebody else, who takes less of it, is to be looked at before.
-            return
-        if at != math.inf:
-            slots.alarm_at = at
-            slots.sequence = self.timers.set(at, LIMIT_OPENS, slots.number, 0)
-
-    def _take_timed(self, rival: int | None, now: float) -> int:
-        """
-        Start the best node that waits for limits which open by time, unless the key *rival* of another is better.
-        """
-        for _ in range(TRIES):
-            queue = self._best_timed(now)
-            if rival is not None and (queue is None or rival < queue.line[0][1] or self._is_stale(rival)):
-                # What that takes may be what the first in line waits for.
-                self._round += 1
-                return NOTHING
-            if queue is None:
-                return NOTHING
-            key = queue.line[0][1]
-            node = key & INDEX_MASK
-            if not queue.charge():
-                # A run that shares the limit was faster.
-                continue
-            if node in self._returning:
-                heappop(queue.line)
-                self.free -= 1
-                self._round += 1
-                self._returning.discard(node)
-                self._uncharged.discard(node)
-                # While it waited for others, it could give no sign of life.
-                self.beat(node, self.attempts[node], now)
-                return -2 - node
-            if queue.rates:
-                tickets = queue.take_rates(self.amounts.get(node), now)
-                if tickets is None:
-                    queue.release()
-                    continue
-                self._tickets[node] = (self.attempts[node] + 1, tickets)
-            heappop(queue.line)
-            self.free -= 1
-            # Others come first now.
-            self._round += 1
-            self._begin(node, now)
-            return node
-        for slots in self._openers.values():
-            self._look_at(slots, now + RACE_PAUSE, now)
-        self._refuse_all()
-        return NOTHING
-
-    def _refuse_all(self) -> None:
-        for queue in self.timed:
-            if (head := self._head_of(queue)) is not None:
-                queue.refused = (self._round, head)
-
-    def _is_stale(self, key: int) -> bool:
-        node = key & INDEX_MASK
-        return self.key[node] != key or (self.state[node] != READY and node not in self._returning)
-
-    def _begin(self, node: int, now: float) -> None:
-        self.state[node] = RUNNING
-        attempt = self.attempts[node] + 1
-        self.attempts[node] = attempt
-        if attempt == 1:
-            self.started_at[node] = now
-        else:
-            self._start_again(node, now)
-        if self.facts is not None:
-            self.facts.started(node, attempt, now)
-
     def uses_rate(self, node: int) -> bool:
         """
         Tell whether attempts of *node* pass a rate.
@@ -955,9 +857,8 @@ class Scheduler:
         """
         Return a ready node whose inputs tell how much it takes of rates, or `NOTHING`; `weighed` takes the answer.
         """
-        while self._weighing:
-            node = self._weighing.popleft()
-            if self.state[node] == READY and node in self._unweighed:
+        while self.lines is not None and (node := self.lines.next_unweighed()) is not None:
+            if self.state[node] == READY:
                 return node
         return NOTHING
 
@@ -965,14 +866,14 @@ class Scheduler:
         """
         Take what a node takes of rates, None if that could not be found out: then it has failed.
         """
-        if node not in self._unweighed or self.state[node] != READY or node not in self._arrived:
+        if self.lines is None or self.state[node] != READY or not self.lines.expects_weight(node):
             return
         if amounts is None:
             self._finish(node, FAILED, ERROR, now)
             self._after_failure(node, now)
             return
-        self._unweighed.discard(node)
         self.amounts[node] = amounts
+        self.lines.weighed(node)
         self._wait_on(self.queue_of(node), node)
 
     def settle_usage(self, node: int, attempt: int, used: Mapping[str, float], now: float) -> bool:
@@ -980,101 +881,20 @@ class Scheduler:
         Put what an attempt has really *used*, in all so far, in place of what was reserved of its rates; False if it
         has none. Units that a rate does not count are passed over.
         """
-        held = self._tickets.get(node)
-        if held is None or held[0] != attempt:
-            return False
-        for ticket in held[1]:
-            limit = ticket.slots.limit
-            counted = {unit: amount for unit, amount in used.items() if unit in limit.units}
-            if counted:
-                limit.settle(ticket.number, counted, now)
-        self._round += 1
-        return True
+        return self.lines is not None and self.lines.settle(node, attempt, used, now)
 
     def overloaded(self, node: int, attempt: int, retry_after: float | None, now: float) -> None:
         """
         Tell the limits that an attempt holds, which is about to fail, that the other side has too much to do. For
         *retry_after* seconds, if it says so, nobody on them starts.
         """
-        if not self.timed or self.state[node] != RUNNING or self.attempts[node] != attempt:
+        if self.lines is None or self.state[node] != RUNNING or self.attempts[node] != attempt:
             return
         queue = self.queue_of(node)
-        if not isinstance(queue, TimedQueue) or node in self._uncharged:
-            return
-        started_at = self.attempt_started_at(node)
-        for slots, _ in queue.adaptive:
-            slots.adaptive.overloaded(started_at, now, retry_after)
-        if retry_after is not None:
-            for rate, _ in queue.rates:
-                rate.limit.pause(now + retry_after)
-        self._round += 1
-
-    def _went_well(self, node: int, now: float) -> None:
-        """
-        Tell the adaptive limits that an attempt holds that it has ended well.
-        """
-        queue = self.queue_of(node)
-        if isinstance(queue, TimedQueue):
-            started_at = self.attempt_started_at(node)
-            for slots, _ in queue.adaptive:
-                slots.adaptive.succeeded(started_at, now)
-
-    @property
-    def has_timed_limits(self) -> bool:
-        """
-        Tell whether the run has limits that open by time.
-        """
-        return bool(self._openers)
-
-    def limit_states(self, now: float) -> list[LimitState]:
-        """
-        Tell how each limit stands that opens by time: what nodes wait for that wait for one.
-        """
-        states: list[LimitState] = []
-        for slots in self._openers.values():
-            if isinstance(slots, AdaptiveSlots):
-                paused = max(0.0, slots.adaptive.paused_until - now)
-                states.append(LimitState(slots.name, slots.limit.used, slots.limit.size, paused))
-                continue
-            paused = max(0.0, slots.limit.paused_until - now)
-            first = self._next_to_pass(slots)
-            if first is None:
-                states.append(LimitState(slots.name, None, None, paused))
-                continue
-            weight, node = first
-            wants = slots.amounts(weight, self.amounts.get(node))
-            states.append(
-                LimitState(slots.name, None, None, paused, slots.opens_at(self._arrived[node], wants, now) - now, wants)
-            )
-        return states
-
-    def _next_to_pass(self, rate: RateSlots) -> tuple[int, int] | None:
-        """
-        Return the node that passes a rate next, after the weight by which it uses it.
-        """
-        best: Place | None = None
-        found: tuple[int, int] | None = None
-        for queue in self.timed:
-            weight = next((units for slots, units in queue.rates if slots is rate), None)
-            if weight is None or not queue.fits():
-                continue
-            # A copy, and nothing is dropped: a display may ask, in a thread of its own.
-            head = min((place for place in list(queue.line) if not self._is_stale(place[1])), default=None)
-            if head is not None and (best is None or head < best):
-                best, found = head, (weight, head[1] & INDEX_MASK)
-        return found
-
-    def first_in_line(self) -> Iterator[tuple[int, str, Mapping[str, float]]]:
-        """
-        List the first node of each demand that waits for a rate, with the rate's name and what it takes of it.
-        """
-        for queue in self.timed:
-            head = self._head_of(queue) if queue.rates else None
-            if head is not None:
-                node = head[1] & INDEX_MASK
-                given = self.amounts.get(node)
-                for slots, weight in queue.rates:
-                    yield node, slots.name, slots.amounts(weight, given)
+        # What it has lent, it does not hold; what it was given up with, it does.
+        is_held = node not in self._uncharged or (node, attempt) in self.abandoned
+        if isinstance(queue, TimedQueue) and is_held:
+            self.lines.overloaded(queue, self.attempt_started_at(node), retry_after, now)
 
     def refuse(self, node: int, now: float) -> bool:
         """
@@ -1086,18 +906,12 @@ class Scheduler:
         self._after_failure(node, now)
         return True
 
-    def leave_lines(self) -> None:
-        """
-        Wait for no rate any more, so that nobody waits behind this run.
-        """
-        for rate in self.rates.values():
-            rate.leave()
-
     def reconsider(self) -> None:
         """
         Take in that a limit which others share may have opened: nodes that were refused are tried again.
         """
-        self._round += 1
+        if self.lines is not None:
+            self.lines.reconsider()
 
     def _lead(self, node: int, now: float) -> None:
         """
@@ -1171,7 +985,7 @@ class Scheduler:
             self._after_failure(node, now)
         elif verdict:
             self._judged.add(node)
-            if not self.timed or not self._arrive(node, now):
+            if self.lines is None or not self._arrive(node, now):
                 heappush(self.queue_of(node).heap, self.key[node])
         else:
             self._finish(node, SKIPPED, CONDITION, now)
@@ -1248,14 +1062,14 @@ class Scheduler:
         elif self._uncharged and node in self._uncharged:
             self._forget_charge(node)
         else:
-            if self.timed and reason == OUTPUT:
-                self._went_well(node, now)
+            if self.lines is not None and reason == OUTPUT and isinstance(queue := self.queue_of(node), TimedQueue):
+                self.lines.went_well(queue, self.attempt_started_at(node), now)
             self.free += 1
             demand = self.demand[node]
             if demand:
                 self._demand_queues[demand].release()
-        if self._tickets:
-            self._tickets.pop(node, None)
+        if self.lines is not None:
+            self.lines.ended(node)
         if self.groups:
             self._end_groups(node, now)
         if self.retry_budgets and reason == OUTPUT:
@@ -1340,9 +1154,10 @@ class Scheduler:
         Return the seconds until the next attempt, or None if there is to be none.
         """
         retry = self.retry.get(node)
-        if retry is None or attempt >= retry.attempts:
+        number = attempt - self._failed_before.get(node, 0)
+        if retry is None or number >= retry.attempts:
             return None
-        delay = retry.backoff.delay(attempt, self._random())
+        delay = retry.backoff.delay(number, self._random())
         if after is not None and after > delay:
             delay = after
         timeout = self.timeout.get(node)
@@ -1368,7 +1183,7 @@ class Scheduler:
         """
         Let a first attempt that has ended count as a call; a container makes none itself.
         """
-        if attempt == 1 and not self.flags[node] & _CONTAINER:
+        if attempt - self._failed_before.get(node, 0) == 1 and not self.flags[node] & _CONTAINER:
             for name in self._budgets_of(node):
                 self.retry_budgets[name].call_ended()
 
@@ -1430,6 +1245,17 @@ class Scheduler:
             queue.release()
             self.free += 1
 
+    def give_back_but_for_abandoned(self) -> None:
+        """
+        Give back what this run has taken of limits that others share, but for what abandoned attempts hold: for a run
+        that a fault has ended in the middle of a decision, of which only what it has taken is sure.
+        """
+        held = self._held_by_abandoned()
+        for slots in self.limits.values():
+            rest = slots.used - held.get(slots.name, 0)
+            if isinstance(slots, SharedSlots) and rest > 0:
+                slots.give_back(rest)
+
     def _finish(self, node: int, state: int, reason: int, now: float) -> None:
         """
         Give *node* its terminal state: the one place besides `ended` that does.
@@ -1441,9 +1267,9 @@ class Scheduler:
         if self.state[node] == READY:
             self._littering.add(node)
             # It may have been the first in line.
-            self._round += 1
-        if self._tickets:
-            self._tickets.pop(node, None)
+            self.reconsider()
+        if self.lines is not None:
+            self.lines.ended(node)
         self.state[node] = state
         self.reason[node] = reason
         self.ended_at[node] = now
@@ -1746,7 +1572,7 @@ class Scheduler:
         if (node, attempt) in self.abandoned:
             return False
         self._returning.add(node)
-        self._wait_on(self._counts_only(node) if self.timed else self.queue_of(node), node)
+        self._wait_on(self._counts_only(node), node)
         return True
 
     def resize(self, name: str | None, size: int) -> None:
@@ -1774,7 +1600,7 @@ class Scheduler:
         if kind == STARVATION_ENDS:
             return self._starvation == sequence and self.unfinished > 0
         if kind == LIMIT_OPENS:
-            return self._openers[node].sequence == sequence and self.unfinished > 0
+            return self.lines is not None and self.lines.watches(node, sequence) and self.unfinished > 0
         if self.attempts[node] != attempt:
             return False
         state = self.state[node]
@@ -1816,9 +1642,8 @@ class Scheduler:
                 self._give_up(node, attempt, given_up)
             elif kind == DEADLINE_PASSES:
                 self.cancel(now, DEADLINE)
-            elif kind == LIMIT_OPENS:
-                self._openers[node].sequence = 0
-                self._round += 1
+            elif kind == LIMIT_OPENS and self.lines is not None:
+                self.lines.opened(node)
             else:
                 self._starve(now)
         return given_up
@@ -1831,7 +1656,7 @@ class Scheduler:
             self._limit_wait(node, now)
         if self.facts is not None:
             self.facts.ready(node, self.attempts[node] + 1, now)
-        if not self.timed or not self._arrive(node, now):
+        if self.lines is None or not self._arrive(node, now):
             heappush(self.queue_of(node).heap, self.key[node])
 
     def _expire(self, node: int, attempt: int, now: float, given_up: list[tuple[int, int]]) -> None:
@@ -1883,7 +1708,7 @@ class Scheduler:
             return
         # As after a last failure, but no attempt has begun and no slot is held.
         self._littering.add(node)
-        self._round += 1
+        self.reconsider()
         self.state[node] = RUNNING
         self._before_judge.discard(node)
         self._uncharged.add(node)
@@ -1904,34 +1729,64 @@ class Scheduler:
 
     def look_for_starvation(self, now: float) -> None:
         """
-        Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or stop counting.
-        Called whenever all is still.
+        Start to count the grace of nodes that wait for nothing but the return of abandoned attempts, or for a limit to
+        be made larger again; or stop counting. Called whenever all is still.
         """
-        if not self.abandoned or not self._starving():
+        if self.active or not (self.abandoned or self._lacks_size()) or not self._starving():
             self._starvation = 0
         elif not self._starvation:
             self._starvation = self.timers.set(now + self.grace, STARVATION_ENDS, NOTHING, 0)
 
+    def _lacks_size(self) -> bool:
+        """
+        Tell whether a limit has become smaller than what something needs of it that may be waiting.
+        """
+        for queue in self.queues:
+            if (queue.heap or queue.backlog) and queue.too_small() is not None:
+                return True
+        lines = self.lines.queues if self.lines is not None else ()
+        return any(queue.line and queue.too_small() is not None for queue in lines)
+
     def _starving(self) -> list[int]:
         """
-        List the nodes that wait for slots which abandoned attempts hold, if nobody else can give any back.
+        List the nodes that wait for slots which abandoned attempts hold, if nobody else can give any back; and, if
+        nothing else will happen by itself, those that wait for more than a limit has.
         """
         if self.active or self.can_start():
             return []
         held = self._held_by_abandoned()
+        is_still = self._lacks_size() and self._is_still()
         nodes = []
         for node, state in enumerate(self.state):
             waits = self._is_judged(node) if state == READY else node in self._returning
-            if waits and node not in self._interrupted and self._is_out_of_reach(self.queue_of(node), held):
+            if not waits or node in self._interrupted:
+                continue
+            queue = self.queue_of(node)
+            if self._is_out_of_reach(queue, held) or (is_still and queue.too_small() is not None):
                 nodes.append(node)
         return nodes
 
+    def _is_still(self) -> bool:
+        """
+        Tell whether nothing will happen by itself: nobody backs off, makes a fallback, waits for somebody's answer, or
+        for so long only; and no limit is about to open.
+        """
+        if self._falling or any(self.timers.nodes(kind) for kind in (BACKOFF_ENDS, QUEUE_EXPIRES, LIMIT_OPENS)):
+            return False
+        for node in self._lent:
+            if not any(group.live for group in self.groups.get(node, ())):
+                return False
+        return True
+
     def _starve(self, now: float) -> None:
         """
-        Fail what waits for slots that abandoned attempts hold.
+        Fail what waits for slots that abandoned attempts hold, or for more than a limit has.
         """
         self._starvation = 0
         for node in self._starving():
+            too_small = self.queue_of(node).too_small()
+            if too_small is not None:
+                self.short_of[node] = too_small
             if self.state[node] == READY:
                 self.failures.append(node)
                 self._finish(node, FAILED, STARVED, now)
@@ -2045,10 +1900,14 @@ class Scheduler:
         # Mostly empty: nothing to drop for a node whose first attempt succeeded.
         if self._restarted_at:
             self._restarted_at.pop(node, None)
+        if self._failed_before:
+            self._failed_before.pop(node, None)
         if self._spent:
             self._spent.pop(node, None)
         if self.overdue_since:
             self.overdue_since.pop(node, None)
+        if self.short_of:
+            self.short_of.pop(node, None)
         if self._judged:
             self._judged.discard(node)
         key = self.key[node]
@@ -2116,8 +1975,8 @@ class Scheduler:
             self._limits_waits = self._limits_waits or kind.timeout.queue is not None
         if kind.amounts is not None:
             self.amounts[node] = kind.amounts
-        if kind.is_weighed:
-            self._unweighed.add(node)
+        if kind.is_weighed and self.lines is not None:
+            self.lines.ask_for(node)
             self.special = True
         return node
 
@@ -2180,7 +2039,7 @@ class Scheduler:
                 elif node not in self._before_judge:
                     heappush(self.judging.heap, key)
             elif node in self._returning:
-                self._wait_on(self._counts_only(node) if self.timed else self.queue_of(node), node)
+                self._wait_on(self._counts_only(node), node)
             reached.extend(self.upstream[node])
 
     def forget(self, node: int) -> None:
@@ -2197,10 +2056,12 @@ class Scheduler:
         del self.group_of[node]
         self._alarm.pop(node, None)
         self._restarted_at.pop(node, None)
+        self._failed_before.pop(node, None)
         self._signs.pop(node, None)
         self._idle_alarm.pop(node, None)
         self._queued_at.pop(node, None)
         self.overdue_since.pop(node, None)
+        self.short_of.pop(node, None)
         self._spent.pop(node, None)
         self._hope.pop(node, None)
         self.retry.pop(node, None)
@@ -2208,8 +2069,8 @@ class Scheduler:
         self._judged.discard(node)
         self._delayed.pop(node, None)
         self.amounts.pop(node, None)
-        self._unweighed.discard(node)
-        self._arrived.pop(node, None)
+        if self.lines is not None:
+            self.lines.forget(node)
         self._own_downstream.discard(node)
         self.downstream[node] = []
         self.followers.pop(node, None)

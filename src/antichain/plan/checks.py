@@ -33,7 +33,8 @@ def graph_faults(blueprint: Blueprint, nodes: Sequence[Node[..., Any]], index: d
 def _size_faults(blueprint: Blueprint) -> Iterator[Fault]:
     for name, size in blueprint.limits.items():
         if not _is_name(name):
-            yield Fault("bad-limit", f"limits= of graph {blueprint.name!r}: {shown(name)} is not the name of a limit.")
+            why = "is not the name of a limit: names are texts, and not empty"
+            yield Fault("bad-limit", f"limits= of graph {blueprint.name!r}: {shown(name)} {why}.")
         elif not is_limit(size):
             try:
                 as_size(name, size)

@@ -177,11 +177,13 @@ class Plan:
             faults.extend(weighing_faults(node, weighing, known))
         return faults
 
-    def check_budgets(self, names: Iterable[str]) -> list[Fault]:
+    def check_budgets(self, names: Iterable[str], limits: Iterable[str] = ()) -> list[Fault]:
         """
-        Say which *names* of limits, for which ``retry_budget=`` was given, are those of none.
+        Say which *names* of limits, for which ``retry_budget=`` was given, are those of none; *limits* are those for
+        which the run was given sizes.
         """
-        known = {EVERYTHING, *IMPLICIT_LIMITS, *self.limits, *(name for demand in self.uses for name, _ in demand)}
+        used = (name for demand in self.uses for name, _ in demand)
+        known = {EVERYTHING, *IMPLICIT_LIMITS, *self.limits, *limits, *used}
         faults = []
         for name in names:
             if name not in known:

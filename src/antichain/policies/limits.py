@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 from antichain.errors import Fault, GraphError, shown
 
@@ -22,6 +22,8 @@ __all__ = [
     "is_limit",
 ]
 
+# What is more is no use of anything, but something that was misread.
+MOST_AMOUNT: Final = 10**18
 # What an attempt takes of rates, by limit and unit, where it says more than a number of calls.
 Amounts = Mapping[str, Mapping[str, float]]
 
@@ -206,6 +208,12 @@ class SharedRate(Protocol):
         """
         ...
 
+    def give_back(self, ticket: int, now: float) -> None:
+        """
+        Take that what has passed is not made after all.
+        """
+        ...
+
     def fresh(self) -> SharedRate:
         """
         Return one of the same rates through which nothing has passed.
@@ -290,7 +298,7 @@ def as_uses(value: object) -> tuple[tuple[str, int], ...]:
     if value is None:
         return ()
     if isinstance(value, str):
-        return ((value, 1),)
+        return ((_name_of(value, value), 1),)
     if not isinstance(value, Mapping):
         if callable(value):
             return ()
@@ -298,9 +306,7 @@ def as_uses(value: object) -> tuple[tuple[str, int], ...]:
         raise GraphError(Fault("bad-policy", f"uses={shown(value)}: {why}, e.g. uses={{'llm': 1}}."))
     demand: dict[str, int] = {}
     for name, weight in value.items():
-        if not isinstance(name, str):
-            raise GraphError(Fault("bad-policy", f"uses={shown(value)}: {shown(name)} is not the name of a limit."))
-        demand[name] = 1
+        demand[_name_of(name, value)] = 1
         if type(weight) is int and weight > 0:
             demand[name] = weight
         elif isinstance(weight, Mapping):
@@ -311,6 +317,13 @@ def as_uses(value: object) -> tuple[tuple[str, int], ...]:
                 Fault("bad-policy", f"uses={shown(value)}: limit {name!r} is taken {shown(weight)} times: {why}.")
             )
     return tuple(sorted(demand.items()))
+
+
+def _name_of(name: object, uses: object) -> str:
+    if isinstance(name, str) and name:
+        return name
+    why = "is not the name of a limit: names are texts, and not empty"
+    raise GraphError(Fault("bad-policy", f"uses={shown(uses)}: {shown(name)} {why}."))
 
 
 def as_weighing(value: object) -> Weighing | None:
@@ -344,7 +357,7 @@ def is_amount(value: object) -> TypeGuard[float]:
     """
     Tell whether *value* is a finite number from zero up.
     """
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= MOST_AMOUNT
 
 
 def as_weight(limit: str, value: object, units: Mapping[str, float]) -> dict[str, float]:

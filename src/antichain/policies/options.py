@@ -185,7 +185,8 @@ def _limit_faults(value: object) -> list[Fault]:
     faults = []
     for name, size in value.items():
         if not isinstance(name, str) or not name:
-            faults.append(Fault("bad-limit", f"limits={shown(value)}: {shown(name)} is not the name of a limit."))
+            why = "is not the name of a limit: names are texts, and not empty"
+            faults.append(Fault("bad-limit", f"limits={shown(value)}: {shown(name)} {why}."))
         elif not is_limit(size):
             try:
                 as_size(name, size)

@@ -200,11 +200,13 @@ def retry_after(error: BaseException, wall_now: float) -> float | None:
     Found by shape, so that no HTTP library is imported: ``error.retry_after``, then the header ``Retry-After`` in
     ``error.response.headers`` or ``error.headers``, as seconds or as a date; *wall_now* is in seconds since the epoch.
     """
-    found = _read(getattr(error, "retry_after", None), wall_now)
+    from antichain.policies.shapes import attribute  # not before something has failed
+
+    found = _read(attribute(error, "retry_after"), wall_now)
     if found is not None:
         return found
-    for holder in (getattr(error, "response", None), error):
-        headers = getattr(holder, "headers", None)
+    for holder in (attribute(error, "response"), error):
+        headers = attribute(holder, "headers")
         # As OpenAI and Azure send it besides, to be exact.
         milliseconds = _read(_header(headers, ("retry-after-ms", "Retry-After-Ms")), wall_now)
         if milliseconds is not None:
@@ -223,7 +225,7 @@ def _header(headers: object, names: tuple[str, ...]) -> object:
     for name in names:
         try:
             value = get(name)
-        except (TypeError, ValueError, KeyError, AttributeError):
+        except Exception:  # noqa: BLE001  # foreign code: what it raises says that there is no header
             return None
         if value is not None:
             return value
@@ -235,9 +237,13 @@ def _read(value: object, wall_now: float) -> float | None:
         value = value.decode("latin-1")
     if isinstance(value, str):
         value = _read_text(value.strip(), wall_now)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return max(0.0, float(value))
+    try:
+        wait = float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    return max(0.0, wait) if math.isfinite(wait) else None
 
 
 def _read_text(text: str, wall_now: float) -> float | None:

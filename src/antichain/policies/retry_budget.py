@@ -11,15 +11,26 @@ gRPC's retry throttling (proposal A6).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from antichain.errors import Fault, GraphError, shown
 from antichain.policies.retry import EVERYTHING, Allowance
 
-__all__ = ["RetryTokens", "as_allowances", "check_allowance"]
+__all__ = ["RetryTokens", "Try", "as_allowances", "check_allowance"]
 
 # One retry in the units that are counted: whole numbers, so that a fifth five times is one.
 ONE: Final = 1_000_000
+
+
+class Try(NamedTuple):
+    """
+    Tell of the end of an attempt that it was a call, or that another one was to follow, or both.
+    """
+
+    is_call: bool
+    is_retry: bool
+    # The limits of its node; None where only whoever made it knew.
+    limits: tuple[str, ...] | None
 
 
 class RetryTokens:
@@ -58,6 +69,14 @@ class RetryTokens:
         self.tokens -= ONE
         self.retries += 1
         return True
+
+    def owe(self, other: RetryTokens) -> None:
+        """
+        Take over what *other*, which is of the same terms, has counted: what it lacks is taken out here too.
+        """
+        self.tokens = max(0, self.tokens - (other._most - other.tokens))
+        self.calls += other.calls
+        self.retries += other.retries
 
     def give_back(self) -> None:
         """
@@ -126,8 +145,9 @@ def as_allowances(value: Any) -> dict[str, Any]:
         check_allowance(value)
         return {EVERYTHING: value}
     for name, each in value.items():
-        if not isinstance(name, str):
-            text = f"retry_budget={shown(value)}: {shown(name)} is not the name of a limit."
+        if not isinstance(name, str) or not name:
+            why = "is not the name of a limit: names are texts, and not empty"
+            text = f"retry_budget={shown(value)}: {shown(name)} {why}."
             raise GraphError(Fault("bad-policy", text))
         check_allowance(each)
     return dict(value)

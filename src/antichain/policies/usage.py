@@ -35,8 +35,8 @@ def usage_of(response: object) -> dict[str, float] | None:
                 return {"tokens": total}
         for names in _PARTS:
             parts = [part for part in (_part(usage, name) for name in names) if is_amount(part)]
-            if parts:
-                return {"tokens": sum(parts)}
+            if parts and is_amount(total := sum(parts)):
+                return {"tokens": total}
     return None
 
 

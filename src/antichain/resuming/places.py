@@ -17,7 +17,7 @@ from antichain.resuming.fingerprints import (
 )
 from antichain.resuming.wired import is_mapped, subplan_of
 
-__all__ = ["Place", "Stop", "place_of"]
+__all__ = ["Place", "Stop", "container_of", "place_of"]
 
 
 class Stop(NamedTuple):
@@ -79,7 +79,7 @@ def place_of(plan: Plan, path: str) -> Place:
         node = plan.index.get(rest)
         if node is not None:
             return Place((*stops, Stop(prefix, plan, node)), True, None, _now(plan, node, within))
-        found = _container(plan, rest)
+        found = container_of(plan, rest)
         if found is None:
             return Place(tuple(stops), False, (prefix, plan), _NOTHING)
         node, length = found
@@ -98,7 +98,7 @@ def _now(plan: Plan, node: int, within: str) -> Fingerprint:
     return read_fingerprint(fingerprint(plan, node, within))
 
 
-def _container(plan: Plan, rest: str) -> tuple[int, int] | None:
+def container_of(plan: Plan, rest: str) -> tuple[int, int] | None:
     """
     Find the node that *rest* begins with, and how much of *rest* leads into the graph inside it: 0 if none of it does.
     """

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from antichain.stores.codec import ValueLimits
 from antichain.stores.opening import open_store
-from antichain.stores.protocol import AppendsNow, Fact, FactKind, Header, Journal, Ownership, RunLine, Store
+from antichain.stores.protocol import (
+    AppendsNow,
+    Fact,
+    FactKind,
+    Header,
+    Journal,
+    KeepsStandings,
+    Ownership,
+    RunLine,
+    Store,
+)
 
 if TYPE_CHECKING:
     from antichain.stores.codec import redact_values as redact_values
@@ -21,6 +31,7 @@ __all__ = [
     "FactKind",
     "Header",
     "Journal",
+    "KeepsStandings",
     "MemoryStore",
     "Ownership",
     "RunLine",

@@ -26,6 +26,8 @@ class KeptRun:
     epoch: int = 0
     # The token of who holds it now; None if nobody does.
     owner: object = None
+    # What that one waits for, as it last said.
+    standing: bytes | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +85,7 @@ class MemoryStore:
                     f"run {run_id!r} is held by somebody in this process: wait for its end, or use take_over=True"
                 )
             run.epoch += 1
-            run.owner = Token()
+            run.owner, run.standing = Token(), None
             return Ownership(run_id, run.epoch, run.owner)
 
     def append(
@@ -123,7 +125,17 @@ class MemoryStore:
         with self._lock:
             run = self._runs.get(ownership.run_id)
             if run is not None and run.owner is ownership.token:
-                run.owner = None
+                run.owner = run.standing = None
+
+    def put_standing(self, ownership: Ownership, standing: bytes) -> None:
+        """
+        Keep what a run waits for, see `KeepsStandings`.
+        """
+        token = token_of(ownership)
+        with self._lock:
+            run = self._runs.get(ownership.run_id)
+            if run is not None and run.owner is token:
+                run.standing = bytes(standing)
 
     def read(self, run_id: str, *, payloads: bool = True) -> Journal:
         """
@@ -132,7 +144,7 @@ class MemoryStore:
         with self._lock:
             run = self._known(run_id)
             facts = tuple(run.facts)
-            journal = Journal(run.header, facts, run.epoch, run.owner is not None)
+            journal = Journal(run.header, facts, run.epoch, run.owner is not None, run.standing)
         if payloads:
             return journal
         return replace(journal, facts=tuple(fact._replace(payload=None) for fact in facts))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-__all__ = ["AppendsNow", "Fact", "FactKind", "Header", "Journal", "Ownership", "RunLine", "Store"]
+__all__ = ["AppendsNow", "Fact", "FactKind", "Header", "Journal", "KeepsStandings", "Ownership", "RunLine", "Store"]
 
 
 class FactKind(IntEnum):
@@ -94,6 +94,8 @@ class Journal:
     epoch: int
     # Somebody who is alive holds the run.
     is_owned: bool = False
+    # What that one has last told of what the run waits for, encoded; None where nothing is known. See `KeepsStandings`.
+    standing: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,5 +209,25 @@ class AppendsNow(Protocol):
 
         Raises:
             StoreError: as `append` would have told its *done*; nothing of this ownership is accepted any more.
+        """
+        ...
+
+
+class KeepsStandings(Protocol):
+    """
+    What a store may offer besides: to keep what a run that goes on waits for, so that others can tell.
+
+    Whoever uses it looks for the attribute: `getattr(store, "put_standing", None)`. `Store.read` gives what was put
+    last as `Journal.standing`.
+    """
+
+    def put_standing(self, ownership: Ownership, standing: bytes) -> None:
+        """
+        Put *standing* in place of what this owner has put before; called about once a second, in the run's event loop,
+        so it must take no longer than a write without a sync.
+
+        It is advice, not a fact: it need not be durable, may be dropped at any time, and must not be given to anybody
+        once the owner has released the run, has lost it or is gone. What fails may be passed over, or raised: then
+        nothing more is put, and the run goes on.
         """
         ...

@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from antichain.errors import StoreDamaged
 from antichain.record import NodeRecord, RunRecord, failed_attempt
 from antichain.stores.codec import decode, decode_error
 from antichain.stores.paths import is_within
 from antichain.stores.protocol import Fact, FactKind, Journal
+from antichain.stores.standing import Standing, read_standing
 
-__all__ = ["StoredQuestion", "StoredRun", "record_of", "stored_run"]
+__all__ = ["SpentBudget", "StoredQuestion", "StoredRun", "record_of", "stored_run"]
 
 # The last second that a date can have.
 LATEST: Final = 253_402_300_799.0
@@ -42,6 +43,17 @@ class StoredQuestion:
     kind: str = "str"
     choices: tuple[str, ...] = ()
     asked_at: float | None = None
+
+
+class SpentBudget(NamedTuple):
+    """
+    Which budget has stopped a run.
+    """
+
+    # Nobody has made it safe to print.
+    unit: str
+    used: float
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,10 @@ class StoredRun:
     not_kept: frozenset[str] = frozenset()
     # Nested graphs and maps: what ends in them is stored, not they.
     containers: frozenset[str] = frozenset()
+    # Which budget has stopped it, of a run that has paused because one is used up.
+    spent: SpentBudget | None = None
+    # What the run waits for, as its owner has last told; None if nobody holds it, or that one has told nothing.
+    standing: Standing | None = None
 
     def waits_for(self, node: NodeRecord) -> list[str]:
         """
@@ -96,6 +112,17 @@ class StoredRun:
             left.update(dict.fromkeys(more))
             names += more
         return None
+
+    def says_of(self, node: NodeRecord) -> bool:
+        """
+        Tell whether the owner has told what a node does that has not ended.
+        """
+        told = self.standing
+        return (
+            told is not None
+            and node.state in ("ready", "running")
+            and (node.id in told.running or told.line_of(node.id) is not None)
+        )
 
     def _state_of(self, name: str) -> str:
         node = self.record.nodes.get(name)
@@ -136,8 +163,10 @@ def stored_run(journal: Journal) -> StoredRun:
     fold = _Fold(_wiring_of(journal.header.wiring))
     for fact in journal.facts:
         fold.add(fact)
-    fold.infer()
-    return fold.run(journal)
+    # Of somebody who is gone it is not known what becomes of what waited.
+    standing = read_standing(journal.standing) if journal.is_owned else None
+    fold.infer(standing)
+    return replace(fold.run(journal), standing=standing)
 
 
 class _Fold:
@@ -160,6 +189,7 @@ class _Fold:
         self.forgotten: set[str] = set()
         self.status: str | None = None
         self.ended_at: float | None = None
+        self.spent: SpentBudget | None = None
         self.last_at: float | None = None
         self.count = 0
 
@@ -178,6 +208,7 @@ class _Fold:
                 self._resume()
             case FactKind.ENDED:
                 self.status, self.ended_at = fact.reason or "cancelled", at
+                self.spent = _spent(fact)
             case FactKind.ASKED:
                 self._ask(fact, at)
             case FactKind.ANSWERED:
@@ -206,8 +237,14 @@ class _Fold:
         """
         self._settle(fact.node)
         known = self.nodes.get(fact.node)
+        if known is not None and known.state == "failed":
+            # What had brought it is tried again, and has brought it again.
+            known = self.nodes[fact.node] = _again(known)
         seconds = fact.seconds if math.isfinite(fact.seconds) and fact.seconds >= 0 else 0.0
-        began = None if at is None or not fact.attempt else at - seconds
+        # What waited too long for its next attempt has begun none.
+        is_next = known is None or fact.attempt > known.attempts
+        has_begun = fact.attempt and (is_next or fact.reason != "timeout")
+        began = at - seconds if at is not None and has_begun else None
         first = known.started_at if known is not None and known.started_at is not None else began
         attempts = _count(fact.attempt)
         match fact.kind:
@@ -252,11 +289,10 @@ class _Fold:
         self._put(fact.node, state="asking")
 
     def _resume(self) -> None:
-        self.status, self.ended_at = None, None
+        self.status, self.ended_at, self.spent = None, None, None
         for name, node in self.nodes.items():
             if node.state == "failed":
-                again = replace(node, state="pending", reason="", started_at=None, ended_at=None)
-                self.nodes[name] = replace(again, retried=node.failures)
+                self.nodes[name] = _again(node)
 
     def _forget(self) -> None:
         """
@@ -270,12 +306,14 @@ class _Fold:
                 del self.nodes[each]
         self.forgotten.clear()
 
-    def infer(self) -> None:
+    def infer(self, standing: Standing | None) -> None:
         """
         Say what follows from what is stored, once all of it is read: a skip travels, and a container has ended when
-        what needs it has begun.
+        what needs it has begun. What the owner says of nodes that have not ended comes before that.
         """
         self._forget()
+        if standing is not None:
+            self._see(standing)
         after: dict[str, list[str]] = {}
         for name, wired in self.wiring.items():
             for before in wired.upstream:
@@ -290,6 +328,24 @@ class _Fold:
                 self._put(name, state="succeeded", reason="output")
             elif self.status == "succeeded":
                 self._put(name, state="skipped", reason="upstream")
+
+    def _see(self, standing: Standing) -> None:
+        """
+        Take in which nodes ran or were ready, as far as no fact says more.
+        """
+        for name, (attempt, since) in standing.running.items():
+            known = self.nodes.get(name)
+            if known is None or known.state == "pending" or self._is_due(known, standing):
+                started_at = since if known is None or known.started_at is None else known.started_at
+                self._put(name, state="running", attempts=_count(attempt), started_at=_instant(started_at))
+        for line in standing.waiting:
+            for name, since in line.first.items():
+                known = self.nodes.get(name)
+                if known is None or known.state == "pending" or self._is_due(known, standing):
+                    self._put(name, state="ready", ready_at=_instant(since))
+
+    def _is_due(self, node: NodeRecord, standing: Standing) -> bool:
+        return node.state == "backing off" and self.until.get(node.id, math.inf) <= standing.at
 
     def _travel(self, after: Mapping[str, list[str]]) -> None:
         left = [name for name in self.wiring if self.nodes[name].state == "skipped"]
@@ -328,11 +384,19 @@ class _Fold:
             until=self.until,
             in_doubt=tuple(self.in_doubt),
             not_kept=frozenset(self.not_kept),
+            spent=self.spent,
             containers=frozenset(name for name, wired in self.wiring.items() if wired.is_container),
         )
 
 
 # -- what is read is not believed until it has been looked at
+
+
+def _again(node: NodeRecord) -> NodeRecord:
+    """
+    Return a node that had failed, and runs again.
+    """
+    return replace(node, state="pending", reason="", started_at=None, ended_at=None, retried=node.failures)
 
 
 def _instant(at: float) -> float | None:
@@ -356,6 +420,22 @@ def _error(payload: bytes | None) -> BaseException:
         return decode_error(payload)
     except StoreDamaged as problem:
         return StoreDamaged(f"what was raised cannot be read: {problem}")
+
+
+def _spent(fact: Fact) -> SpentBudget | None:
+    """
+    Read which budget has stopped a run; None if none has, or what is stored cannot be read.
+    """
+    if fact.reason != "paused" or fact.payload is None:
+        return None
+    try:
+        match decode(fact.payload):
+            case {"unit": str(unit), "used": int() | float() as used, "limit": int() | float() as limit}:
+                return SpentBudget(unit, used, limit) if math.isfinite(used + limit) else None
+            case _:
+                return None
+    except (StoreDamaged, OverflowError):
+        return None
 
 
 def _question(fact: Fact, at: float | None) -> StoredQuestion:

@@ -7,6 +7,7 @@ Each check makes a new store and looks at one promise of `antichain.stores.Store
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Thread
@@ -388,6 +389,32 @@ def a_store_can_append_at_once(bench: Bench) -> None:
     must(len(bench.nodes()) == kept, "append_now() of an old owner was kept")
 
 
+def a_store_can_keep_what_a_run_waits_for(bench: Bench) -> None:
+    """If it has `put_standing`: the last word of the owner that there is, and of nobody else."""
+    put: Callable[[Ownership, bytes], None] | None = getattr(bench.store, "put_standing", None)
+    old = bench.new()
+    must(bench.read().standing is None, "a run that has said nothing waits for something")
+    if put is None:
+        return
+    for word in (b"long " * 1_000, b"", b"short", bytes(range(256))):
+        put(old, word)
+        must(bench.read().standing == word, f"{shown(word)} was put, and came back as {shown(bench.read().standing)}")
+    must(bench.read(payloads=False).standing is not None, "read(payloads=False) leaves out what a run waits for")
+    must(list(bench.read().facts) == [], "what a run waits for has become a fact")
+    new = bench.store.open("run", take_over=True)
+    must(bench.read().standing is None, "what an owner said is given after somebody has taken the run over")
+    put(new, b"new")
+    with contextlib.suppress(StoreError):
+        put(old, b"old")
+    must(bench.read().standing == b"new", "what an owner says is given after somebody has taken the run over")
+    bench.store.release(new)
+    must(bench.read().standing is None, "what an owner said is given after it has released the run")
+    with contextlib.suppress(StoreError):
+        put(new, b"late")
+    must(bench.read().standing is None, "what is said after a release is given")
+    bench.store.remove("run")
+
+
 # -- lists
 
 
@@ -437,5 +464,6 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     who_was_taken_over_adds_nothing,
     a_removed_run_does_not_come_back,
     a_store_can_append_at_once,
+    a_store_can_keep_what_a_run_waits_for,
     lists_tell_how_runs_stand,
 )

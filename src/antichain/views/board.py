@@ -27,7 +27,7 @@ from antichain.core.facts import (
     RunStarted,
     Uses,
 )
-from antichain.views.look import Bar, Failure, Look, Retrying, Single, Wait
+from antichain.views.look import PAUSING, Bar, Failure, Look, Retrying, Single, Wait
 
 # The run's own nodes are listed one by one while there are no more than this.
 LISTED: Final = 12
@@ -93,6 +93,7 @@ class _Group:
         "failed",
         "inner",
         "known",
+        "left_over",
         "node",
         "opened_at",
         "outer",
@@ -109,9 +110,11 @@ class _Group:
         self.depth = depth
         # Rows of its members that are open.
         self.inner = 0
-        # Invariant: ended <= known.
+        # Invariant: left_over <= ended <= known.
         self.known = 0
         self.ended = 0
+        # Members that a paused run has left for another day: the core has ended them.
+        self.left_over = 0
         self.failed = 0
         # Attempts inside, members of members included where those have no row.
         self.running = 0
@@ -137,7 +140,7 @@ class _Group:
         return Bar(
             label=label,
             depth=depth,
-            ended=self.ended,
+            ended=self.ended - self.left_over,
             known=self.known,
             total=self.total if is_open else self.known,
             running=self.running,
@@ -575,8 +578,9 @@ class Board:
         asked = self._asking.pop(node, None) if self._asking else None
         if now >= self._pace.next_at:
             self._pace.mark(now, self.ended)
-        # What a paused run has left for another day is told apart from what somebody cancelled.
-        counted = reason if reason == "paused" else state
+        # What a paused run has left for another day is told apart from what somebody cancelled, and has not ended for
+        # those who read it.
+        counted = "paused" if reason in PAUSING else state
         self.states[counted] = self.states.get(counted, 0) + 1
         if error is not None or state != "succeeded":
             self.is_smooth = False
@@ -585,6 +589,8 @@ class Board:
             group.ended += 1
             if now >= group.pace.next_at:
                 group.pace.mark(now, group.ended)
+        if counted == "paused" and (owner is None or owner.group is not group):
+            group.left_over += 1
         if state == "failed":
             group.failed += 1
             self._failures.append(Failure(node, reason, error))
@@ -658,7 +664,7 @@ class Board:
         return Bar(
             label=self.name,
             depth=0,
-            ended=self.ended,
+            ended=self.ended - self.states.get("paused", 0),
             known=self.known,
             total=None if self._growing else self.known + coming,
             running=self.running_count,

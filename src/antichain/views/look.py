@@ -6,8 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Bar", "Failure", "Look", "Retrying", "Single", "Wait"]
+__all__ = ["PAUSING", "Bar", "Failure", "Look", "Retrying", "Single", "Wait"]
+
+# Reasons of nodes that a run has left for another day: somebody has to answer, or it needs a larger budget.
+PAUSING: Final = frozenset({"paused", "budget"})
 
 
 @dataclass(frozen=True, slots=True)

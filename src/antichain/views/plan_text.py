@@ -71,6 +71,18 @@ class Forecast:
     # No order of starts could make it shorter, because of the limit of that name; None is the longest path.
     bound: float
     bound_by: str | None
+    # Seconds in the best order of starts that was found, and when the nodes start in it; None if nobody looked for one.
+    improved: float | None = None
+    improved_starts: Mapping[str, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:  # Any: JSON
+        """
+        Return the forecast as plain data.
+        """
+        data = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.improved is None:
+            del data["improved"], data["improved_starts"]
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +122,7 @@ class Outlook:
         data |= {each.name: getattr(self, each.name) for each in fields(self)}
         data["inputs"] = {name: list(nodes) for name, nodes in self.inputs.items()}
         data["limits"] = {limit.name: limit.to_dict() for limit in self.limits}
-        data["estimates"] = [
-            {each.name: getattr(forecast, each.name) for each in fields(forecast)} for forecast in self.estimates
-        ]
+        data["estimates"] = [forecast.to_dict() for forecast in self.estimates]
         return data
 
 
@@ -170,20 +180,28 @@ def _path(names: Sequence[str]) -> str:
 
 
 def _estimates(outlook: Outlook) -> Iterator[str]:
-    rows = [("slots", "makespan", "bound", "bound set by")]
+    improved = _is_improved(outlook)
+    rows = [("slots", "makespan", *(("improved",) if improved else ()), "bound", "bound set by")]
     rows += [
         (
             "any" if each.slots is None else f"{each.slots:,}",
             time_text(each.makespan),
+            *((time_text(each.makespan if each.improved is None else each.improved),) if improved else ()),
             time_text(each.bound),
             _setter(each.bound_by),
         )
         for each in outlook.estimates
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(row[:3], widths, strict=True))
-        yield f"  {numbers}  {row[3]}"
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    for *numbers, setter in rows:
+        yield f"  {'  '.join(f'{cell:>{width}}' for cell, width in zip(numbers, widths, strict=True))}  {setter}"
+
+
+def _is_improved(outlook: Outlook) -> bool:
+    """
+    Tell whether a better order of starts was looked for.
+    """
+    return any(each.improved is not None for each in outlook.estimates)
 
 
 def _setter(name: str | None) -> str:
@@ -201,6 +219,10 @@ def _notes(outlook: Outlook) -> Iterator[str]:
         yield "Seconds are those of cost=; a node without one counts as 1 s."
     else:
         yield "No node says by cost= how long it takes: each counts as 1 s."
+    if any(each.improved is not None and each.improved < each.makespan for each in outlook.estimates):
+        yield "Improved is a better order of starts: --json has it, and priority= gives it to the nodes."
+    elif _is_improved(outlook):
+        yield "No better order of starts was found."
     if outlook.maps:
         yield f"{_count(len(outlook.maps), 'map')} ({names_text(outlook.maps, SHOWN_NAMES)}): counted as one item each."
 

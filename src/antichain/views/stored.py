@@ -8,16 +8,29 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
+from antichain.errors import amount
 from antichain.printable import printable
 from antichain.record import NodeRecord, describe_error
 from antichain.stores.protocol import RunLine
-from antichain.stores.record import StoredQuestion, StoredRun
+from antichain.stores.record import SpentBudget, StoredQuestion, StoredRun
 from antichain.views.figures import time_text
 from antichain.views.frame import columns, cut, cut_middle
+from antichain.views.waiting import place_text, standing_lines, unlisted_text, when_told
 
-__all__ = ["ago", "clock_time", "fitting", "question_text", "runs_text", "size_text", "stored_text", "why_text"]
+__all__ = [
+    "ago",
+    "clock_time",
+    "fitting",
+    "question_text",
+    "runs_text",
+    "size_text",
+    "spent_text",
+    "stored_text",
+    "why_text",
+]
 
 # Lines for nodes, and columns for the name of one.
 ROWS: Final = 40
@@ -35,13 +48,14 @@ IMPORTANCE: Final = {
     "asking": 1,
     "backing off": 2,
     "running": 3,
-    "cancelled": 4,
-    "pending": 5,
-    "skipped": 6,
-    "succeeded": 7,
+    "ready": 4,
+    "cancelled": 5,
+    "pending": 6,
+    "skipped": 7,
+    "succeeded": 8,
 }
 # In which order states are counted.
-STATES: Final = ("succeeded", "failed", "skipped", "asking", "backing off", "running", "cancelled", "pending")
+STATES: Final = ("succeeded", "failed", "skipped", "asking", "backing off", "running", "ready", "cancelled", "pending")
 # How states are called of a run that nobody holds.
 AT_REST: Final = {"pending": "not yet", "running": "began"}
 SKIPS: Final = {"condition": "its condition said no", "upstream": "what it waits for was skipped"}
@@ -119,16 +133,19 @@ def _error_line(error: BaseException) -> str:
 # -- the list of runs
 
 
-def runs_text(lines: Sequence[RunLine], now: float, width: int) -> str:
+def runs_text(lines: Sequence[RunLine], now: float, width: int, waits: Mapping[str, str] = MappingProxyType({})) -> str:
     """
     Make a table of runs. Ids are never cut: they are there to be copied.
+
+    Args:
+        waits: what runs that have paused wait for, by id, as far as it is known.
     """
     rows = [("run", "graph", "status", "nodes", "changed", "size")]
     rows += [
         (
             printable(line.run_id),
             printable(line.graph),
-            printable(line.status, 20),
+            printable(line.status, 20) + (f": {waits[line.run_id]}" if line.run_id in waits else ""),
             f"{line.succeeded:,}",
             ago(line.updated_at, now),
             size_text(line.size_bytes),
@@ -181,15 +198,27 @@ def _asked(run: StoredRun, width: int) -> Iterator[str]:
             yield f"{'  asks  ' if not number and not at else ' ' * 8}{'' if not at else '  '}{line}"
 
 
+def spent_text(spent: SpentBudget) -> str:
+    """
+    Say which budget is used up, to go on after "because".
+    """
+    return f"its budget is used up: {amount(spent.used)} {printable(spent.unit)} of {amount(spent.limit)}"
+
+
 def _about(run: StoredRun, now: float, width: int) -> Iterator[str]:
     if run.target:
         yield f"  runs     {cut_middle(printable(run.target, None), max(20, width - 11))}"
     yield f"  started  {clock_time(run.created_at)} ({ago(run.created_at, now)})"
     if run.updated_at != run.created_at:
         yield f"  changed  {clock_time(run.updated_at)} ({ago(run.updated_at, now)})"
+    if run.spent is not None:
+        yield f"  stopped  because {spent_text(run.spent)}"
     counts = run.counts()
     told = ", ".join(f"{counts[each]:,} {_state(each, run)}" for each in STATES if each in counts)
     yield f"  nodes    {told or 'none yet'}"
+    for number, line in enumerate(() if run.standing is None else standing_lines(run.standing, now)):
+        for at, part in enumerate(textwrap.wrap(line, width - 11, break_on_hyphens=False)):
+            yield f"  {'waits' if not number and not at else '     '}    {part}"
 
 
 def _state(state: str, run: StoredRun) -> str:
@@ -259,6 +288,8 @@ def _note(run: StoredRun, node: NodeRecord, questions: Mapping[str, StoredQuesti
         until = run.until.get(node.id, 0.0)
         again = f"again at {clock_time(until)[-8:]}" if until > now else "again at once"
         return f"{again}; {error}"
+    if run.says_of(node):
+        return _live_note(run, node, now)
     if node.id in run.in_doubt and not run.is_owned:
         return "how its attempt ended is not known"
     if error or node.state != "pending":
@@ -267,6 +298,17 @@ def _note(run: StoredRun, node: NodeRecord, questions: Mapping[str, StoredQuesti
         return _members_text(run, node.id)
     waits = run.waits_for(node)
     return f"waits for {_names(waits)}" if waits else ""
+
+
+def _live_note(run: StoredRun, node: NodeRecord, now: float) -> str:
+    """
+    Say since when a node runs, or for what it waits, as its run has last told.
+    """
+    standing = run.standing
+    assert standing is not None
+    if node.id in standing.running:
+        return f"for {time_text(max(0.0, now - standing.running[node.id][1]))}"
+    return place_text(standing, node, now, is_short=True)
 
 
 def _members_text(run: StoredRun, name: str) -> str:
@@ -319,7 +361,7 @@ def _sentences(run: StoredRun, node: NodeRecord, now: float) -> Iterator[str]:
             else:
                 yield "The next one may start at once."
         case _:
-            yield from _unfinished(run, name, node)
+            yield from _unfinished(run, name, node, now)
 
 
 def _after_success(name: str, node: NodeRecord, *, is_kept: bool) -> Iterator[str]:
@@ -354,9 +396,11 @@ def _one_line(text: str) -> str:
     return cut(printable(" ".join(text.split())), MOST_FAILURE)
 
 
-def _unfinished(run: StoredRun, name: str, node: NodeRecord) -> Iterator[str]:
+def _unfinished(run: StoredRun, name: str, node: NodeRecord, now: float) -> Iterator[str]:
     if any(each.node == node.id for each in run.answered):
         yield f"{name} has the answer that it waited for; a resume goes on with it."
+    elif run.says_of(node):
+        yield from _live(run, name, node, now)
     elif node.id in run.in_doubt:
         yield f"An attempt of {name[0].lower()}{name[1:]} began at {clock_time(node.started_at)}."
         if not run.is_owned:
@@ -367,11 +411,14 @@ def _unfinished(run: StoredRun, name: str, node: NodeRecord) -> Iterator[str]:
         waits = run.waits_for(node)
         if waits:
             yield f"{name} has not run: it waits for {_waited(run, waits)}."
+        elif run.standing is not None:
+            line = run.standing.longer_line_of(node.id, list(run.record.nodes))
+            yield f"{name} {unlisted_text(run.standing, line, now)} ({when_told(run.standing, now)})."
         elif run.is_owned:
-            # Who waits for slots, and for how long, only the run itself knows: it is not stored.
+            # A run tells once it has lasted a second, and not every store keeps that.
             yield (
-                f"{name} has everything that it waits for: it runs, or waits for a slot or a rate, and only the run "
-                "itself knows. progress=True, or antichain run, shows it."
+                f"{name} has everything that it waits for: it runs, or waits for a slot or a rate, and its run has not "
+                "told which. progress=True, or antichain run, shows it."
             )
         elif node.upstream:
             yield f"{name} has everything that it waits for, and no end of it is stored."
@@ -379,8 +426,29 @@ def _unfinished(run: StoredRun, name: str, node: NodeRecord) -> Iterator[str]:
             yield f"{name} waits for nothing, and no end of it is stored."
         if node.error is not None:
             yield f"It failed before the run was resumed: {_failure(node)}."
-        if not run.is_owned and not waits:
+        if run.status == "interrupted" and not waits:
+            yield "Whoever ran it has gone, so nothing goes on now."
+        if run.spent is not None:
+            yield f"The run stopped because {spent_text(run.spent)}."
+            yield "What was used counts when it goes on: a resume needs a larger budget, or none."
+        elif not run.is_owned and not waits:
             yield "A resume runs it."
+
+
+def _live(run: StoredRun, name: str, node: NodeRecord, now: float) -> Iterator[str]:
+    """
+    Say what a node does now, as its run has last told.
+    """
+    standing = run.standing
+    assert standing is not None
+    told = when_told(standing, now)
+    if node.id in standing.running:
+        attempt, since = standing.running[node.id]
+        tried = f" in attempt {attempt:,}" if attempt > 1 else ""
+        yield f"{name} runs{tried} for {time_text(max(0.0, now - since))} ({told})."
+    else:
+        yield f"{name} {place_text(standing, node, now)} ({told})."
+    yield from _before(node)
 
 
 def _waited(run: StoredRun, names: Sequence[str]) -> str:

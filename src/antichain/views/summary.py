@@ -15,6 +15,7 @@ from antichain.printable import printable
 from antichain.record import NodeRecord
 from antichain.views.figures import Run, critical_path, critical_shares, serial_seconds, snapshot, span_of, time_text
 from antichain.views.frame import UNICODE, Line, Signs, Span, cause_text, columns, cut_middle, fit, limit_text
+from antichain.views.look import PAUSING
 
 # Waits below this many seconds are those of the machinery.
 LEAST_WAIT: Final = 0.005
@@ -107,7 +108,7 @@ def summarize(record: Run, sizes: Mapping[str, int] | None = None, timed: Collec
 
 def _count(summary: Summary, node: NodeRecord) -> None:
     # What a paused run has left for another day is told apart from what somebody cancelled.
-    summary.states["paused" if node.reason == "paused" else node.state] += 1
+    summary.states["paused" if node.reason in PAUSING else node.state] += 1
     if node.reason == "fallback":
         summary.fallbacks += 1
     elif node.reason == "checkpoint":

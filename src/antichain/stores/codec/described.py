@@ -77,9 +77,10 @@ def is_model(kind: type) -> bool:
 # -- dataclasses
 
 
-def fields_of(value: Any) -> Iterator[tuple[str, Any]]:
+def fields_of(value: Any, *, for_digest: bool = False) -> Iterator[tuple[str, Any]]:
     """
-    Yield the fields of a dataclass's instance that are set, also those that it was not made with.
+    Yield the fields of a dataclass's instance that are set, also those that it was not made with; for a digest, not
+    those whose metadata says ``{"antichain.digest": False}``.
 
     Raises:
         Misfit: it is more than its fields.
@@ -96,7 +97,7 @@ def fields_of(value: Any) -> Iterator[tuple[str, Any]]:
             # What is only kept to spare time is computed again.
             if name not in layout.names and not _is_cache(kind, name):
                 raise Misfit(NO_FIELD.format(name))
-    for name in layout.names:
+    for name in layout.digested if for_digest else layout.names:
         try:
             yield name, getattr(value, name)
         except AttributeError:  # init=False, and nobody has set it
@@ -113,6 +114,8 @@ class Layout(NamedTuple):
     # Those that are no fields.
     slots: tuple[str, ...]
     has_dict: bool
+    # The fields that tell whether it is the same value.
+    digested: tuple[str, ...]
 
 
 _LAYOUTS: weakref.WeakKeyDictionary[type, Layout] = weakref.WeakKeyDictionary()
@@ -123,9 +126,11 @@ def _layout_of(kind: Any) -> Layout:
     base = next((each for each in kind.__mro__[:-1] if not each.__flags__ & HEAP_TYPE), None)
     if base is not None:
         raise Misfit(f"is a dataclass and a {base.__qualname__} at once")
-    names = dict.fromkeys(field.name for field in dataclasses.fields(kind))
+    fields = dataclasses.fields(kind)
+    names = dict.fromkeys(field.name for field in fields)
+    digested = tuple(field.name for field in fields if field.metadata.get("antichain.digest", True))
     slots = [each for base in kind.__mro__ for each in _slots_in(base) if each not in names]
-    return Layout(names, tuple(slots), kind.__dictoffset__ != 0)
+    return Layout(names, tuple(slots), kind.__dictoffset__ != 0, digested)
 
 
 def _slots_in(kind: type) -> tuple[str, ...]:

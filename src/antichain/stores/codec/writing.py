@@ -322,7 +322,7 @@ class Writer:
             if is_enum(kind):
                 return self._labelled("$enum", kind, self._fixed(value.value))
             if is_record(kind):
-                return self._labelled("$object", kind, self._fields(fields_of(value)))
+                return self._labelled("$object", kind, self._fields(fields_of(value, for_digest=self._is_canonical)))
             if is_named(kind):
                 return self._labelled("$named", kind, self._fields(named_of(value)))
             if is_model(kind):

@@ -19,6 +19,7 @@ from antichain.stores.sqlite.connecting import Guarded, connect_to_read
 from antichain.stores.sqlite.locks import LockFile, place_of
 from antichain.stores.sqlite.reading import RunRow, facts_of, known_run, run_rows
 from antichain.stores.sqlite.rows import first_id, last_id
+from antichain.stores.sqlite.standings import forget_standing, put_standing, read_standing
 from antichain.stores.sqlite.words import store_error
 from antichain.stores.sqlite.writing import LAST_FACT, SIZE, Done, Holder, Synchronous, Writer
 from antichain.stores.summing import line_of, sum_up
@@ -122,9 +123,18 @@ class SqliteStore:
         if not isinstance(holder, Holder) or holder.process != os.getpid() or holder.released:
             return
         try:
+            forget_standing(holder)
             holder.writer.release(holder)
         finally:
             leave(holder.writer)
+
+    def put_standing(self, ownership: Ownership, standing: bytes) -> None:
+        """
+        Keep what a run waits for in a file beside the store, see `KeepsStandings`.
+        """
+        holder = holder_of(ownership)
+        if not holder.released:
+            put_standing(holder, standing)
 
     def read(self, run_id: str, *, payloads: bool = True) -> Journal:
         """
@@ -134,7 +144,9 @@ class SqliteStore:
         with self._reading() as connection:
             row = known_run(connection, self.path, run_id)
             facts = tuple(facts_of(connection, self.path, row, payloads=payloads))
-        return Journal(row.header, facts, row.state.epoch, self._is_owned(row))
+        is_owned = self._is_owned(row)
+        standing = read_standing(self.path, row.id, row.state.epoch) if is_owned else None
+        return Journal(row.header, facts, row.state.epoch, is_owned, standing)
 
     def runs(self, graph: str | None = None) -> list[RunLine]:
         """

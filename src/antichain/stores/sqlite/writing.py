@@ -41,6 +41,7 @@ from antichain.stores.sqlite.reading import (
     state_proof,
 )
 from antichain.stores.sqlite.rows import BLOB_BYTES, FactWriter, first_id, last_id
+from antichain.stores.sqlite.standings import drop_standing
 from antichain.stores.sqlite.words import Locked, damaged, is_busy, store_error
 from antichain.stores.summing import Sum, Summary, sum_up
 
@@ -85,7 +86,19 @@ class Holder:
     What an `Ownership` carries: the run as its writer knows it.
     """
 
-    __slots__ = ("epoch", "facts", "failure", "has_added", "process", "released", "run", "run_id", "sum", "writer")
+    __slots__ = (
+        "epoch",
+        "facts",
+        "failure",
+        "has_added",
+        "has_standing",
+        "process",
+        "released",
+        "run",
+        "run_id",
+        "sum",
+        "writer",
+    )
 
     def __init__(self, writer: Writer, run: int, run_id: str, epoch: int, next_number: int) -> None:
         self.writer = writer
@@ -101,6 +114,8 @@ class Holder:
         # What all facts of the run come to, where this owner has added them all: nobody has to read them for that.
         self.sum = Sum() if next_number == 1 else None
         self.process = os.getpid()
+        # What the run waits for is in a file beside the store.
+        self.has_standing = False
 
 
 Entry = tuple[Holder, Sequence[Fact], Done]
@@ -170,6 +185,9 @@ class Writer:
                 if place is not None:
                     self._let_go(place)
                 raise
+            if epoch > 1:
+                # The owner before may have been killed.
+                drop_standing(self.path, row.id, epoch - 1)
             return Ownership(run_id, epoch, Holder(self, row.id, run_id, epoch, count + 1))
 
     def release(self, holder: Holder) -> None:
@@ -201,6 +219,8 @@ class Writer:
             connection.execute(DROP_FACTS, span)
             connection.execute(DROP_RUN, (row.id,))
             connection.executemany(DROP_BLOB, [{"id": blob} for blob in kept])
+        # An owner that was killed has left it.
+        drop_standing(self.path, row.id, row.state.epoch)
 
     def is_held(self, row: RunRow) -> bool:
         """

@@ -1,48 +1,35 @@
 """
-Runs in virtual time: the real scheduler decides, nothing of the user's code is called, and no one waits.
-
-`Simulation` is the loop (the driver's counterpart), `simulate` plays a plan by a script, `estimate` asks how long it
-would take.
+Nodes played by a script: how long each attempt takes, and how it ends. No code of theirs is called.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from heapq import heappop, heappush
-from random import Random
-from typing import TYPE_CHECKING, Any, Final, Protocol, Unpack
+from typing import TYPE_CHECKING, Any, Final
 
-from antichain.clocks import timeout_of
-from antichain.core.capacity import UNLIMITED
+from antichain.clocks import short_of, timeout_of
 from antichain.core.facts import Entry, FactStream, Outline, leaders_of
 from antichain.core.groups import COLLECT, Group
-from antichain.core.laws import LawfulScheduler
-from antichain.core.scheduler import FALLING_BACK, NO_PAST, NOTHING, RETRYING, Kind, Past, Scheduler
+from antichain.core.scheduler import FALLING_BACK, RETRYING, Kind, Scheduler
 from antichain.core.states import FAILED, FALLBACK, OUTPUT, READY, RUNNING, SUCCEEDED
-from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named, shown, suggestion
-from antichain.estimating import Bounds, Points, points_of
-from antichain.estimating import improve as improve_order
-from antichain.policies import AdaptiveLimit, Amounts, LimitValue, SharedRate
-from antichain.policies.options import RunOptions, check_options
+from antichain.errors import Fault, GraphError, NodeTimeout, RunnerError, named
+from antichain.estimating import Points, points_of
+from antichain.policies import Amounts
 from antichain.policies.overload import overload_of
 from antichain.policies.retry import retry_after
 from antichain.policies.timeout import seconds
 from antichain.policies.usage import usage_of
 from antichain.record import FailedAttempt, RunResult, failed_attempt, status_of
-from antichain.retry_budget import open_budgets
 from antichain.shape import DEFAULT_COST, Flag, Place, after_of, item_order, order, with_start_edges
+from antichain.simulation.loop import Simulation
 
 if TYPE_CHECKING:
     from antichain.plan import Plan
 
-__all__ = ["HANG", "SKIP", "Bodies", "Durations", "Estimate", "Simulation", "estimate", "simulate"]
-
-# Up to this many nodes, `simulate` checks the laws after every signal unless told otherwise.
-CHECKED_NODES: Final = 200
+__all__ = ["HANG", "SKIP", "Durations", "ScriptedBodies", "finite"]
 
 # Seconds of each attempt: by node id, or a function of node id and attempt. What is missing comes from cost=, else 1.
 Durations = Mapping[str, float] | Callable[[str, int], float | None]
@@ -66,251 +53,17 @@ HANG: Final = _Script.HANG
 SKIP: Final = _Script.SKIP
 
 
-class Bodies(Protocol):
+def finite(name: str, value: object) -> float:
     """
-    Play the part of the nodes: what happens when the scheduler has decided something.
-    """
-
-    def begin(self, node: int, attempt: int) -> None:
-        """
-        An attempt has started; arrange its end.
-        """
-
-    def go_on(self, node: int) -> None:
-        """
-        A body that lent its slots has them back.
-        """
-
-    def interrupt(self, node: int, attempt: int) -> None:
-        """
-        An attempt is asked to end.
-        """
-
-    def give_up(self, node: int, attempt: int) -> None:
-        """
-        An attempt was abandoned: its node goes on without it.
-        """
-
-    def fall_back_late(self, node: int) -> None:
-        """
-        A node has waited for its slots for too long: make its fallback.
-        """
-
-    def judge(self, node: int) -> bool | None:
-        """
-        Return the value of a condition, None if it raises.
-        """
-        ...
-
-    def weigh(self, node: int) -> Amounts | None:
-        """
-        Return what a node takes of rates by its inputs, None if that cannot be found out.
-        """
-        ...
-
-    def complete(self, group: Group) -> None:
-        """
-        All members of a group have ended.
-        """
-
-
-class Simulation:
-    """
-    Carry out what a scheduler decides, in virtual time: the clock jumps from one event to the next.
-    """
-
-    def __init__(self, scheduler: Scheduler, bodies: Bodies, now: float = 0.0, *, is_timed: bool = True) -> None:
-        self.scheduler = scheduler
-        # Whether attempts have the timeouts of their nodes.
-        self._is_timed = is_timed
-        self.bodies = bodies
-        self.now = now
-        # (instant, sequence number, action, arguments): equal instants in the order in which they were arranged.
-        self._agenda: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []  # Any: what the action takes
-        self._sequence = 0
-
-    def at(self, instant: float, action: Callable[..., object], *arguments: object) -> None:
-        """
-        Arrange that *action* is called at *instant*, before timers that are due then.
-        """
-        self._sequence += 1
-        heappush(self._agenda, (instant, self._sequence, action, arguments))
-
-    def run(self, given: Iterable[int] = (), past: Mapping[int, Past] = NO_PAST) -> None:
-        """
-        Go on until every node has ended; what is still arranged then happens too, so that late results are seen.
-
-        Raises:
-            RunnerError: nothing can happen any more, and the run has not ended.
-        """
-        scheduler, agenda = self.scheduler, self._agenda
-        scheduler.start(self.now, given, past)
-        self.settle()
-        while not scheduler.has_ended:
-            alarm = scheduler.next_at()
-            if agenda and (alarm is None or agenda[0][0] <= alarm):
-                self.now = max(self.now, agenda[0][0])
-                while agenda and agenda[0][0] <= self.now:
-                    _, _, action, arguments = heappop(agenda)
-                    action(*arguments)
-            elif alarm is not None:
-                self.now = max(self.now, alarm)
-                for node, attempt in scheduler.tick(self.now):
-                    self.bodies.give_up(node, attempt)
-            else:
-                raise RunnerError("the simulated run never ends: nothing is left that could happen")
-            self.settle()
-
-    def finish(self) -> None:
-        """
-        Let what outlives the run happen too: late results, and abandoned attempts that return.
-        """
-        while self._agenda:
-            instant, _, action, arguments = heappop(self._agenda)
-            self.now = max(self.now, instant)
-            action(*arguments)
-
-    def settle(self) -> None:
-        """
-        Carry out everything that is to be done at this instant.
-        """
-        scheduler, bodies, now = self.scheduler, self.bodies, self.now
-        while True:
-            # Their errors are known: those of their last attempts; or made in the end, for those that starve.
-            scheduler.failures.clear()
-            if scheduler.interrupts:
-                node, attempt = scheduler.interrupts.pop(0)
-                bodies.interrupt(node, attempt)
-            elif scheduler.completed:
-                bodies.complete(scheduler.completed.pop(0))
-            elif scheduler.overdue:
-                bodies.fall_back_late(scheduler.overdue.pop(0))
-            elif (judged := scheduler.next_to_judge()) != NOTHING:
-                scheduler.judged(judged, bodies.judge(judged), now)
-            elif (weighed := scheduler.next_to_weigh()) != NOTHING:
-                scheduler.weighed(weighed, bodies.weigh(weighed), now)
-            elif (taken := scheduler.take(now)) >= 0:
-                if self._is_timed:
-                    scheduler.arm(taken, scheduler.attempts[taken])
-                bodies.begin(taken, scheduler.attempts[taken])
-            elif taken != NOTHING:
-                bodies.go_on(-2 - taken)
-            else:
-                break
-        scheduler.look_for_starvation(now)
-
-
-def simulate(
-    plan: Plan,
-    *,
-    durations: Durations | None = None,
-    outcomes: Mapping[str, Any] | None = None,  # Any: the user's values and errors
-    check: bool | None = None,
-    **options: Unpack[RunOptions],
-) -> RunResult:
-    """
-    Play *plan* in virtual time: the real scheduler decides, and no node's code is called.
-
-    A map is played as one instance, ``pages[0]``, because the number of items is not known; what lends its slots
-    (``ctx.run``) is not played.
-
-    Args:
-        plan: what to play.
-        durations: seconds of each attempt, by node id or as a function of node id and attempt.
-        outcomes: how the attempts of a node end, by node id: a list with one item for each attempt (the last one holds
-            for all that follow), or one item for all. An exception is a failure, ``SKIP`` makes its ``when`` false,
-            ``HANG`` never ends by itself, and anything else is the node's value. What is missing is the value None.
-        check: check the laws of the core after every signal; unless said, for graphs of up to 200 nodes.
-        options: the run's; ``seed`` (0 unless given) is that of the pauses between attempts. Those that need a real
-            run, as ``isolation``, mean nothing here.
+    Return what was given as the seconds of a node.
 
     Raises:
-        GraphError: an id or an option is not known.
-        RunnerError: the run never ends, because a node hangs and nothing ends it.
-
-    Example:
-        >>> from antichain import Graph
-        >>> graph = Graph("briefing")
-        >>> _ = graph.add("web", print, retry=2)
-        >>> result = simulate(graph.plan(), durations={"web": 3.0}, outcomes={"web": [TimeoutError(), "hits"]})
-        >>> result["web"], result.nodes["web"].attempts
-        ('hits', 2)
+        GraphError: it is no number of seconds, or has no end.
     """
-    # Any: values of run options
-    chosen: dict[str, Any] = {**plan.options, **{name: value for name, value in options.items() if value is not None}}
-    if chosen.get("targets") is not None and plan.targets is None:
-        plan = plan.pruned(chosen["targets"], chosen.get("outputs") or ())
-    faults = [*check_options(options), *_unknown(plan, {**(outcomes or {}), **(chosen.get("outputs") or {})})]
-    faults += _wrong_seconds(plan, durations)
-    if not faults:
-        faults += plan.check_limits(chosen.get("limits") or {})
-    if faults:
-        raise GraphError(faults, plan.name)
-    is_checked = plan.shape.count <= CHECKED_NODES if check is None else check
-    make = LawfulScheduler if is_checked else Scheduler
-    scheduler = make(
-        plan.shape,
-        max_concurrent=chosen.get("max_concurrent"),
-        limits=_played(_limits(plan, chosen.get("limits") or {})),
-        on_error=chosen.get("on_error", "cancel"),
-        deadline=chosen.get("deadline"),
-        grace=chosen.get("grace", 5.0),
-        retry_budgets=open_budgets(chosen.get("retry_budget"), fresh=True),
-        rng=Random(chosen.get("seed", 0)),
-    )
-    played = ScriptedBodies(plan, scheduler, durations, outcomes or {})
-    return played.play(chosen.get("outputs") or {}, tuple(chosen.get("listeners") or ()), chosen.get("run_id"))
-
-
-def _limits(plan: Plan, given: Mapping[str, LimitValue]) -> dict[str, LimitValue]:
-    # As a real run has them: threads are a limit like any other.
-    return {"thread": min(32, (os.cpu_count() or 1) + 4), **plan.limits_with(given)}
-
-
-def _played(limits: Mapping[str, LimitValue]) -> dict[str, LimitValue]:
-    """
-    Replace what has a clock, and real runs may be using, by one of its kind that nobody has used.
-    """
-    kinds = (SharedRate, AdaptiveLimit)
-    return {name: limit.fresh() if isinstance(limit, kinds) else limit for name, limit in limits.items()}
-
-
-def _wrong_seconds(plan: Plan, durations: Any) -> list[Fault]:  # Any: a user's value, not yet checked
-    """
-    Say what is wrong with durations: names of no node, and what is no number of seconds.
-    """
-    if durations is None or callable(durations):
-        return []
-    if not isinstance(durations, Mapping):
-        text = f"durations={shown(durations)}: give a mapping from the ids of nodes to seconds."
-        return [Fault("bad-policy", text)]
-    faults = _unknown(plan, durations)
-    for name, value in durations.items():
-        try:
-            _finite(name, value)
-        except GraphError as error:
-            faults.extend(error.faults)
-    return faults
-
-
-def _finite(name: str, value: object) -> float:
     number = seconds(f"durations[{name!r}]", value, zero=True)
     if number == math.inf:
         raise GraphError(Fault("bad-policy", f"durations[{name!r}]=inf: use HANG for what never ends."))
     return number
-
-
-def _unknown(plan: Plan, names: Iterable[str]) -> list[Fault]:
-    """
-    Find names that are not in the graph; those of nodes that grow (`outer/inner`, `pages[0]`) are not looked at.
-    """
-    faults = []
-    for name in names:
-        outer = name.split("/")[0].split("[")[0]
-        if name not in plan.known and outer not in plan.known:
-            hint = suggestion(name, plan.known)
-            faults.append(Fault("unknown-node", f"{name!r} is not a node of graph {plan.name!r}.{hint}", name))
-    return faults
 
 
 @dataclass(slots=True)
@@ -431,7 +184,9 @@ class ScriptedBodies:
 
     def _explain_starved(self) -> None:
         for node, state in enumerate(self._scheduler.state):
-            if state == FAILED and self._error_of(node) is None:
+            if node in self._scheduler.short_of:
+                self._errors[node] = short_of(self._scheduler, node, self._names[node])
+            elif state == FAILED and self._error_of(node) is None:
                 self._errors[node] = RunnerError(
                     f"node {self._names[node]!r} could not start: abandoned attempts hold the slots it needs."
                 )
@@ -446,7 +201,7 @@ class ScriptedBodies:
         took: float | None = None
         if callable(self._durations):
             took = self._durations(name, attempt)
-            took = None if took is None else _finite(name, took)
+            took = None if took is None else finite(name, took)
         elif self._durations is not None:
             took = self._durations.get(name)
             if took is None and part.is_instance:
@@ -561,7 +316,7 @@ class ScriptedBodies:
         retry = scheduler.retry.get(node)
         retryable = retry is not None and retry.retryable(error)
         after = retry_after(error, 0.0) if retryable else None
-        if scheduler.timed and (overload := overload_of(error, 0.0)) is not None:
+        if scheduler.lines is not None and (overload := overload_of(error, 0.0)) is not None:
             scheduler.overloaded(node, attempt, overload.retry_after, self._simulation.now)
         verdict = scheduler.failed(node, attempt, self._simulation.now, retryable=retryable, after=after)
         if verdict == RETRYING:
@@ -725,141 +480,3 @@ class ScriptedBodies:
             if self._scheduler.state[node] == FAILED and node in self._errors:
                 return self._errors[node]
         return RunnerError(f"something inside {self._names[group.owner]!r} failed")
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """
-    Say how long a run would take, and why.
-    """
-
-    # Seconds from start to end, as the scheduler would do it.
-    makespan: float
-    # No order of starts could make it shorter: the longest path, the work by slots, the work by each limit, the last
-    # two with what has to come before and after it.
-    bound: float
-    # Which of them it is: None for the longest path, "max_concurrent", or the name of a limit.
-    bound_by: str | None
-    # Instants at which the nodes would start, by id.
-    starts: dict[str, float]
-    # What the run would wait for, first to last.
-    critical_path: tuple[str, ...]
-    # With improve=True: seconds that it would take in a better order, if one was found (else as many as `makespan`),
-    # and when the nodes would start in that order.
-    improved: float | None = None
-    improved_starts: dict[str, float] | None = None
-
-    @property
-    def saving(self) -> float | None:
-        """
-        Seconds that the better order would save; None without ``improve=True``.
-        """
-        return None if self.improved is None else self.makespan - self.improved
-
-
-def estimate(
-    plan: Plan,
-    durations: Mapping[str, float] | None = None,
-    *,
-    max_concurrent: int | None = None,
-    limits: Mapping[str, LimitValue] | None = None,
-    improve: bool = False,
-) -> Estimate:
-    """
-    Ask the scheduler how long *plan* would take if every node succeeded at its first attempt.
-
-    Args:
-        plan: what would run.
-        durations: seconds by node id; what is missing comes from ``cost=``, else 1.
-        max_concurrent: attempts at once.
-        limits: sizes of named limits, over those of the graph.
-        improve: look for a better order of starts too, and say in ``.improved`` and ``.saving`` what it would save
-            (forward-backward improvement: the run is played about a dozen times more, a small one a hundred times).
-
-    Raises:
-        GraphError: an id or a limit is not known.
-    """
-    slots = max_concurrent if max_concurrent is not None else plan.options.get("max_concurrent")
-    return estimates(plan, (slots,), durations, limits=limits, improve=improve)[0]
-
-
-def estimates(
-    plan: Plan,
-    slots: Iterable[int | None],
-    durations: Mapping[str, float] | None = None,
-    *,
-    limits: Mapping[str, LimitValue] | None = None,
-    improve: bool = False,
-) -> list[Estimate]:
-    """
-    Ask the same for several numbers of attempts at once, where None is as many as the limits allow.
-
-    Raises:
-        GraphError: an id or a limit is not known.
-    """
-    slots = list(slots)
-    sizes = {**(plan.options.get("limits") or {}), **(limits or {})}
-    faults = [*check_options({"limits": sizes}), *_wrong_seconds(plan, durations)]
-    for number in slots:
-        faults += check_options({"max_concurrent": number})
-    faults += plan.check_limits(sizes) if not faults else []
-    if faults:
-        raise GraphError(faults, plan.name)
-    known = sizes_of_limits(plan, sizes)
-    rates = {name: limit for name, limit in _limits(plan, sizes).items() if isinstance(limit, SharedRate)}
-    enough = dict.fromkeys((*known, *rates), UNLIMITED)
-    _, played = _play_well(plan, durations, None, enough)
-    points = played.points()
-    bounds = Bounds(points)
-    found = []
-    for number in slots:
-        result, _ = _play_well(plan, durations, number, {**known, **_played(rates)})
-        bound = bounds.of(number, known, rates)
-        # Sums of the same seconds in another order differ in the last digits.
-        least = min(bound.seconds, result.makespan)
-        starts = {node.id: node.started_at for node in result.nodes.values() if node.started_at is not None}
-        estimate = Estimate(result.makespan, least, bound.by, starts, result.critical_path)
-        found.append(_improved(estimate, points, played.names, number, known, rates) if improve else estimate)
-    return found
-
-
-def _improved(
-    estimate: Estimate,
-    points: Points,
-    names: Sequence[str],
-    slots: int | None,
-    sizes: Mapping[str, int],
-    rates: Mapping[str, SharedRate],
-) -> Estimate:
-    """
-    Say what a better order would save; *names* are those of the points.
-    """
-    starts = [estimate.starts.get(name, early) for name, early in zip(names, points.head, strict=False)]
-    better = improve_order(points, starts, slots, sizes, rates, estimate.bound)
-    if better.makespan >= estimate.makespan:
-        return replace(estimate, improved=estimate.makespan, improved_starts=estimate.starts)
-    # Those without a name are ends of containers.
-    return replace(estimate, improved=better.makespan, improved_starts=dict(zip(names, better.starts, strict=False)))
-
-
-def sizes_of_limits(plan: Plan, given: Mapping[str, LimitValue]) -> dict[str, int]:
-    """
-    Return the size of every limit of a run of *plan* for which limits are *given*, threads included; rates have none.
-    """
-    # A shared limit may be in use right now: what counts is its size; of one that adapts, as it is now.
-    return {
-        name: size if isinstance(size, int) else size.size
-        for name, size in _limits(plan, given).items()
-        if not isinstance(size, SharedRate)
-    }
-
-
-def _play_well(
-    plan: Plan, durations: Durations | None, slots: int | None, sizes: Mapping[str, LimitValue]
-) -> tuple[RunResult, ScriptedBodies]:
-    """
-    Play a run in which nothing fails and no time is ever up.
-    """
-    scheduler = Scheduler(plan.shape, max_concurrent=slots, limits=sizes)
-    bodies = ScriptedBodies(plan, scheduler, durations, {}, is_timed=False)
-    return bodies.play({}, (), "estimate"), bodies
