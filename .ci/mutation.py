@@ -35,6 +35,7 @@ PARTS = {
             "tests/test_refusals.py",
             "tests/test_rate.py",
             "tests/test_adaptive.py",
+            "tests/test_latency.py",
             "tests/test_overload.py",
             "tests/test_retryable.py",
             "tests/test_retry_budget.py",
