@@ -32,12 +32,17 @@ class Terms:
 
     allowed: int
     retry_after: float | None = None
+    # Of the lengths of calls: 0 where they are all equal.
+    spread: float = 0.5
 
     def __str__(self) -> str:
         return f"{self.allowed}" if self.retry_after is None else f"{self.allowed}, Retry-After"
 
 
 TERMS = [Terms(allowed, told) for told in (None, RETRY_AFTER) for allowed in (3, 8, 50)]
+# Calls that take equally long end all at once, the worst time to let more begin; 18 and 54 are what a limit of two
+# comes to that triples.
+EQUAL = [Terms(allowed, told, spread=0.0) for told in (None, RETRY_AFTER) for allowed in (3, 8, 18, 50, 54)]
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def measure(strategy: Strategy, terms: Terms, seed: int, calls: int = CALLS) -> 
     """
     Make the calls in virtual time.
     """
-    provider = SimulatedProvider(terms.allowed, terms.retry_after, seed)
+    provider = SimulatedProvider(terms.allowed, terms.retry_after, seed, spread=terms.spread)
     items = range(calls)
     sizes: list[tuple[float, int]] = []
     with virtual_time() as clock:
@@ -200,6 +205,10 @@ def capacity_lines(calls: int = CALLS, seeds: int = SEEDS) -> list[Line]:
     for row in found:
         note = f"worst seed {max(row.ratios):.2f} x; 429s {row.refused_share:.1%} of calls; lost {sum(row.lost)}"
         lines.append(Line(f"{ADAPTIVE}, allowed {row.terms}", row.ratio, "x", 1.6, note=note))
+    equal = [row for terms in EQUAL for row in rows([ADAPTIVE], terms, calls, seeds=1)]
+    worst = max(equal, key=lambda row: row.refused_share)
+    note = f"allowed {worst.terms}; the slowest {max(row.ratio for row in equal):.2f} x the oracle"
+    lines.append(Line(f"{ADAPTIVE}, calls of equal length, most 429s", 100 * worst.refused_share, "%", 8.0, note=note))
     for row in rows([GATHER, Strategy(32), Strategy(4)], Terms(8), calls, seeds):
         note = f"{statistics.median(row.refused):,.0f} 429s, {statistics.median_low(row.lost)} lost"
         lines.append(Line(f"{row.strategy}, allowed {row.terms}", row.ratio, "x", note=note))

@@ -132,6 +132,30 @@ def test_until_the_first_overload_each_success_adds_two_slots() -> None:
     assert round_of(size, 2.0, 3.0)[-1] == 50
 
 
+def test_slots_that_the_fast_start_adds_open_one_by_one() -> None:
+    """Five times as fast as a full limit of six starts calls of 1.5 s: one each twentieth of a second."""
+    size = rule(2)
+    assert round_of(size, 0.0, 1.5) == [4, 6]
+    assert [size.allowed(1.5 + twentieth / 20 + 0.001) for twentieth in range(6)] == [2, 3, 4, 5, 6, 6]
+    assert not size.fits(1, 2, 1.5)
+    assert size.opens_at(2, 1.5) == pytest.approx(1.55)
+    assert size.opens_at(1, 1.5) == 1.5
+    # One that ends frees its own slot at once; what it adds opens after what is on its way.
+    assert size.succeeded(0.0, 1.6, 6)
+    assert size.size == 8
+    assert size.allowed(1.6) == 4
+    # An overload ends it: what is left then is open.
+    size.overloaded(1.55, 1.65, 8, None)
+    assert size.allowed(1.65) == size.size == 6
+
+
+def test_calls_that_take_no_time_open_all_slots_at_once() -> None:
+    """Nobody knows a pace then."""
+    size = rule(2)
+    assert round_of(size, 1.0, 1.0) == [4, 6]
+    assert size.allowed(1.0) == 6
+
+
 def test_a_limit_that_is_not_used_up_does_not_grow() -> None:
     """With three calls at a time, nobody knows whether more would do."""
     size = rule(4)
@@ -463,6 +487,30 @@ def test_at_the_instant_that_is_named_the_ramp_lets_it_pass(
         assert not size.fits(weight, in_flight, math.nextafter(at, -math.inf))
     if in_flight == 0 or in_flight + weight <= size.size:
         assert size.fits(weight, in_flight, at)
+
+
+@given(
+    initial=st.integers(1, 60),
+    duration=st.floats(1e-4, 50),
+    begin=st.sampled_from([0.0, 1e6, 1.7e9 + 0.1]),
+    successes=st.integers(1, 30),
+    in_flight=st.integers(0, 90),
+    weight=st.integers(1, 5),
+)
+def test_at_the_instant_that_is_named_the_fast_start_lets_it_pass(
+    initial: int, duration: float, begin: float, successes: int, in_flight: int, weight: int
+) -> None:
+    """The same while slots are new."""
+    size = rule(initial)
+    now = begin + duration
+    for _ in range(successes):
+        size.succeeded(begin, now, size.size)
+    at = size.opens_at(in_flight, now, weight)
+    assert at >= now
+    if in_flight + weight <= size.size:
+        assert size.fits(weight, in_flight, at)
+        if at > now:
+            assert not size.fits(weight, in_flight, math.nextafter(at, -math.inf))
 
 
 def test_what_is_heavier_than_the_size_may_go_alone() -> None:

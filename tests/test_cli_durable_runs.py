@@ -396,7 +396,7 @@ def test_whatever_a_command_says_is_what_it_takes(write: Write, here: Here) -> N
     """)
     code, _, err = here("run", "flow.py", "name=it's", "--run-id", "a")
     assert code == 4
-    assert "paused: 3/3 ended, 3 paused" in err
+    assert "paused: 0/3 ended, 3 paused" in err
     assert "nodes  3 paused in" in err
     typed = 0
     while code == 4 or typed == 0:

@@ -352,6 +352,8 @@ class WrittenAdaptive:
         # Seconds of a call in the mean; before the first success, of the first pause.
         self.mean, self.is_measured = 0.0, False
         self.full_at = -math.inf
+        # In the fast start: slots open at that instant, after which they open one by one.
+        self.opened, self.opened_at = self.size, -math.inf
         # Whether calls that succeeded had begun since the last decrease; how many counted in this phase.
         self.good = 0
         self.counted = 0
@@ -382,7 +384,16 @@ class WrittenAdaptive:
     def is_fast(self) -> bool:
         return 2 * self.gain >= self.size
 
+    @property
+    def pace(self) -> float:
+        """Seconds between two slots in the fast start: a fifth of what it takes a full limit to start a call."""
+        return self.mean / (5.0 * self.size) if self.is_measured else 0.0
+
     def success(self, began: float, now: float, in_flight: int) -> None:
+        if self.phase == "fast start":
+            since = now - self.opened_at
+            self.opened = min(self.size, self.opened + since / self.pace) if self.pace else self.size
+            self.opened_at = now
         took = now - began
         self.mean = self.mean + 0.2 * (took - self.mean) if self.is_measured else took
         self.is_measured = True
@@ -458,11 +469,14 @@ class WrittenAdaptive:
         return "free"
 
     def allowed(self, now: float) -> int:
-        """Slot number n opens n - 1 steps after the pause."""
+        """Slot number n opens n - 1 steps after the pause; in the fast start, those that are new at its pace."""
         return sum(self.opens(slot) <= now for slot in range(1, self.slots + 1))
 
     def opens(self, slot: int) -> float:
-        return self.paused_until + (slot - 1) * (0.5 * self.mean / self.slots)
+        at = self.paused_until + (slot - 1) * (0.5 * self.mean / self.slots)
+        if self.phase == "fast start" and slot > self.opened:
+            at = max(at, self.opened_at + (slot - self.opened) * self.pace)
+        return at
 
 
 class AdaptiveMachine(RuleBasedStateMachine):

@@ -5,7 +5,9 @@ The rule is additive increase, multiplicative decrease (Chiu and Jain, "Analysis
 for Congestion Avoidance in Computer Networks", 1989), begun by a fast start (Jacobson, "Congestion Avoidance and
 Control", 1988), with a memory of where the last overload was (as in BIC and CUBIC: Ha, Rhee and Xu, 2008):
 
-1. *Fast start.* Until the first overload, each success adds two slots: the size triples in the time of a call.
+1. *Fast start.* Until the first overload, each success adds two slots: the size triples in the time of a call. They
+   open one by one, at five times the pace at which a full limit starts calls, so that calls which end together are not
+   followed by three times as many at once: a refusal comes back before all of them are on their way.
 2. *Decrease.* An overload takes a tenth of what was under way, a fifth if it ended a fast growth, half if the last
    decrease did not help. A burst of them is one: what began before the decrease says nothing of how things are after
    it. It only says how many had been let in, those under way less those refused: the size goes down to that, at most to
@@ -38,6 +40,8 @@ __all__ = ["AdaptiveSize"]
 
 # Slots that a success adds until the first overload.
 FAST_START: Final = 2.0
+# Slots that fast growth has added open one after another, at so many times the pace at which a full limit starts calls.
+PACE: Final = 5.0
 # What an overload leaves of the slots that were in use: in general, after a fast growth, and if the last decrease did
 # not help.
 GENTLY: Final = 0.9
@@ -94,6 +98,8 @@ class AdaptiveSize:
         "_latencies",
         "_latest",
         "_least",
+        "_open",
+        "_open_at",
         "_successes",
         "maximum",
         "minimum",
@@ -119,6 +125,9 @@ class AdaptiveSize:
         self._ceiling: int | None = None
         # Slots that a round adds while no ceiling is known, at most as many as there are; None in the fast start.
         self._gain: float | None = None
+        # In the fast start: slots that were open at that instant, and more and more up to the size since.
+        self._open = self._exact
+        self._open_at = -math.inf
         # The size that the last burst of overloads leaves at least.
         self._least = minimum
         # When the size was last decreased: what began before belongs to the same burst.
@@ -167,6 +176,7 @@ class AdaptiveSize:
         """
         other = AdaptiveSize(self.minimum, self.minimum, self.maximum)
         other._exact, other._ceiling, other._gain = self._exact, self._ceiling, self._gain
+        other._open = self._exact
         other._doublings, other._duration, other._first_pause = self._doublings, self._duration, self._first_pause
         other._latencies = None if self._latencies is None else self._latencies.fresh()
         return other
@@ -182,7 +192,8 @@ class AdaptiveSize:
 
     def allowed(self, now: float) -> int:
         """
-        Return how many slots there are at *now*: none in a pause, and after it more and more up to the size.
+        Return how many slots there are at *now*: none in a pause, and after it, and in a fast start, more and more up
+        to the size.
         """
         self._look_at(now)
         size = self.size
@@ -190,7 +201,9 @@ class AdaptiveSize:
             return 0
         if now >= self._opens(size):
             return size
-        allowed = 1 + int((now - self.paused_until) / self._step())
+        allowed = int(self._opened(now))
+        if now < self.paused_until + (size - 1) * self._step():
+            allowed = min(allowed, 1 + int((now - self.paused_until) / self._step()))
         # Rounding may have put it one off what `opens_at` says.
         if now >= self._opens(allowed + 1):
             return allowed + 1
@@ -198,7 +211,7 @@ class AdaptiveSize:
 
     def opens_at(self, in_flight: int, now: float, weight: int = 1) -> float:
         """
-        Return the earliest instant, from *now* on, at which pause and ramp let *weight* more start while *in_flight*
+        Return the earliest instant, from *now* on, at which pause and pace let *weight* more start while *in_flight*
         are under way; whether slots are free by then is another question.
         """
         self._look_at(now)
@@ -220,6 +233,8 @@ class AdaptiveSize:
         the size is another one.
         """
         self._look_at(now)
+        if self._gain is None:
+            self._open, self._open_at = self._opened(now), now
         took = max(0.0, now - started_at)
         self._duration = took if self._duration is None else self._duration + NEWEST * (took - self._duration)
         if started_at > self._epoch:
@@ -279,7 +294,7 @@ class AdaptiveSize:
             return
         if size > self.size:
             # There was no queue: it goes on from where it was.
-            self._exact = float(min(self.maximum, size))
+            self._exact = self._open = float(min(self.maximum, size))
             self._ceiling, self._gain, self._doublings = None, None, 0
             return
         self._exact = float(max(self.minimum, size))
@@ -327,7 +342,25 @@ class AdaptiveSize:
         return size
 
     def _opens(self, slots: int) -> float:
-        return self.paused_until + (slots - 1) * self._step()
+        opens_at = self.paused_until + (slots - 1) * self._step()
+        if self._gain is None and slots > self._open:
+            opens_at = max(opens_at, self._open_at + (slots - self._open) * self._pause_between())
+        return opens_at
+
+    def _opened(self, now: float) -> float:
+        """
+        Return how many slots the fast start has opened by *now*, with the fraction; all of them after it.
+        """
+        between = self._pause_between()
+        if self._gain is not None or not between or self._open >= self._exact:
+            return self._exact
+        return min(self._exact, self._open + (now - self._open_at) / between)
+
+    def _pause_between(self) -> float:
+        """
+        Return the seconds between two slots that the fast start opens.
+        """
+        return (self._duration or 0.0) / (PACE * self._exact)
 
     def _step(self) -> float:
         duration = self._first_pause if self._duration is None else self._duration
@@ -339,7 +372,8 @@ class AdaptiveSize:
         """
         if now < self._latest - ANOTHER_CLOCK:
             self.paused_until = now + max(0.0, self.paused_until - self._latest)
-            self._epoch = self._full_at = self._hold_until = -math.inf
+            self._epoch = self._full_at = self._hold_until = self._open_at = -math.inf
+            self._open = self._exact
             self._latest = now
             self._latencies = None if self._latencies is None else self._latencies.fresh()
         elif now > self._latest:
