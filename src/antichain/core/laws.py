@@ -822,6 +822,9 @@ class LawfulScheduler(Scheduler):
             state, timeout = self.state[node], self.timeout.get(node)
             if state == BACKING_OFF or (state == READY and timeout is not None and timeout.queue is not None):
                 return False
+            if self.is_falling_back(node):
+                # Somebody makes its fallback, also of a graph.
+                return False
             runs = state == RUNNING and self.has_body(node) and node not in self._going_on
             if runs and not any(group.live for group in self.groups.get(node, ())):
                 return False
