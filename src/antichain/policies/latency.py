@@ -29,10 +29,12 @@ LEAST: Final = 64
 TESTS: Final = 8
 # Calls are put together whose number of others differs by less than this power of e.
 STEP: Final = 0.25
+# Logarithms of whole numbers, and what they come to again, are rounded by less.
+ROUNDING: Final = 1e-9
 # How many calls are asked for in all, and from well above the knee (at least twice as many under way).
 ENOUGH: Final = 8
 ABOVE: Final = 4
-WELL_ABOVE: Final = math.log(2.0)
+WELL_ABOVE: Final = math.log(2.0) - ROUNDING
 # By how many standard errors the knee has to be better than a constant, and how much more after an alarm in vain.
 EVIDENCE: Final = 3.0
 IN_VAIN: Final = 1.5
@@ -124,7 +126,7 @@ class Latencies:
             return None
         self._untested = 0
         knee = self._knee()
-        if knee is None or knee.size >= size:
+        if knee is None or int(knee.size) >= size:
             return None
         self._trial, self._since, self._old_size = knee, now, size
         self._in_vain = []
@@ -175,7 +177,7 @@ class Latencies:
             return None
         latency = sum(group[2] for group in above) / many
         rise = sum(where * count for where, count, _ in above) / many - at
-        return Knee(math.exp(at), rise, latency)
+        return Knee(math.exp(at + ROUNDING), rise, latency)
 
     def _groups(self) -> list[tuple[float, int, float]]:
         """
