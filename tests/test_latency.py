@@ -231,7 +231,9 @@ class LatencyMachine(RuleBasedStateMachine):
     def a_call(self, number: int, seconds: float) -> None:
         self.one(number, seconds)
 
-    @rule(knee=st.integers(1, 20), most=st.integers(2, 80), calls=st.integers(4, 30), spread=st.sampled_from([0.001, 0.3]))
+    @rule(
+        knee=st.integers(1, 20), most=st.integers(2, 80), calls=st.integers(4, 30), spread=st.sampled_from([0.001, 0.3])
+    )
     def calls_in_a_queue(self, knee: int, most: int, calls: int, spread: float) -> None:
         for call in range(calls):
             number = 1 + call * most // calls
