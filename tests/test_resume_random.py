@@ -122,7 +122,8 @@ class Builder:
         self._note(ctx)
         if ctx.attempt < 3:
             raise ValueError(f"attempt {ctx.attempt}")
-        return ctx.attempt
+        # Attempts are numbered on when a node begins anew that had failed: by then it may be a later one.
+        return min(ctx.attempt, 3)
 
     async def _broken(self, ctx: Context, **values: Any) -> None:
         raise KeyError(self._note(ctx))
