@@ -91,7 +91,9 @@ def set_up(project: Path, settings: dict[str, list[str]] | None) -> None:
     """
     text = project.read_text(encoding="utf-8")
     for name, value in (settings or {}).items():
-        text, found = re.subn(rf"^{name} = .*$", f"{name} = {json.dumps(value)}", text, flags=re.MULTILINE)
+        # A list may go over several lines.
+        old = rf"^{name} = (?:\[\n(?:    .*\n)*\]|.*)$"
+        text, found = re.subn(old, f"{name} = {json.dumps(value)}", text, flags=re.MULTILINE)
         assert found == 1, f"[tool.mutmut] says {name} {found} times"
     project.write_text(text, encoding="utf-8")
 

@@ -5,7 +5,6 @@ nothing if that fails.
 
 import asyncio
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -279,25 +278,6 @@ def test_of_many_the_first_are_named_and_all_are_counted() -> None:
     assert running(core, 200) == (1, [0])
     took = min(timed(lambda: lines(core, 200)) for _ in range(5))
     assert took < 0.02, f"{took:.4f} s to look at it"
-
-
-def test_who_waits_is_listed_in_the_order_in_which_they_start() -> None:
-    """Those that were ready at once, and those that became so later, of several limits and priorities."""
-    rng = random.Random(7)
-    graph = Graph("mixed", limits={"llm": 1})
-    for number in range(60):
-        before = [] if number < 30 else [f"n{number - 30}"]
-        graph.add(f"n{number}", sleeper(0.0), uses="llm", priority=rng.randrange(3), depends_on=before)
-    core = Scheduler(graph.plan().shape, limits={"llm": 1})
-    core.start(0.0)
-    started, listings = [], []
-    while (node := core.take(0.0)) >= 0:
-        started.append(node)
-        listings += [list(line.first) for line in lines(core, 100)]
-        core.ended(node, 1, 0.0)
-    assert max(map(len, listings)) >= 29
-    for listed in listings:
-        assert [node for node in started if node in set(listed)] == listed
 
 
 def timed(call: Callable[[], object]) -> float:
